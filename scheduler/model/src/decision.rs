@@ -1,0 +1,94 @@
+//! What the engine decides.
+
+use crate::{DeviceMask, GpuMemoryMib, Millis, NodeId, PodId, Reason, Timestamp, WorkloadId};
+use serde::{Deserialize, Serialize};
+
+/// How much work one call may do, in steps (one step = one attempt to start a workload), never in time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Budget {
+    /// Steps.
+    pub steps: u64,
+}
+
+impl Budget {
+    /// As much as there is to do.
+    pub const UNLIMITED: Self = Self { steps: u64::MAX };
+}
+
+/// The devices a pod gets on its node.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum GpuGrant {
+    /// None.
+    #[default]
+    None,
+    /// Whole devices.
+    Whole(DeviceMask),
+    /// A part of each of these devices.
+    Shared {
+        /// The devices.
+        devices: DeviceMask,
+        /// Guaranteed on each (S13).
+        each: GpuMemoryMib,
+        /// The most that may be used on each (S14).
+        limit: GpuMemoryMib,
+    },
+}
+
+impl GpuGrant {
+    /// The devices, whole or shared.
+    pub const fn devices(self) -> DeviceMask {
+        match self {
+            Self::None => DeviceMask(0),
+            Self::Whole(devices) | Self::Shared { devices, .. } => devices,
+        }
+    }
+}
+
+/// A pod's place.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub struct Placement {
+    /// The node.
+    pub node: NodeId,
+    /// The devices on it.
+    pub gpus: GpuGrant,
+}
+
+/// One decision. The engine already counts on it; what fails is told to it as an event.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Decision {
+    /// Bind a pod. The pods of a gang come one after the other in one list of decisions.
+    Place {
+        /// The pod.
+        pod: PodId,
+        /// Where.
+        at: Placement,
+    },
+    /// Stop a pod (S20 to S23).
+    Evict {
+        /// The victim.
+        pod: PodId,
+        /// How long it may take.
+        grace: Millis,
+        /// On whose behalf; none = for its own sake (S19, S27).
+        beneficiary: Option<WorkloadId>,
+    },
+    /// Room that will be free soon is kept for a pod (S23).
+    Reserve {
+        /// The pod.
+        pod: PodId,
+        /// Where.
+        at: Placement,
+        /// When the last of those that leave must be gone.
+        until: Timestamp,
+    },
+    /// Why a workload is pending; once when its reason changes (S29).
+    Report {
+        /// The workload.
+        workload: WorkloadId,
+        /// The dominant reason.
+        reason: Reason,
+    },
+}

@@ -1,0 +1,103 @@
+//! Workloads: roles of identical pods that start together (S4, S5).
+
+use crate::{Labels, Millis, PodSpec, PoolId, ProjectId, Timestamp, WorkloadId};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// A priority; higher is scheduled first (S4).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Priority(pub i32);
+
+impl Priority {
+    /// The named priorities and their values.
+    pub const NAMED: [(&str, Self); 7] = [
+        ("very-low", Self(25)),
+        ("low", Self(40)),
+        ("medium-low", Self(65)),
+        ("medium", Self(80)),
+        ("medium-high", Self(90)),
+        ("high", Self(125)),
+        ("very-high", Self(150)),
+    ];
+
+    /// The priority with this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::NAMED.iter().find(|(n, _)| *n == name).map(|(_, p)| *p)
+    }
+
+    /// Whether a workload of this priority is preemptible if nothing else is said (S4).
+    pub const fn preemptible(self) -> bool {
+        self.0 < 100
+    }
+}
+
+/// One topology level that the workload's minimums should share (S31).
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TopologyRequest {
+    /// The node label that names the level: rack, NVLink domain, zone.
+    pub key: String,
+    /// All minimums must be in one domain; otherwise it is preferred.
+    pub required: bool,
+}
+
+/// Identical pods of a workload.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RoleSpec {
+    /// Name, unique in the workload.
+    pub name: String,
+    /// How many pods there should be.
+    pub count: u32,
+    /// How many must be placed for the workload to start; at most `count`.
+    pub min: u32,
+    /// Labels of its pods.
+    #[serde(default, skip_serializing_if = "Labels::is_empty")]
+    pub labels: Labels,
+    /// What each pod asks for.
+    pub pod: Arc<PodSpec>,
+}
+
+/// A workload as it is asked for.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct WorkloadSpec {
+    /// Identifier.
+    pub id: WorkloadId,
+    /// Name, unique in its project or namespace.
+    pub name: String,
+    /// Its project; none = an unmanaged namespace (S3).
+    pub project: Option<ProjectId>,
+    /// Namespace of its pods if it has no project; with one, the project's name counts.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub namespace: String,
+    /// Priority.
+    pub priority: Priority,
+    /// Whether it may be stopped for others (S20, S28).
+    pub preemptible: bool,
+    /// When it was submitted.
+    pub submitted: Timestamp,
+    /// How long its pods may take to end when evicted (S23).
+    pub grace: Millis,
+    /// Pools in the order of preference; empty = its project's list (S10).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pools: Vec<PoolId>,
+    /// The node type it chose, a value of its project's or department's rule (S11).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node_type: Option<String>,
+    /// The topology level it wants (S31).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub topology: Option<TopologyRequest>,
+    /// How long it says it will run; backfill may use it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expected_runtime: Option<Millis>,
+    /// Its own bound for S27; negative = for ever; none = the pool's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stale_grace: Option<Millis>,
+    /// Since when it has been below its minimum, if it has (S27, S33).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stale_since: Option<Timestamp>,
+    /// Its roles; at most 65,536.
+    pub roles: Vec<RoleSpec>,
+}

@@ -1,0 +1,2 @@
+//! Berth's simulator: the same engine as in a cluster, fed from traces in virtual time.
+pub mod outcome;
