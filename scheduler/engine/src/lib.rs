@@ -99,6 +99,8 @@ pub struct Engine {
     mounted: FxHashMap<Box<str>, u32>,
     /// Shapes found not to fit a pool, and the pool's count of gains then.
     misfits: Vec<Vec<u64>>,
+    /// Candidates of the last choice; kept for their memory.
+    candidates: choose::Candidates,
     /// Pods placed by the trial under way, in order.
     trial: Vec<ix::PodIx>,
 }
@@ -133,6 +135,7 @@ impl Engine {
             changed: park::Changed::default(),
             mounted: FxHashMap::default(),
             misfits: Vec::new(),
+            candidates: Vec::new(),
             trial: Vec::new(),
         }
     }
