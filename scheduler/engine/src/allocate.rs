@@ -13,7 +13,7 @@ use crate::node::slots;
 use crate::org::{Shut, Triple, resource};
 use crate::park::Unblock;
 use crate::waiting::{QueueKey, Said};
-use crate::workload::Template;
+use crate::workload::{Pod, Stage, Template};
 use berth_model::{
     Budget, Constraint, Decision, GpuRequest, Placement, PolicyReason, PoolState, Reason, ReasonKind,
 };
@@ -35,6 +35,7 @@ impl Refusal {
 impl Engine {
     /// Starts whatever can start with what is free, in order, without stopping anybody.
     pub(crate) fn allocate(&mut self, budget: Budget, decisions: &mut Vec<Decision>) {
+        self.waiting.forget_order();
         let busy: Vec<QueueIx> = self.waiting.busy().collect();
         for project in busy {
             self.rank(project);
@@ -48,7 +49,7 @@ impl Engine {
     }
 
     /// Brings the places of a project and its department in line with their next group and what they use (S8).
-    fn rank(&mut self, project: QueueIx) {
+    pub(crate) fn rank(&mut self, project: QueueIx) {
         let department = *self.org.at(project).path.last().expect("a path");
         let key = self.waiting.head(project).map(|group| self.queue_key(project, group));
         self.waiting.rank_project(department, project, key);
@@ -70,8 +71,9 @@ impl Engine {
         let group = self.waiting.at(ix);
         let template = self.templates.at(group.key.template);
         let project = &self.org.at(template.queue).pools;
-        let first = group.key.pool.or_else(|| self.pools.order(&template.pools, project).next());
-        if first != group.first_pool
+        let first =
+            self.pools.order(&template.pools, project).find(|p| group.key.pool.is_none_or(|in_| in_ == *p));
+        if (first != group.first_pool || self.asks_for_memory(template))
             && let Some(pool) = first
         {
             let ask = self.ask(template, &group.key.want, pool);
@@ -81,23 +83,25 @@ impl Engine {
         (self.waiting.at(ix).ask, first)
     }
 
+    fn asks_for_memory(&self, template: &Template) -> bool {
+        template.roles.iter().any(|role| matches!(self.shapes.at(role.shape).gpu, GpuRequest::Memory { .. }))
+    }
+
     /// What `want` asks of the quotas in a pool. MiB of a device are charged by the device (S13), which is not chosen
-    /// yet: the largest device of the pool, that is the least charge, counts.
+    /// yet: the largest device of the pool, that is the least charge, counts; without any device, none.
     pub(crate) fn ask(&self, template: &Template, want: &[u32], pool: PoolIx) -> Triple {
         let mut ask = [0; 3];
         for (role, want) in template.roles.iter().zip(want).filter(|(_, want)| **want > 0) {
             let shape = self.shapes.at(role.shape);
             let total = match shape.gpu {
                 GpuRequest::Memory { .. } => {
-                    let classes = self.classes.of_pool(pool).iter();
-                    classes
-                        .flat_map(|c| self.classes.at(*c).empty.devices.iter().map(|d| d.total))
-                        .max()
-                        .unwrap_or(1)
+                    let classes = self.classes.of_pool(pool).iter().map(|c| self.classes.at(*c));
+                    let there = classes.filter(|c| !c.nodes.is_empty());
+                    there.flat_map(|c| c.empty.devices.iter().map(|d| d.total)).max()
                 }
-                _ => 1,
+                _ => Some(1),
             };
-            let gpu = charge(shape.gpu, total).0 * i64::from(shape.gpu.devices());
+            let gpu = total.map_or(0, |total| charge(shape.gpu, total).0 * i64::from(shape.gpu.devices()));
             crate::org::add(&mut ask, [gpu, shape.cpu, shape.memory], i64::from(*want));
         }
         ask
@@ -112,10 +116,10 @@ impl Engine {
             return self.park(group, said, 0, &[Unblock::Owner]);
         }
         let project = &self.org.at(template.queue).pools;
-        let pools: SmallVec<[PoolIx; 4]> = match key.pool {
-            Some(pool) => SmallVec::from_slice(&[pool]),
-            None => self.pools.order(&template.pools, project).collect(),
-        };
+        // Others of the workload may be in a pool that it may not use, since nodes can change their pool.
+        let may_use = |pool: &PoolIx| key.pool.is_none_or(|in_| in_ == *pool);
+        let pools: SmallVec<[PoolIx; 4]> =
+            self.pools.order(&template.pools, project).filter(may_use).collect();
         let mut said = Vec::new();
         let mut unblocks: SmallVec<[Unblock; 4]> = SmallVec::new();
         for pool in pools {
@@ -167,7 +171,12 @@ impl Engine {
         let template = self.templates.at(template);
         let ask = self.ask(template, &want, pool);
         if let Err(shut) = self.org.gate(template.queue, pool, ask, template.preemptible) {
-            return Err(self.shut(shut, pool, ask, ask));
+            let mut refusal = self.shut(shut, template.queue, pool, ask, ask);
+            if self.asks_for_memory(template) {
+                // What MiB come to depends on the devices the pool has.
+                refusal.unblock.push(Unblock::Structure(pool));
+            }
+            return Err(refusal);
         }
         match template.topology.clone().filter(|_| !self.waiting.at(group).key.elastic) {
             None => self.try_scope(group, pool, &want, Scope::Everywhere),
@@ -176,7 +185,7 @@ impl Engine {
     }
 
     /// A gate that is shut, as a refusal. `ask` is what the workload asks for, `request` what did not pass.
-    fn shut(&self, shut: Shut, pool: PoolIx, ask: Triple, request: Triple) -> Refusal {
+    fn shut(&self, shut: Shut, project: QueueIx, pool: PoolIx, ask: Triple, request: Triple) -> Refusal {
         let queue = self.org.at(shut.queue).id.expect("unmanaged queues have no gates");
         let (pool_id, asked) = (self.pools.spec(pool).id, ask[shut.resource]);
         let (resource, used) = (resource(shut.resource), shut.used);
@@ -185,7 +194,9 @@ impl Engine {
         } else {
             Reason::Quota { queue, pool: pool_id, resource, quota: shut.bound, used, asked }
         };
-        Refusal::new(reason, Unblock::Queue(shut.queue, pool, request))
+        // Once this gate opens the next may be shut: both are watched.
+        let path = self.org.at(project).path.iter();
+        Refusal { reason, unblock: path.map(|queue| Unblock::Queue(*queue, pool, request)).collect() }
     }
 
     /// Tries the domains of a topology level one after the other, the one with the least room that suffices first
@@ -222,6 +233,7 @@ impl Engine {
     /// Places what the first member of the group wants within a scope, hardest role first, or changes nothing.
     fn try_scope(&mut self, group: GroupIx, pool: PoolIx, want: &[u32], scope: Scope) -> Result<(), Refusal> {
         debug_assert!(self.trial.is_empty());
+        self.changed.begin();
         let (_, _, workload) = *self.waiting.at(group).members.first().expect("an active group has members");
         let ix = self.workloads.at(workload.0).template;
         let roles = self.hardest_first(ix, want);
@@ -239,7 +251,11 @@ impl Engine {
                         let cost = self.cost(shape, choice.node, choice.gpus);
                         match self.org.gate(queue, pool, cost, preemptible) {
                             Err(shut) => {
-                                self.shut(shut, pool, self.ask(self.templates.at(ix), want, pool), cost)
+                                let ask = self.ask(self.templates.at(ix), want, pool);
+                                let mut refusal = self.shut(shut, queue, pool, ask, cost);
+                                // MiB of another device may come to less.
+                                refusal.unblock.push(Unblock::Everywhere);
+                                refusal
                             }
                             Ok(()) => {
                                 self.put(pod, choice.node, choice.gpus, self.now);
@@ -280,7 +296,8 @@ impl Engine {
         let kind = self.kind_of(pod);
         let role = self.templates.at(self.workloads.at(pod.workload.0).template).role_of(pod.pod).0;
         let nodes = self.pools.at(pool).nodes;
-        if self.classes.tiers(kind.0, pool).is_empty() {
+        let mut taking = self.classes.tiers(kind.0, pool).iter().flat_map(|t| &t.classes);
+        if taking.all(|c| self.classes.at(*c).nodes.is_empty()) {
             let failed = self.failed_constraints(kind.0, pool);
             let reason = Reason::Feasibility { pool: id, role, nodes, failed };
             return Refusal::new(reason, Unblock::Structure(pool));
@@ -318,6 +335,7 @@ impl Engine {
         self.trial.clear();
         self.workloads.at_mut(workload.0).reported = 0;
         self.requeue(workload);
+        self.wake_neighbours();
     }
 
     /// Tells every workload whose reason is new or of another kind than before why it waits (S29).
@@ -327,8 +345,14 @@ impl Engine {
             let untold = std::mem::take(&mut group.unreported);
             let Some((said, dominant)) = &group.verdict else { continue };
             let reason = Box::new(said[*dominant].reason.clone());
-            for workload in untold {
-                let Some(workload) = self.workloads.get_mut(workload.0) else { continue };
+            for ix_workload in untold {
+                let Some(workload) = self.workloads.get(ix_workload.0) else { continue };
+                // Of several things a workload waits for, the first has the dominant reason.
+                let first = workload.groups.iter().find(|g| self.waiting.at(**g).verdict.is_some());
+                if first != Some(&ix) {
+                    continue;
+                }
+                let workload = self.workloads.at_mut(ix_workload.0);
                 let kind = reason.kind() as u8 + 1;
                 if workload.reported != kind {
                     workload.reported = kind;
@@ -336,6 +360,22 @@ impl Engine {
                 }
             }
         }
+    }
+
+    /// True if the wanted pods in the domain, with those of the workload that are there, are all its minimums (S31).
+    fn completes(&self, group: GroupIx, want: &[u32], level: crate::ix::TopologyIx, domain: u32) -> bool {
+        let Some((_, _, workload)) = self.waiting.at(group).members.first() else { return false };
+        let workload = self.workloads.at(workload.0);
+        let template = self.templates.at(workload.template);
+        let counts = |pod: &&Pod| match (pod.stage, pod.node) {
+            (Stage::Placed, Some(node)) => self.topologies.at(level).domain(node) == domain,
+            (stage, _) => stage == Stage::Succeeded,
+        };
+        template.roles.iter().zip(want).enumerate().all(|(at, (role, want))| {
+            let first = template.first_of(at) as usize;
+            let pods = &workload.pods[first..first + role.count as usize];
+            pods.iter().filter(counts).count() as u32 + want >= role.min
+        })
     }
 
     /// The domains of a level in which every role finds room for all it wants by itself, least free GPUs first.
@@ -358,7 +398,7 @@ impl Engine {
                 let room: i64 = here.iter().map(|n| slots(&n.free, &n.devices, shape, strategy)).sum();
                 room >= i64::from(*want)
             });
-            if fits {
+            if fits && self.completes(group, want, level, domain as u32) {
                 let free = here.iter().map(|n| i64::from(n.devices.free.count())).sum();
                 found.push((free, &topology.values[domain], domain as u32));
             }

@@ -80,7 +80,10 @@ impl Engine {
             template.roles.iter().zip(&key.want).enumerate().filter(|(_, (_, w))| **w > 0)
         {
             let shape = self.shapes.at(role.shape);
-            let takes = |class: &crate::ix::ClassIx| self.classes.at(*class).judge(shape).is_ok();
+            let takes = |class: &crate::ix::ClassIx| {
+                let class = self.classes.at(*class);
+                !class.nodes.is_empty() && class.judge(shape).is_ok()
+            };
             let classes: Vec<_> = self.classes.of_pool(pool_ix).iter().copied().filter(takes).collect();
             let failed = self.failed_constraints(role.shape, pool_ix);
             if classes.is_empty() {
@@ -127,7 +130,7 @@ impl Engine {
         &self,
         kind: (ShapeIx, u32),
         pool: PoolIx,
-        floors: &[u32],
+        floors: &[crate::neighbours::Floor],
     ) -> Option<Vec<(Constraint, u32)>> {
         let shape = self.shapes.at(kind.0);
         let mut failed = self.failed_constraints(kind.0, pool);

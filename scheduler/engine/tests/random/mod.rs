@@ -56,11 +56,36 @@ pub enum Step {
 }
 
 /// A cluster at the start, and what happens then.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct History {
     pub pools: usize,
     pub quotas: Vec<QueueQuota>,
     pub steps: Vec<Step>,
+}
+
+impl std::fmt::Debug for History {
+    /// One step a line; defaults are left out.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        writeln!(f, "{} pools", self.pools)?;
+        for quota in &self.quotas {
+            writeln!(f, "  {}", json(quota))?;
+        }
+        for step in &self.steps {
+            match step {
+                Step::Submit(spec) => writeln!(f, "  Submit {}", json(spec))?,
+                Step::NodeNew(spec) => writeln!(f, "  NodeNew {}", json(spec))?,
+                Step::NodeLike(at, spec) => writeln!(f, "  NodeLike {at} {}", json(spec))?,
+                Step::Relabel(at, spec) => writeln!(f, "  Relabel {at} {:?}", spec.labels)?,
+                Step::Quota(queue, pool, quota) => writeln!(f, "  Quota {queue} {pool} {}", json(quota))?,
+                other => writeln!(f, "  {other:?}")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+fn json(value: &impl serde::Serialize) -> String {
+    serde_json::to_string(value).unwrap_or_default()
 }
 
 /// Random histories of at most this many steps.
@@ -85,6 +110,7 @@ fn submit() -> impl Strategy<Value = Step> {
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         5 => Just(Step::Decide),
+        1 => (0..=3u64).prop_map(Step::DecideSome),
         4 => submit(),
         3 => any::<usize>().prop_map(Step::Again),
         6 => pods(),

@@ -2,8 +2,9 @@
 
 use super::pods::{GIB, HOSTNAME, pod};
 use berth_model::{
-    Bytes, DeviceSpec, Effect, GpuMemoryMib, MilliCpu, NodeId, NodeSpec, PoolId, Priority, ProjectId, QueueQuota,
-    Quota, Resources, ResourceQuota, RoleSpec, Taint, Timestamp, TopologyRequest, WorkloadId, WorkloadSpec,
+    Bytes, DeviceSpec, Effect, GpuMemoryMib, MilliCpu, NodeId, NodeSpec, PoolId, Priority, ProjectId,
+    QueueQuota, Quota, ResourceQuota, Resources, RoleSpec, Taint, Timestamp, TopologyRequest, WorkloadId,
+    WorkloadSpec,
 };
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
@@ -12,7 +13,8 @@ use std::sync::Arc;
 /// A node; whoever uses it gives it an identifier and a name.
 pub fn node() -> impl Strategy<Value = NodeSpec> {
     let label = |key: &'static str, values: Vec<&'static str>| {
-        prop::option::weighted(0.8, select(values)).prop_map(move |v| v.map(|v| (key.to_owned(), v.to_owned())))
+        prop::option::weighted(0.8, select(values))
+            .prop_map(move |v| v.map(|v| (key.to_owned(), v.to_owned())))
     };
     let labels = (
         label("pool", vec!["x", "x", "y"]),
@@ -58,21 +60,25 @@ fn allocatable() -> impl Strategy<Value = Resources> {
             memory: Bytes(memory * GIB),
             ephemeral: Bytes(if disk { 10 * GIB } else { 0 }),
             pods,
-            extended: if nics > 0 { [("example.com/nic".to_owned(), nics)].into() } else { Default::default() },
+            extended: if nics > 0 {
+                [("example.com/nic".to_owned(), nics)].into()
+            } else {
+                Default::default()
+            },
         },
     )
 }
 
 fn devices() -> impl Strategy<Value = Vec<DeviceSpec>> {
-    let device = |memory: i64, link_group: u8| DeviceSpec {
-        link_group,
-        ..DeviceSpec::new(GpuMemoryMib(memory), "x")
-    };
-    let alike = (0..=4usize, select(vec![1000, 1000, 2000]), any::<bool>()).prop_map(move |(n, memory, linked)| {
-        (0..n).map(|at| device(memory, if linked { at as u8 / 2 } else { 0 })).collect()
-    });
+    let device =
+        |memory: i64, link_group: u8| DeviceSpec { link_group, ..DeviceSpec::new(GpuMemoryMib(memory), "x") };
+    let alike =
+        (0..=4usize, select(vec![1000, 1000, 2000]), any::<bool>()).prop_map(move |(n, memory, linked)| {
+            (0..n).map(|at| device(memory, if linked { at as u8 / 2 } else { 0 })).collect()
+        });
     let mixed = prop::collection::vec((select(vec![700, 1000, 2000]), 0..=1u8), 1..=3);
-    let mixed = mixed.prop_map(move |all| all.into_iter().map(|(memory, link)| device(memory, link)).collect());
+    let mixed =
+        mixed.prop_map(move |all| all.into_iter().map(|(memory, link)| device(memory, link)).collect());
     prop_oneof![5 => alike, 1 => mixed]
 }
 

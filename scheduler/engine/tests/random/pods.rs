@@ -1,9 +1,9 @@
 //! Random pods: what they ask for and where they may run. Values come from small sets, so that pods meet.
 
 use berth_model::{
-    Bytes, Effect, GpuMemoryMib, GpuRequest, GpuShare, HostPort, LabelSelector, Labels, MilliCpu, NodeSelector,
-    NodeTerm, Operator, PodAffinityTerm, PodSpec, PreferredNodeTerm, Protocol, Requirement, Resources, Toleration,
-    TolerationOperator, TopologySpread, Unsatisfiable, VolumeUse, WeightedPodTerm,
+    Bytes, Effect, GpuMemoryMib, GpuRequest, GpuShare, HostPort, LabelSelector, Labels, MilliCpu,
+    NodeSelector, NodeTerm, Operator, PodAffinityTerm, PodSpec, PreferredNodeTerm, Protocol, Requirement,
+    Resources, Toleration, TolerationOperator, TopologySpread, Unsatisfiable, VolumeUse, WeightedPodTerm,
 };
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -35,15 +35,15 @@ pub fn pod() -> impl Strategy<Value = PodSpec> {
 fn resources() -> impl Strategy<Value = Resources> {
     let cpu = select(vec![0, 500, 1000, 1000, 2000, 3000]);
     let memory = select(vec![0, 1, 2, 2, 4, 8]);
-    (cpu, memory, prop::bool::weighted(0.1), prop::bool::weighted(0.1)).prop_map(|(cpu, memory, disk, nic)| {
-        Resources {
+    (cpu, memory, prop::bool::weighted(0.1), prop::bool::weighted(0.1)).prop_map(
+        |(cpu, memory, disk, nic)| Resources {
             cpu: MilliCpu(cpu),
             memory: Bytes(memory * GIB),
             ephemeral: Bytes(if disk { 5 * GIB } else { 0 }),
             pods: 0,
             extended: if nic { [("example.com/nic".to_owned(), 1)].into() } else { Default::default() },
-        }
-    })
+        },
+    )
 }
 
 fn gpu() -> impl Strategy<Value = GpuRequest> {
@@ -116,18 +116,17 @@ impl Extra {
 }
 
 fn extra() -> impl Strategy<Value = Extra> {
-    let toleration = (select(vec!["", "dedicated", "old", "node.kubernetes.io/unschedulable"]), any::<bool>())
-        .prop_map(|(key, all)| Toleration {
-            key: key.to_owned(),
-            operator: TolerationOperator::Exists,
-            value: String::new(),
-            effect: (!all).then_some(Effect::NoSchedule),
-        });
-    let port = (select(vec![80, 81]), select(vec!["", "10.0.0.1", "10.0.0.2"])).prop_map(|(port, ip)| HostPort {
-        port,
-        protocol: Protocol::Tcp,
-        host_ip: ip.to_owned(),
-    });
+    let toleration =
+        (select(vec!["", "dedicated", "old", "node.kubernetes.io/unschedulable"]), any::<bool>()).prop_map(
+            |(key, all)| Toleration {
+                key: key.to_owned(),
+                operator: TolerationOperator::Exists,
+                value: String::new(),
+                effect: (!all).then_some(Effect::NoSchedule),
+            },
+        );
+    let port = (select(vec![80, 81]), select(vec!["", "10.0.0.1", "10.0.0.2"]))
+        .prop_map(|(port, ip)| HostPort { port, protocol: Protocol::Tcp, host_ip: ip.to_owned() });
     prop_oneof![
         3 => select(vec![labels([("zone", "a")]), labels([("rack", "r1")]), labels([(HOSTNAME, "n2")])])
             .prop_map(Extra::Selector),
@@ -171,17 +170,20 @@ pub fn term() -> impl Strategy<Value = NodeTerm> {
 }
 
 fn selector() -> impl Strategy<Value = Option<LabelSelector>> {
-    let app = |value: &str| Some(LabelSelector { match_labels: labels([("app", value)]), ..Default::default() });
+    let app =
+        |value: &str| Some(LabelSelector { match_labels: labels([("app", value)]), ..Default::default() });
     select(vec![app("a"), app("a"), app("b"), Some(LabelSelector::default()), None])
 }
 
 fn pod_term() -> impl Strategy<Value = PodAffinityTerm> {
     let key = select(vec![HOSTNAME, "zone", "rack"]);
-    (selector(), key, prop::bool::weighted(0.3)).prop_map(|(label_selector, key, all_namespaces)| PodAffinityTerm {
-        label_selector,
-        namespaces: Vec::new(),
-        all_namespaces,
-        topology_key: key.to_owned(),
+    (selector(), key, prop::bool::weighted(0.3)).prop_map(|(label_selector, key, all_namespaces)| {
+        PodAffinityTerm {
+            label_selector,
+            namespaces: Vec::new(),
+            all_namespaces,
+            topology_key: key.to_owned(),
+        }
     })
 }
 
@@ -192,7 +194,11 @@ fn spread() -> impl Strategy<Value = TopologySpread> {
         |(max_skew, key, label_selector, min_domains, (hard, honor_affinity, honor_taints))| TopologySpread {
             max_skew,
             topology_key: key.to_owned(),
-            when_unsatisfiable: if hard { Unsatisfiable::DoNotSchedule } else { Unsatisfiable::ScheduleAnyway },
+            when_unsatisfiable: if hard {
+                Unsatisfiable::DoNotSchedule
+            } else {
+                Unsatisfiable::ScheduleAnyway
+            },
             label_selector,
             min_domains: min_domains.filter(|_| hard),
             honor_affinity,

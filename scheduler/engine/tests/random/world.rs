@@ -5,8 +5,8 @@ use crate::reference::state::State;
 use berth_engine::{Engine, Settings};
 use berth_model::{
     Budget, Decision, DepartmentId, DepartmentSpec, DeviceIndex, Event, EventError, GpuGrant, GpuMemoryMib,
-    NodeId, NodeSpec, NodeTypeRule, PodId, PodOutcome, PodState, PoolId, PoolSelector, PoolSpec, Priority, ProjectId,
-    ProjectSpec, QueueId, QueueQuota, Timestamp, WorkloadId, WorkloadSpec,
+    NodeId, NodeSpec, NodeTypeRule, PodId, PodOutcome, PodState, PoolId, PoolSelector, PoolSpec, Priority,
+    ProjectId, ProjectSpec, QueueId, QueueQuota, Timestamp, WorkloadId, WorkloadSpec,
 };
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -115,7 +115,9 @@ impl World {
                 let all: Vec<_> = self.state.workloads.keys().copied().collect();
                 Some(Event::WorkloadRemoved(pick(&all, *which)?))
             }
-            Step::NodeNew(_) | Step::NodeLike(..) | Step::Relabel(..) | Step::NodeGone(_) => self.node_event(step),
+            Step::NodeNew(_) | Step::NodeLike(..) | Step::Relabel(..) | Step::NodeGone(_) => {
+                self.node_event(step)
+            }
             Step::Condition(which, ready, unschedulable) => {
                 let node = self.some_node(*which)?.id;
                 Some(Event::NodeCondition { node, ready: *ready, unschedulable: *unschedulable })
@@ -128,7 +130,9 @@ impl World {
                 let (node, device) = self.some_device(*which, *device)?;
                 Some(Event::DeviceForeign { node, device, memory: GpuMemoryMib(*memory) })
             }
-            Step::Quota(..) | Step::Project(..) | Step::NodeType(..) | Step::Pool(..) => self.rule_event(step),
+            Step::Quota(..) | Step::Project(..) | Step::NodeType(..) | Step::Pool(..) => {
+                self.rule_event(step)
+            }
             _ => self.pod_event(step),
         }
     }

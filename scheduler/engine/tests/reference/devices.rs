@@ -2,7 +2,8 @@
 
 use super::state::State;
 use berth_model::{
-    DeviceHealth, DeviceIndex, DeviceMask, DeviceStrategy, GpuGrant, GpuMemoryMib, GpuRequest, GpuShare, NodeId,
+    DeviceHealth, DeviceIndex, DeviceMask, DeviceStrategy, GpuGrant, GpuMemoryMib, GpuRequest, GpuShare,
+    NodeId,
 };
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -82,7 +83,12 @@ impl State {
     }
 
     /// The devices a request would get on a node.
-    pub fn choose_devices(&self, node: NodeId, request: GpuRequest, strategy: DeviceStrategy) -> Option<GpuGrant> {
+    pub fn choose_devices(
+        &self,
+        node: NodeId,
+        request: GpuRequest,
+        strategy: DeviceStrategy,
+    ) -> Option<GpuGrant> {
         choose(&self.devices(node), request, strategy)
     }
 
@@ -121,7 +127,12 @@ fn whole(devices: &[Device], count: usize) -> Option<DeviceMask> {
 
 /// S13, S15: one amount holds for all devices of a grant, so several devices are of one size: the smallest size of
 /// which there are enough. A single device may be of any size.
-fn shared(devices: &[Device], request: GpuRequest, count: usize, strategy: DeviceStrategy) -> Option<GpuGrant> {
+fn shared(
+    devices: &[Device],
+    request: GpuRequest,
+    count: usize,
+    strategy: DeviceStrategy,
+) -> Option<GpuGrant> {
     if count == 1 {
         return several(devices.to_vec(), request, 1, strategy);
     }
@@ -135,11 +146,17 @@ fn shared(devices: &[Device], request: GpuRequest, count: usize, strategy: Devic
 }
 
 /// S15: one device after the other.
-fn several(mut devices: Vec<Device>, request: GpuRequest, count: usize, strategy: DeviceStrategy) -> Option<GpuGrant> {
+fn several(
+    mut devices: Vec<Device>,
+    request: GpuRequest,
+    count: usize,
+    strategy: DeviceStrategy,
+) -> Option<GpuGrant> {
     let mut mask = DeviceMask::default();
     let mut total = 0;
     for _ in 0..count {
-        let fitting = devices.iter().filter(|d| (d.free || d.shared) && d.left >= need(request, d.total).max(1));
+        let fitting =
+            devices.iter().filter(|d| (d.free || d.shared) && d.left >= need(request, d.total).max(1));
         let best = match strategy {
             DeviceStrategy::Binpack => fitting.min_by_key(|d| (d.free, d.left, d.index)),
             DeviceStrategy::Spread => fitting.max_by_key(|d| (d.left, Reverse(d.index))),

@@ -1,6 +1,6 @@
 //! May a pod run on a node (S11): as the node is, and as it is now with all that runs there.
 
-use super::devices::{choose, Device};
+use super::devices::{Device, choose};
 use super::labels::{affine, selects_node, tolerated};
 use super::state::{Shape, State};
 use berth_model::{DeviceIndex, GpuRequest, HostPort, NodeId, NodeSpec, PodSpec, VolumeUse};

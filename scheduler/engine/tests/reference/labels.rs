@@ -17,7 +17,13 @@ fn holds(requirement: &Requirement, value: Option<&str>) -> bool {
     let number = |text: Option<&str>| text.and_then(|t| t.parse::<i64>().ok());
     let bound = number(requirement.values.first().map(String::as_str));
     let ordered = |less: bool| match (number(value), bound) {
-        (Some(value), Some(bound)) => if less { value < bound } else { value > bound },
+        (Some(value), Some(bound)) => {
+            if less {
+                value < bound
+            } else {
+                value > bound
+            }
+        }
         _ => false,
     };
     match requirement.operator {
@@ -90,7 +96,7 @@ pub fn tolerated(pod: &PodSpec, node: &NodeSpec) -> bool {
 
 /// S12: weights of preferred terms that match, less 100 per taint that would rather keep the pod off.
 pub fn points(pod: &PodSpec, node: &NodeSpec) -> i64 {
-    let preferred = pod.preferred_nodes.iter().filter(|p| term_matches(&p.preference, node, false));
+    let preferred = pod.preferred_nodes.iter().filter(|p| term_matches(&p.preference, node, true));
     let repelled = node
         .taints
         .iter()

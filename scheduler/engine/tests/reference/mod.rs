@@ -29,7 +29,7 @@ use order::Want;
 use state::State;
 use std::collections::BTreeMap;
 
-/// What the reference decides: pods placed in order, and the kinds of the reasons given.
+/// What is decided: pods placed in order, and the kinds of the reasons given.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Decided {
     pub placed: Vec<Decision>,
@@ -57,7 +57,7 @@ impl Decided {
 #[derive(Clone, Debug, Default)]
 pub struct Reference {
     pub state: State,
-    /// The kind of reason that each workload was told last.
+    /// The kind of reason that each workload was told last, since anything of it was placed.
     told: BTreeMap<WorkloadId, ReasonKind>,
 }
 

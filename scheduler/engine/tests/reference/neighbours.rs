@@ -35,7 +35,9 @@ impl State {
             let mine = &shape.spec.pod_anti_affinity.required;
             let theirs = &other.spec.pod_anti_affinity.required;
             mine.iter().any(|t| about(t, &shape.namespace, other) && near(node, there, &t.topology_key))
-                || theirs.iter().any(|t| about(t, &other.namespace, shape) && near(node, there, &t.topology_key))
+                || theirs
+                    .iter()
+                    .any(|t| about(t, &other.namespace, shape) && near(node, there, &t.topology_key))
         })
     }
 
@@ -83,7 +85,9 @@ impl State {
         let mut domains = BTreeMap::new();
         for node in self.nodes.values().filter(counts) {
             let here = others.iter().filter(|(other, there, seat)| {
-                there.id == node.id && !seat.leaving && other.namespace == shape.namespace
+                there.id == node.id
+                    && !seat.leaving
+                    && other.namespace == shape.namespace
                     && selects_pod(constraint.label_selector.as_ref(), &other.labels)
             });
             let domain = label(node, &constraint.topology_key).expect("it counts").to_owned();
@@ -120,6 +124,8 @@ impl State {
             let topology_key = c.topology_key.clone();
             count(&PodAffinityTerm { label_selector: selector, topology_key, ..Default::default() }, false)
         });
-        sum(&shape.spec.pod_affinity.preferred) - sum(&shape.spec.pod_anti_affinity.preferred) - soft.sum::<i64>()
+        sum(&shape.spec.pod_affinity.preferred)
+            - sum(&shape.spec.pod_anti_affinity.preferred)
+            - soft.sum::<i64>()
     }
 }

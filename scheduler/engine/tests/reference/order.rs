@@ -21,6 +21,8 @@ pub struct Want {
     pub pods: Vec<u32>,
     /// It is above the minimum.
     pub elastic: bool,
+    /// Where its other pods are matters (S31), so nobody shares its verdict.
+    pub alone: Option<WorkloadId>,
 }
 
 /// S8 at one level: within quota, rank, the older head workload, its id.
@@ -37,7 +39,12 @@ impl State {
         let roles = workload.roles.len();
         let missing: Vec<u32> = (0..roles).map(|role| self.missing(workload, role)).collect();
         let waiting: Vec<u32> = (0..roles).map(|role| self.waiting(workload, role).len() as u32).collect();
-        let want = |pods: Vec<u32>, elastic| Want { workload: workload.id, pool: self.settled(workload), pods, elastic };
+        let some = self.pods.keys().any(|pod| pod.workload == workload.id);
+        let alone = (some && workload.topology.is_some()).then_some(workload.id);
+        let want = |pods: Vec<u32>, elastic: bool| {
+            let alone = alone.filter(|_| !elastic);
+            Want { workload: workload.id, pool: self.settled(workload), pods, elastic, alone }
+        };
         if missing.iter().zip(&waiting).any(|(missing, waiting)| missing > waiting) {
             return Vec::new();
         }
@@ -52,7 +59,8 @@ impl State {
     fn missing(&self, workload: &WorkloadSpec, role: usize) -> u32 {
         let of_role = |pod: &PodId| pod.workload == workload.id && usize::from(pod.role) == role;
         let placed = self.pods.iter().filter(|(pod, seat)| of_role(pod) && !seat.leaving).count();
-        let succeeded = self.ended.iter().filter(|(pod, o)| of_role(pod) && **o == PodOutcome::Succeeded).count();
+        let succeeded =
+            self.ended.iter().filter(|(pod, o)| of_role(pod) && **o == PodOutcome::Succeeded).count();
         workload.roles[role].min.saturating_sub((placed + succeeded) as u32)
     }
 
@@ -62,12 +70,14 @@ impl State {
         self.pool_of(&self.nodes[&seat.node])
     }
 
-    /// S10: the pools a want tries, in order.
+    /// S10: the pools a want tries, in order. Where others of it are in a pool, only that, and only if it is listed.
     pub fn pools_for(&self, want: &Want) -> Vec<PoolId> {
-        if let Some(pool) = want.pool {
-            return vec![pool];
-        }
-        let workload = &self.workloads[&want.workload];
+        let mut pools = self.pools_listed(&self.workloads[&want.workload]);
+        pools.retain(|pool| want.pool.is_none_or(|only| only == *pool));
+        pools
+    }
+
+    fn pools_listed(&self, workload: &WorkloadSpec) -> Vec<PoolId> {
         let project = workload.project.map(|id| &self.projects[&id].pools);
         let listed = if workload.pools.is_empty() { project } else { Some(&workload.pools) };
         match listed.filter(|l| !l.is_empty()) {
@@ -78,7 +88,8 @@ impl State {
 
     /// Whose turn it is among these: department, then project (S8), then inside the project (S9).
     pub fn first<'a>(&self, wants: &'a [Want]) -> Option<&'a Want> {
-        let mut projects: Vec<Option<ProjectId>> = wants.iter().map(|w| self.workloads[&w.workload].project).collect();
+        let mut projects: Vec<Option<ProjectId>> =
+            wants.iter().map(|w| self.workloads[&w.workload].project).collect();
         projects.sort_unstable();
         projects.dedup();
         let heads = projects.into_iter().map(|project| {
@@ -96,7 +107,9 @@ impl State {
             mine.min_by_key(|(_, p, want)| self.queue_key(p.map(QueueId::Project), want)).expect("a head")
         };
         let firsts = departments.into_iter().map(best_of);
-        firsts.min_by_key(|(d, _, want)| self.queue_key(d.map(QueueId::Department), want)).map(|(.., want)| *want)
+        firsts
+            .min_by_key(|(d, _, want)| self.queue_key(d.map(QueueId::Department), want))
+            .map(|(.., want)| *want)
     }
 
     /// S9: priority, minimums before elastic pods, submission, id, role.

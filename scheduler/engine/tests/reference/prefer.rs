@@ -17,9 +17,14 @@ impl State {
         let inside = |node: &&NodeSpec| {
             domain.is_none_or(|(key, value)| super::labels::label(node, key) == Some(value.as_str()))
         };
-        let nodes: Vec<&NodeSpec> =
-            self.ready_nodes(pool).into_iter().filter(inside).filter(|node| self.takes(shape, node)).collect();
-        let one_by_one = domain.is_some() || names_nodes(shape) || self.prefers_neighbours(shape);
+        let nodes: Vec<&NodeSpec> = self
+            .ready_nodes(pool)
+            .into_iter()
+            .filter(inside)
+            .filter(|node| self.takes(shape, node))
+            .collect();
+        let one_by_one =
+            domain.is_some() || names_nodes(shape) || prefers_names(shape) || self.prefers_neighbours(shape);
         let liking = |node: &NodeSpec| {
             points(&shape.spec, node) + if one_by_one { self.neighbour_points(shape, node) } else { 0 }
         };
@@ -70,7 +75,8 @@ impl State {
             let lefts: BTreeSet<i64> = devices.iter().filter(|d| d.shared).map(|d| d.left).collect();
             lefts.into_iter().for_each(|left| by_left.entry(left).or_default().push(*id));
         }
-        let at_least = |n: usize| by_free.iter().filter(move |(free, _)| **free >= Some(n)).map(|(_, l)| l.clone());
+        let at_least =
+            |n: usize| by_free.iter().filter(move |(free, _)| **free >= Some(n)).map(|(_, l)| l.clone());
         match request {
             GpuRequest::None => by_free.values().cloned().collect(),
             GpuRequest::Whole(n) => at_least(n as usize).collect(),
@@ -120,14 +126,16 @@ impl State {
         let devices = self.devices(node.id);
         let whole = devices.iter().filter(|d| d.free && mask >> d.index.0 & 1 == 0).count();
         let parts = devices.iter().filter(|d| d.shared || d.free && mask >> d.index.0 & 1 == 1);
-        let mut parts: Vec<(i64, i64)> = parts.map(|d| (d.left - taken(d), d.total)).filter(|p| p.0 > 0).collect();
+        let mut parts: Vec<(i64, i64)> =
+            parts.map(|d| (d.left - taken(d), d.total)).filter(|p| p.0 > 0).collect();
         parts.sort_by(|a, b| b.cmp(a));
         Room { cpu: free.cpu, memory: free.memory, whole, parts }
     }
 
     fn class(&self, node: &NodeSpec) -> Class {
         let keys = &self.keys;
-        let labels = node.labels.iter().filter(|(k, _)| keys.contains(*k)).map(|(k, v)| (k.clone(), v.clone()));
+        let labels =
+            node.labels.iter().filter(|(k, _)| keys.contains(*k)).map(|(k, v)| (k.clone(), v.clone()));
         Class {
             labels: labels.collect(),
             taints: taints(node),
@@ -143,7 +151,8 @@ impl State {
         for workload in self.workloads.values() {
             for role in 0..workload.roles.len() {
                 let shape = self.shape_of(workload, role);
-                let ended = self.ended.keys().filter(|p| p.workload == workload.id && usize::from(p.role) == role);
+                let ended =
+                    self.ended.keys().filter(|p| p.workload == workload.id && usize::from(p.role) == role);
                 let present = u64::from(workload.roles[role].count) - ended.count() as u64;
                 if shape.spec.gpu == GpuRequest::None || present == 0 {
                     continue;
@@ -172,6 +181,14 @@ struct Class {
     allocatable: berth_model::Resources,
     devices: Vec<(i64, u8)>,
     volume_limits: BTreeMap<String, u32>,
+}
+
+/// True if the pod prefers nodes by their names.
+fn prefers_names(shape: &Shape) -> bool {
+    let named = |t: &berth_model::NodeTerm| {
+        !t.match_fields.is_empty() || t.match_expressions.iter().any(|r| r.key == HOSTNAME)
+    };
+    shape.spec.preferred_nodes.iter().any(|p| named(&p.preference))
 }
 
 /// True if the pod lists the only nodes it may run on.

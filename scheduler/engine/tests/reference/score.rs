@@ -70,7 +70,8 @@ fn asked(shape: &Shape, takers: &[&NodeSpec]) -> u64 {
 impl Kinds {
     /// Half of the demand for the node's devices by those who cannot go everywhere, at most half a device each.
     pub fn price(&self, node: &NodeSpec) -> u64 {
-        let demand = self.0.iter().filter(|k| could_take(&k.shape, node, false)).map(|k| k.demand).sum::<u64>();
+        let demand =
+            self.0.iter().filter(|k| could_take(&k.shape, node, false)).map(|k| k.demand).sum::<u64>();
         demand.min(ONE) / 2
     }
 

@@ -36,7 +36,12 @@ impl State {
         refused || workload.roles.iter().any(|role| !role.pod.scheduling_gates.is_empty())
     }
 
-    fn try_pool(&mut self, workload: &WorkloadSpec, want: &Want, pool: PoolId) -> Result<Vec<Decision>, ReasonKind> {
+    fn try_pool(
+        &mut self,
+        workload: &WorkloadSpec,
+        want: &Want,
+        pool: PoolId,
+    ) -> Result<Vec<Decision>, ReasonKind> {
         if self.ready_nodes(pool).is_empty() {
             return Err(ReasonKind::Pool);
         }
@@ -60,7 +65,13 @@ impl State {
     }
 
     /// S31: the domains in which all minimums would be together, least free GPUs first, then by value.
-    fn domains_of(&self, workload: &WorkloadSpec, want: &Want, pool: PoolId, topology: &TopologyRequest) -> Vec<Domain> {
+    fn domains_of(
+        &self,
+        workload: &WorkloadSpec,
+        want: &Want,
+        pool: PoolId,
+        topology: &TopologyRequest,
+    ) -> Vec<Domain> {
         let key = &topology.key;
         let nodes = self.ready_nodes(pool);
         let values: BTreeSet<&str> = nodes.iter().filter_map(|node| label(node, key)).collect();
@@ -140,7 +151,11 @@ fn hardest_first(workload: &WorkloadSpec, want: &Want) -> Vec<usize> {
     let mut roles: Vec<usize> = (0..want.pods.len()).filter(|role| want.pods[*role] > 0).collect();
     roles.sort_by_key(|role| {
         let pod = &workload.roles[*role].pod;
-        let memory = if let GpuRequest::Memory { memory, devices, .. } = pod.gpu { memory.0 * i64::from(devices) } else { 0 };
+        let memory = if let GpuRequest::Memory { memory, devices, .. } = pod.gpu {
+            memory.0 * i64::from(devices)
+        } else {
+            0
+        };
         let share = match pod.gpu {
             GpuRequest::Whole(n) => i64::from(n) * 1_000_000,
             GpuRequest::Share { share, devices, .. } => share.0 * i64::from(devices),

@@ -188,7 +188,11 @@ impl State {
 
     /// The pods of a role that should run and have no node, lowest index first.
     pub fn waiting(&self, workload: &WorkloadSpec, role: usize) -> Vec<PodId> {
-        let pods = (0..workload.roles[role].count).map(|index| PodId { workload: workload.id, role: role as u16, index });
+        let pods = (0..workload.roles[role].count).map(|index| PodId {
+            workload: workload.id,
+            role: role as u16,
+            index,
+        });
         pods.filter(|pod| !self.pods.contains_key(pod) && !self.ended.contains_key(pod)).collect()
     }
 
@@ -223,8 +227,9 @@ impl State {
     /// Notes the node labels that the pods of all workloads ask about.
     fn note_keys(&mut self) {
         let all = self.workloads.values();
-        let shapes: Vec<Shape> =
-            all.flat_map(|w| (0..w.roles.len()).map(|role| self.shape_of(w, role)).collect::<Vec<_>>()).collect();
+        let shapes: Vec<Shape> = all
+            .flat_map(|w| (0..w.roles.len()).map(|role| self.shape_of(w, role)).collect::<Vec<_>>())
+            .collect();
         for pod in shapes.iter().map(|shape| &shape.spec) {
             let affinity = pod.node_affinity.iter().flat_map(|s| &s.node_selector_terms);
             let volumes = pod.volumes.iter().filter_map(|v| v.reachable_from.as_ref());
