@@ -32,7 +32,6 @@ struct Key {
 /// A class of nodes.
 #[derive(Clone, Debug)]
 pub(crate) struct Class {
-    pub(crate) pool: PoolIx,
     /// Relevant labels.
     labels: Labels,
     /// Taints, the one of a cordoned node included.
@@ -124,7 +123,6 @@ impl Classes {
             device.foreign = GpuMemoryMib::ZERO;
         }
         self.all.push(Class {
-            pool,
             labels: key.labels.clone(),
             taints: key.taints.clone(),
             empty: Node::new(Arc::new(pristine), names, GpuMemoryMib::ZERO),

@@ -197,16 +197,6 @@ impl Profiles {
         self.stale |= shape.gpu != GpuRequest::None && weight(before) != weight(before + change);
     }
 
-    /// Pods of a shape that run or wait.
-    pub(crate) fn present(&self, ix: ShapeIx) -> i64 {
-        self.present.get(ix.i()).copied().unwrap_or(0)
-    }
-
-    /// Grows whenever what is computed from the shapes present, or from the classes, may have changed.
-    pub(crate) fn epoch(&self) -> u64 {
-        self.epoch
-    }
-
     /// The nodes of a class are no longer as many as before.
     pub(crate) fn classes_changed(&mut self) {
         self.stale = true;
@@ -365,7 +355,7 @@ impl Profiles {
                 hard -= h;
             }
         }
-        let share = |part: u64, total: u64| if total == 0 { 0 } else { part * ONE / total };
+        let share = |part: u64, total: u64| (part * ONE).checked_div(total).unwrap_or(0);
         let cost = power_16(share(plain, view.total.0)) + (share(hard, view.total.1) << 16) / 16;
         view.memo.insert(usable, cost);
         cost
@@ -426,7 +416,7 @@ impl Profiles {
 
 /// `q^16` for a `q` in [`ONE`]ths, in 2^-32ths.
 fn power_16(q: u64) -> u64 {
-    (0..4).fold(u128::from(q) << 16, |power, _| power * power >> 32) as u64
+    (0..4).fold(u128::from(q) << 16, |power, _| (power * power) >> 32) as u64
 }
 
 /// The number of pods rounded down to a power of two.

@@ -167,7 +167,7 @@ fn stranded_by(candidate: &Candidate<'_>, profiles: &mut Profiles) -> i64 {
     let free = (node.free.cpu - shape.cpu, node.free.memory - shape.memory);
     let after = cost(profiles, *pool, node.class, free, &left);
     let taken = node.devices.charge(shape.gpu, *gpus).0.unsigned_abs();
-    after - before + (taken * profiles.view(node.class).price() << 16) as i64
+    after - before + ((taken * profiles.view(node.class).price()) << 16) as i64
 }
 
 /// Plain best fit: CPU and GPU left after the placement, each as a share of the largest node of the pool.

@@ -55,13 +55,6 @@ pub(crate) struct Group {
     entry: Option<Entry>,
 }
 
-impl Group {
-    /// The kind of the dominant reason, if parked.
-    pub(crate) fn kind(&self) -> Option<ReasonKind> {
-        self.verdict.as_ref().map(|(said, dominant)| said[*dominant].reason.kind())
-    }
-}
-
 /// S9: priority, then minimums before elastic pods, then submission, then id.
 type Entry = (Reverse<Priority>, bool, Timestamp, WorkloadId, GroupIx);
 
