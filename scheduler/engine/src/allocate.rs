@@ -6,13 +6,13 @@
 //! nothing until it wakes (S30).
 
 use crate::Engine;
-use crate::choose::Scope;
+use crate::choose::{Choice, Scope};
 use crate::device::charge;
 use crate::ix::{GroupIx, PodIx, PoolIx, QueueIx};
 use crate::org::Triple;
 use crate::park::Unblock;
 use crate::verdict::{Refusal, nearest};
-use crate::waiting::{QueueKey, Said};
+use crate::waiting::{FirstAsk, QueueKey, Said};
 use crate::workload::Template;
 use berth_model::{Budget, Decision, GpuRequest, Placement, PoolState, Reason};
 use smallvec::SmallVec;
@@ -51,20 +51,32 @@ impl Engine {
         QueueKey { over_quota, rank: Reverse(self.org.at(queue).rank), submitted, workload }
     }
 
-    /// What the group asks for in the first pool of its order, remembered while it has that first pool.
+    /// What the group asks for in the first pool of its order, remembered while rules and classes are the same.
     fn first_ask(&mut self, ix: GroupIx) -> (Triple, Option<PoolIx>) {
-        let group = self.waiting.at(ix);
-        let template = self.templates.at(group.key.template);
-        let project = &self.org.at(template.queue).pools;
-        let first = group.key.pool.or_else(|| self.pools.order(&template.pools, project).next());
-        if first != group.first_pool
-            && let Some(pool) = first
-        {
-            let ask = self.ask(template, &group.key.want, pool);
-            let group = self.waiting.at_mut(ix);
-            (group.ask, group.first_pool) = (ask, first);
+        if let Some((ask, pool)) = self.known_ask(ix) {
+            return (ask, Some(pool));
         }
-        (self.waiting.at(ix).ask, first)
+        let Some(pool) = self.nth_pool(ix, 0) else { return ([0; 3], None) };
+        let group = self.waiting.at(ix);
+        let ask = self.ask(self.templates.at(group.key.template), &group.key.want, pool);
+        let classes = self.classes.of_pool(pool).len();
+        self.waiting.at_mut(ix).ask = Some(FirstAsk { pool, classes, ask });
+        (ask, Some(pool))
+    }
+
+    fn known_ask(&self, ix: GroupIx) -> Option<(Triple, PoolIx)> {
+        let known = self.waiting.at(ix).ask.as_ref()?;
+        (self.classes.of_pool(known.pool).len() == known.classes).then_some((known.ask, known.pool))
+    }
+
+    /// The pools that a group tries, in order (S10): the only one it may go to, else its template's.
+    fn nth_pool(&self, group: GroupIx, at: usize) -> Option<PoolIx> {
+        let key = &self.waiting.at(group).key;
+        if key.pool.is_some() {
+            return key.pool.filter(|_| at == 0);
+        }
+        let template = self.templates.at(key.template);
+        self.pools.order(&template.pools, &self.org.at(template.queue).pools).nth(at)
     }
 
     /// What `want` asks of the quotas in a pool. MiB of a device are charged by the device (S13), which is not chosen
@@ -97,14 +109,10 @@ impl Engine {
             let said = vec![Said { pool: Default::default(), reason: Reason::Policy(policy) }];
             return self.park(group, said, 0, &[Unblock::Owner]);
         }
-        let project = &self.org.at(template.queue).pools;
-        let pools: SmallVec<[PoolIx; 4]> = match key.pool {
-            Some(pool) => SmallVec::from_slice(&[pool]),
-            None => self.pools.order(&template.pools, project).collect(),
-        };
         let mut said = Vec::new();
         let mut unblocks: SmallVec<[Unblock; 4]> = SmallVec::new();
-        for pool in pools {
+        for at in 0.. {
+            let Some(pool) = self.nth_pool(group, at) else { break };
             match self.try_pool(group, pool) {
                 Ok(()) => return self.commit(group, decisions),
                 Err(refusal) => {
@@ -128,14 +136,15 @@ impl Engine {
             let state = if self.pools.at(pool).nodes == 0 { PoolState::Empty } else { PoolState::NotReady };
             return Err(Refusal::new(Reason::Pool { pool: Some(id), state }, Unblock::Structure(pool)));
         }
-        let key = &self.waiting.at(group).key;
-        let (template, want) = (key.template, key.want.clone());
-        let template = self.templates.at(template);
-        let ask = self.ask(template, &want, pool);
+        let waiting = self.waiting.at(group);
+        let want = waiting.key.want.clone();
+        let template = self.templates.at(waiting.key.template);
+        let known = self.known_ask(group).filter(|(_, first)| *first == pool);
+        let ask = known.map_or_else(|| self.ask(template, &want, pool), |(ask, _)| ask);
         if let Err(shut) = self.org.gate(template.queue, pool, ask, template.preemptible) {
             return Err(self.shut(shut, pool, ask, ask));
         }
-        match template.topology.clone().filter(|_| !self.waiting.at(group).key.elastic) {
+        match template.topology.clone().filter(|_| !waiting.key.elastic) {
             None => self.try_scope(group, pool, &want, Scope::Everywhere),
             Some(topology) => self.try_domains(group, pool, &want, &topology),
         }
@@ -155,27 +164,20 @@ impl Engine {
         let roles = self.hardest_first(ix, want);
         for (at, role) in roles.iter().copied().enumerate() {
             let template = self.templates.at(ix);
-            let (shape, preemptible, queue) =
-                (template.roles[role].shape, template.preemptible, template.queue);
             let pods: SmallVec<[u32; 8]> =
                 self.workloads.at(workload.0).waiting(template, role).take(want[role] as usize).collect();
             for (placed, pod) in pods.into_iter().enumerate() {
                 let pod = PodIx { workload, pod };
                 let refusal = match self.choose(pod, pool, scope) {
                     None => self.no_room(pod, pool, (placed as u32, want[role]), at > 0, want),
-                    Some(choice) => {
-                        let cost = self.cost(shape, choice.node, choice.gpus);
-                        match self.org.gate(queue, pool, cost, preemptible) {
-                            Err(shut) => {
-                                self.shut(shut, pool, self.ask(self.templates.at(ix), want, pool), cost)
-                            }
-                            Ok(()) => {
-                                self.put(pod, choice.node, choice.gpus, self.now);
-                                self.trial.push(pod);
-                                continue;
-                            }
+                    Some(choice) => match self.gate_of(pod, &choice, pool) {
+                        Err(shut) => shut,
+                        Ok(()) => {
+                            self.put(pod, choice.node, choice.gpus, self.now);
+                            self.trial.push(pod);
+                            continue;
                         }
-                    }
+                    },
                 };
                 self.roll_back();
                 return Err(refusal);
@@ -184,10 +186,25 @@ impl Engine {
         Ok(())
     }
 
+    /// The gates once the devices are known: only MiB of a device are charged by the device (S13), all else has passed.
+    fn gate_of(&self, pod: PodIx, choice: &Choice, pool: PoolIx) -> Result<(), Refusal> {
+        let shape = self.kind_of(pod).0;
+        if !matches!(self.shapes.at(shape).gpu, GpuRequest::Memory { .. }) {
+            return Ok(());
+        }
+        let template = self.templates.at(self.workloads.at(pod.workload.0).template);
+        let cost = self.cost(shape, choice.node, choice.gpus);
+        let gate = self.org.gate(template.queue, pool, cost, template.preemptible);
+        gate.map_err(|shut| self.shut(shut, pool, cost, cost))
+    }
+
     /// The roles that want pods, those with the most devices per pod first, then the most CPU.
     fn hardest_first(&self, template: crate::ix::TemplateIx, want: &[u32]) -> SmallVec<[usize; 2]> {
         let template = self.templates.at(template);
         let mut roles: SmallVec<[usize; 2]> = (0..want.len()).filter(|r| want[*r] > 0).collect();
+        if roles.len() == 1 {
+            return roles;
+        }
         roles.sort_by_key(|r| {
             let shape = self.shapes.at(template.roles[*r].shape);
             (Reverse(charge(shape.gpu, 1).0 * i64::from(shape.gpu.devices())), Reverse(shape.cpu), *r)

@@ -187,11 +187,6 @@ impl Classes {
         self.tiers[shape.i()][pool.i()] = (count, tiers);
     }
 
-    /// True if the class can take the shape, after [`Self::prepare`].
-    pub(crate) fn takes(&self, shape: ShapeIx, pool: PoolIx, class: ClassIx) -> bool {
-        self.tiers(shape, pool).iter().any(|t| t.classes.contains(&class))
-    }
-
     /// The classes of the pool that can take the shape, most preferred first, after [`Self::prepare`].
     pub(crate) fn tiers(&self, shape: ShapeIx, pool: PoolIx) -> &[Tier] {
         self.tiers.get(shape.i()).and_then(|p| p.get(pool.i())).map_or(&[], |(_, tiers)| tiers)

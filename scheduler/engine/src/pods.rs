@@ -405,8 +405,7 @@ impl Engine {
     /// nothing.
     pub(crate) fn enqueue(&mut self, ix: WorkloadIx) {
         let workload = self.workloads.at(ix.0);
-        let pending = workload.pods.iter().any(|p| p.stage == Stage::Waiting);
-        if !pending {
+        if !workload.pods.iter().any(|p| p.stage == Stage::Waiting) {
             return;
         }
         let template = self.templates.at(workload.template);

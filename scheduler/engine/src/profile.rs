@@ -180,6 +180,11 @@ impl ClassView {
         if free { shared | self.whole } else { shared }
     }
 
+    /// The kinds that the class takes.
+    pub(crate) fn taken(&self) -> KindMask {
+        self.whole | self.shared
+    }
+
     /// What a device of the class costs on top, in [`ONE`]ths of a device.
     pub(crate) fn price(&self) -> u64 {
         self.price

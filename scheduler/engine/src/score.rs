@@ -137,14 +137,19 @@ pub(crate) fn score(
     let cpu = node.free.cpu - candidate.shape.cpu;
     let id = node.spec.id;
     match strategy {
-        Strategy::Binpack => {
+        Strategy::Binpack | Strategy::Fgd => {
             let known = profiles.known_score(candidate.ix, candidate.kind);
             let measure = known.unwrap_or_else(|| {
                 profiles.prepare(node.class, candidate.pool, classes, shapes);
-                let measure = stranded_by(candidate, profiles);
+                let measure = match strategy {
+                    Strategy::Fgd => fragmented_by(candidate, profiles, shapes),
+                    _ => stranded_by(candidate, profiles),
+                };
                 profiles.learn_score(candidate.ix, candidate.kind, measure);
                 measure
             });
+            // FGD knows no second criterion.
+            let cpu = if strategy == Strategy::Fgd { 0 } else { cpu };
             Score { measure, cpu, node: id }
         }
         Strategy::Spread => {
@@ -153,9 +158,6 @@ pub(crate) fn score(
             Score { measure: -free, cpu: -cpu, node: id }
         }
         Strategy::BestFit => Score { measure: fullness(candidate, classes), cpu: 0, node: id },
-        Strategy::Fgd => {
-            Score { measure: fragmented_by(candidate, profiles, classes, shapes), cpu: 0, node: id }
-        }
     }
 }
 
@@ -186,21 +188,16 @@ fn free_share(left: &Left) -> u64 {
 }
 
 /// Fragmentation gradient descent: expected GPU share that one pod drawn from the kinds cannot use, after less before.
-fn fragmented_by(
-    candidate: &Candidate<'_>,
-    profiles: &Profiles,
-    classes: &mut Classes,
-    shapes: &Shapes,
-) -> i64 {
+fn fragmented_by(candidate: &Candidate<'_>, profiles: &Profiles, shapes: &Shapes) -> i64 {
     let node = candidate.node;
     let after = Left::after(&node.devices, candidate.gpus);
     let now = Left::now(&node.devices);
     let free = (node.free.cpu, node.free.memory);
     let then = (free.0 - candidate.shape.cpu, free.1 - candidate.shape.memory);
+    let taken = profiles.view(node.class).taken();
     let mut sum = 0;
-    for (kind, weight) in profiles.kinds() {
-        classes.prepare(shapes, kind, candidate.pool);
-        let takes = classes.takes(kind, candidate.pool, node.class);
+    for (at, (kind, weight)) in profiles.kinds().enumerate() {
+        let takes = taken >> at & 1 == 1;
         let unusable = |free: (i64, i64), left: &Left| unusable(shapes.at(kind), takes, free, left);
         sum += weight as i64 * (unusable(then, &after) - unusable(free, &now));
     }
