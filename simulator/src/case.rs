@@ -84,13 +84,31 @@ impl Load {
         self.len() == 0
     }
 
-    /// A workload's name, made from its id where it has none.
-    pub fn name(&self, workload: WorkloadId) -> String {
-        let listed = match self {
-            Self::Listed(list) => list.iter().find(|a| a.spec.id == workload),
-            Self::Synthetic(_) => None,
-        };
-        listed.map_or_else(|| format!("job-{}", workload.0), |arrival| arrival.spec.name.clone())
+    /// The names of the workloads.
+    pub fn names(&self) -> WorkloadNames<'_> {
+        match self {
+            Self::Listed(list) => {
+                let mut names = vec![""; list.len()];
+                for arrival in list {
+                    names[arrival.spec.id.index()] = arrival.spec.name.as_str();
+                }
+                WorkloadNames { listed: names }
+            }
+            Self::Synthetic(_) => WorkloadNames { listed: Vec::new() },
+        }
+    }
+}
+
+/// The names of workloads by id; one without a name is called by its id.
+pub struct WorkloadNames<'a> {
+    listed: Vec<&'a str>,
+}
+
+impl WorkloadNames<'_> {
+    /// The name of a workload.
+    pub fn of(&self, workload: WorkloadId) -> String {
+        let name = self.listed.get(workload.index()).filter(|name| !name.is_empty());
+        name.map_or_else(|| format!("job-{}", workload.0), |name| (*name).to_owned())
     }
 }
 
