@@ -1,7 +1,7 @@
 //! Expectations judged: what was expected, what came of it, and whether they agree.
 
 use crate::case::{Case, Expectation, Load};
-use crate::world::{Options, PodPlace, SimError, World, WorkloadState};
+use crate::world::{Options, PodPlace, SimError, WorkloadState, World};
 use berth_model::{NodeId, ReasonKind, Timestamp, WorkloadId};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -68,7 +68,9 @@ impl Speaker<'_> {
                 self.about(workloads, &expected, world)
             }
             Expectation::Shared(workloads) => {
-                self.devices(workloads, world, "on one device", |devices, all| devices.values().any(|on| on == all))
+                self.devices(workloads, world, "on one device", |devices, all| {
+                    devices.values().any(|on| on == all)
+                })
             }
             Expectation::Apart(workloads) => {
                 self.devices(workloads, world, "on no device together", |devices, _| {

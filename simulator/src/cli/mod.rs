@@ -2,9 +2,11 @@
 //!
 //! Exit codes: 0 = done and everything holds, 1 = an expectation, a check or a replay failed, 2 = bad input.
 
+mod progress;
 mod replay;
 mod run;
 mod scenario;
+mod source;
 
 use clap::{Parser, Subcommand};
 use std::fmt;

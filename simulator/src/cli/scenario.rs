@@ -55,9 +55,7 @@ impl Scenario {
 fn result(path: &Path, case: &Case) -> Result {
     let file = path.display().to_string();
     match judge(case, Options::default()) {
-        Ok(judgement) => {
-            Result { file, passed: judgement.passed(), judgement: Some(judgement), error: None }
-        }
+        Ok(judgement) => Result { file, passed: judgement.passed(), judgement: Some(judgement), error: None },
         Err(error) => Result { file, passed: false, judgement: None, error: Some(error.to_string()) },
     }
 }
@@ -95,8 +93,7 @@ fn same_name(file: &Path, other: &Path, case: &Case) -> String {
 
 /// The scenario files at or below a path, in the order of their names.
 fn collect(path: &Path, files: &mut Vec<PathBuf>) -> std::result::Result<(), Stopped> {
-    let unreadable =
-        |error: std::io::Error| Stopped(format!("{}: cannot be read: {error}", path.display()));
+    let unreadable = |error: std::io::Error| Stopped(format!("{}: cannot be read: {error}", path.display()));
     if !path.is_dir() {
         files.push(path.to_owned());
         return Ok(());
@@ -145,11 +142,7 @@ fn text(results: &[Result], quiet: bool) -> String {
         }
     }
     let passed = results.iter().filter(|result| result.passed).count();
-    let _ = writeln!(
-        text,
-        "{} of {} scenarios pass; {held} of {all} expectations hold",
-        passed,
-        results.len()
-    );
+    let _ =
+        writeln!(text, "{} of {} scenarios pass; {held} of {all} expectations hold", passed, results.len());
     text
 }
