@@ -1,8 +1,63 @@
-//! Every scheduling decision of Berth: events in, decisions out.
-use berth_model::*;
+//! Every scheduling decision of Berth: events in, decisions out; no I/O, no clock, no randomness.
+//!
+//! The engine is an incremental state machine: [`Engine::apply`] takes in what happened, [`Engine::decide`] gives out
+//! what to do, [`Engine::explain`] says why a workload waits. The same events and calls give the same decisions,
+//! always; time comes in with the calls, and ties break by identifier.
+//!
+//! Modules, in reading order:
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | `cycle` | one scheduling cycle on one screen (S32) |
+//! | `allocate` | the allocation loop: whose turn, which pool, all minimums or nothing (S5, S6, S10) |
+//! | `choose` | which node a pod gets (S12), from a bounded number of candidates |
+//! | `profile`, `score` | the shapes present, and what a placement would strand of GPU capacity (S12) |
+//! | `index` | free nodes in order, per class and level |
+//! | `device` | the devices of one node (S13 to S18, S31) |
+//! | `neighbours`, `topology` | pods about other pods, and domains (S11, S31) |
+//! | `waiting`, `watch`, `park` | who waits, for what, and when a verdict is looked at again (S8, S9, S30) |
+//! | `explain` | why a workload waits, from the verdicts of the allocation loop (S29) |
+//! | `org`, `pool`, `workload`, `node`, `class`, `shape` | the state |
+//! | `apply`, `objects`, `pods` | events into state |
+//! | `place` | the undo log: putting pods on nodes and taking them off again |
+//!
+//! Absent on purpose: I/O, clocks, randomness, async, Kubernetes types.
+
+mod allocate;
+mod apply;
+mod choose;
+mod class;
+mod cycle;
+mod device;
+mod explain;
+mod index;
+mod ix;
+mod matching;
+mod neighbours;
+mod node;
+mod objects;
+mod org;
+mod park;
+mod place;
+mod pods;
+mod pool;
+mod profile;
+mod score;
+mod shape;
+mod topology;
+mod usage;
+mod waiting;
+mod watch;
+mod workload;
+
+use crate::ix::{NodeIx, QueueIx, Slab, WorkloadIx};
+use berth_model::{GpuMemoryMib, NodeId, Timestamp, WorkloadId};
+use rustc_hash::FxHashMap;
+
+pub use usage::{PoolUsage, QueueUsage};
 
 /// Settings that are the same for the whole cluster.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Settings {
     /// Foreign memory on a device up to this much counts as reserved; above, no whole-GPU pod goes there (S17).
     pub foreign_allowance: GpuMemoryMib,
@@ -14,54 +69,71 @@ impl Default for Settings {
     }
 }
 
-/// What one pool has, and what is used of it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct PoolUsage {
-    /// Nodes that are ready and schedulable.
-    pub nodes: u32,
-    /// GPU capacity: healthy devices of those nodes.
-    pub capacity: GpuShare,
-    /// GPU share given to pods in the pool.
-    pub allocated: GpuShare,
-    /// Free GPU share that the shapes present could not use, on average over them (S12).
-    pub stranded: GpuShare,
-}
-
-/// What one queue uses in one pool.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct QueueUsage {
-    /// By all its pods.
-    pub allocated: Amounts,
-    /// By its non-preemptible pods.
-    pub non_preemptible: Amounts,
-}
-
 /// The engine: an incremental, deterministic state machine.
-pub struct Engine {}
+#[derive(Clone, Debug)]
+pub struct Engine {
+    settings: Settings,
+    now: Timestamp,
+    nodes: Slab<node::Node>,
+    node_ids: FxHashMap<NodeId, NodeIx>,
+    node_names: FxHashMap<Box<str>, NodeIx>,
+    workloads: Slab<workload::Workload>,
+    workload_ids: FxHashMap<WorkloadId, WorkloadIx>,
+    pools: pool::Pools,
+    org: org::Org,
+    /// Stands for all unmanaged namespaces (S3).
+    unmanaged: QueueIx,
+    names: shape::ResourceNames,
+    shapes: shape::Shapes,
+    classes: class::Classes,
+    index: index::Index,
+    profile: profile::Profiles,
+    topologies: topology::Topologies,
+    neighbours: neighbours::Neighbours,
+    templates: workload::Templates,
+    waiting: waiting::Waiting,
+    watches: watch::Watches,
+    /// Nodes that have changed since their watchers were last looked at, as they were then.
+    changed: park::Changed,
+    /// Pods on nodes that use a volume, by its handle.
+    mounted: FxHashMap<Box<str>, u32>,
+    /// Shapes found not to fit a pool, and the pool's count of gains then.
+    misfits: Vec<Vec<u64>>,
+    /// Pods placed by the trial under way, in order.
+    trial: Vec<ix::PodIx>,
+}
 
 impl Engine {
-    /// An empty cluster. The pool `default` must be set by an event like any other.
-    pub fn new(_settings: Settings) -> Self {
-        todo!()
-    }
-    /// Takes in one event. A bad one is refused and changes nothing.
-    pub fn apply(&mut self, _event: Event) -> Result<(), EventError> {
-        todo!()
-    }
-    /// One cycle (S32) at `now`: decides all that can be decided within `budget`.
-    pub fn decide(&mut self, _now: Timestamp, _budget: Budget) -> Vec<Decision> {
-        todo!()
-    }
-    /// Why a workload is pending; none for a workload that does not exist.
-    pub fn explain(&self, _workload: WorkloadId) -> Option<Explanation> {
-        todo!()
-    }
-    /// Capacity and use of a pool.
-    pub fn pool_usage(&self, _pool: PoolId) -> Option<PoolUsage> {
-        todo!()
-    }
-    /// Use of a queue in a pool.
-    pub fn queue_usage(&self, _queue: QueueId, _pool: PoolId) -> Option<QueueUsage> {
-        todo!()
+    /// An empty cluster. The pool `default` is set by an event like any other.
+    pub fn new(settings: Settings) -> Self {
+        let mut org = org::Org::default();
+        let department = org.add(None, "", None);
+        let unmanaged = org.add(None, "", Some(department));
+        Self {
+            settings,
+            now: Timestamp(i64::MIN),
+            nodes: Slab::default(),
+            node_ids: FxHashMap::default(),
+            node_names: FxHashMap::default(),
+            workloads: Slab::default(),
+            workload_ids: FxHashMap::default(),
+            pools: pool::Pools::default(),
+            org,
+            unmanaged,
+            names: shape::ResourceNames::default(),
+            shapes: shape::Shapes::default(),
+            classes: class::Classes::default(),
+            index: index::Index::default(),
+            profile: profile::Profiles::default(),
+            topologies: topology::Topologies::default(),
+            neighbours: neighbours::Neighbours::default(),
+            templates: workload::Templates::default(),
+            waiting: waiting::Waiting::default(),
+            watches: watch::Watches::default(),
+            changed: park::Changed::default(),
+            mounted: FxHashMap::default(),
+            misfits: Vec::new(),
+            trial: Vec::new(),
+        }
     }
 }

@@ -1,0 +1,290 @@
+//! Which node a pod gets (S11, S12): from a bounded number of candidates, the one with the least score.
+//!
+//! *Candidates*, per class that can take the shape, most preferred classes first: from each list by wholly free devices
+//! the fitting node with the least and the one with the most free CPU (ties: smallest id), and for a fraction the same
+//! from the lists of the four tightest amounts left on shared devices that have such a node. That is as good as looking
+//! at all nodes (docs/decisions/0001-least-stranding.md) and does not grow with their number.
+//!
+//! Nodes are looked at one by one only where the choice is among few or depends on each: inside one topology domain, for
+//! pods that name their nodes, for preferences about other pods, and for the strategies kept for comparison.
+
+use crate::Engine;
+use crate::index::List;
+use crate::ix::{ClassIx, NodeIx, PodIx, PoolIx, ShapeIx, TopologyIx};
+use crate::matching::{NodeView, labels_hold, repelling, selector_matches};
+use crate::node::Node;
+use crate::score::{Candidate, Score, score};
+use crate::shape::Shape;
+use berth_model::{Constraint, DeviceStrategy, GpuGrant, GpuRequest, Strategy};
+use smallvec::SmallVec;
+use std::cmp::Reverse;
+
+/// How many of the tightest amounts left on shared devices are looked at per class.
+const TIGHTEST: usize = 4;
+
+/// Where a pod may go within its pool.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Scope {
+    /// Anywhere.
+    Everywhere,
+    /// Only into this domain of this level.
+    Domain(TopologyIx, u32),
+}
+
+/// A node and the devices on it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Choice {
+    pub(crate) node: NodeIx,
+    pub(crate) gpus: GpuGrant,
+}
+
+/// What the choice is about.
+#[derive(Clone, Copy, Debug)]
+struct Ask<'a> {
+    shape: &'a Shape,
+    kind: (ShapeIx, u32),
+    pool: PoolIx,
+    strategy: Strategy,
+    device: DeviceStrategy,
+    floors: &'a [u32],
+}
+
+type Candidates = SmallVec<[NodeIx; 32]>;
+
+impl Engine {
+    /// The node for a waiting pod, or none if no node of the pool takes it now.
+    pub(crate) fn choose(&mut self, pod: PodIx, pool: PoolIx, scope: Scope) -> Option<Choice> {
+        let kind = self.kind_of(pod);
+        self.profile.refresh(&self.shapes);
+        self.classes.prepare(&self.shapes, kind.0, pool);
+        let plain = scope == Scope::Everywhere && !self.shapes.at(kind.0).local && self.neighbours.idle();
+        let gains = self.pools.at(pool).gains + 1;
+        if plain && self.misfit(kind.0, pool) == gains {
+            return None;
+        }
+        let choice = self.best(kind, pool, scope);
+        // What does not fit while a trial holds room may fit once the trial is undone.
+        if choice.is_none() && plain && self.trial.is_empty() {
+            self.note_misfit(kind.0, pool, gains);
+        }
+        choice
+    }
+
+    fn misfit(&self, shape: ShapeIx, pool: PoolIx) -> u64 {
+        self.misfits.get(shape.i()).and_then(|p| p.get(pool.i())).copied().unwrap_or(0)
+    }
+
+    fn note_misfit(&mut self, shape: ShapeIx, pool: PoolIx, gains: u64) {
+        if self.misfits.len() <= shape.i() {
+            self.misfits.resize(shape.i() + 1, Vec::new());
+        }
+        let per_pool = &mut self.misfits[shape.i()];
+        if per_pool.len() <= pool.i() {
+            per_pool.resize(pool.i() + 1, 0);
+        }
+        per_pool[pool.i()] = gains;
+    }
+
+    fn best(&mut self, kind: (ShapeIx, u32), pool: PoolIx, scope: Scope) -> Option<Choice> {
+        let floors = self.floors(kind.0);
+        let spec = self.pools.spec(pool);
+        let shape = self.shapes.at(kind.0);
+        let strategy = if shape.gpu == GpuRequest::None { spec.cpu } else { spec.gpu };
+        let ask = Ask { shape, kind, pool, strategy, device: spec.device, floors: &floors };
+        let wishes = self.neighbours.wishes(kind.0);
+        let one_by_one = matches!(strategy, Strategy::BestFit | Strategy::Fgd);
+        if wishes.is_some_and(|w| w.prefers()) || shape.pinned.is_some() || scope != Scope::Everywhere {
+            let found = self.listed(&ask, scope);
+            return self.pick(kind, pool, strategy, found);
+        }
+        for at in 0..self.classes.tiers(kind.0, pool).len() {
+            let found = {
+                let shape = self.shapes.at(kind.0);
+                let ask = Ask { shape, kind, pool, strategy, device: self.pools.spec(pool).device, floors: &floors };
+                let classes = &self.classes.tiers(kind.0, pool)[at].classes;
+                if one_by_one { self.all_of(&ask, classes) } else { self.indexed(&ask, classes) }
+            };
+            if !found.is_empty() {
+                return self.pick(kind, pool, strategy, found.into_iter().map(|n| (Reverse(0), n)).collect());
+            }
+        }
+        None
+    }
+
+    /// The emptiest eligible domain's count, per spread constraint of the shape.
+    pub(crate) fn floors(&self, shape: ShapeIx) -> Vec<u32> {
+        let Some(wishes) = self.neighbours.wishes(shape).filter(|w| w.spreads()) else { return Vec::new() };
+        let spec = &*self.shapes.at(shape).spec;
+        self.neighbours.floors(&self.topologies, wishes, |ix, affinity, taints| {
+            let node = self.nodes.at(ix.0);
+            let view = NodeView { labels: &node.spec.labels, name: Some(&node.spec.name) };
+            let affine = || {
+                labels_hold(&spec.node_selector, view)
+                    && spec.node_affinity.as_ref().is_none_or(|s| selector_matches(s, view))
+            };
+            node.usable() && (!affinity || affine()) && (!taints || repelling(&spec.tolerations, &node.spec.taints).is_none())
+        })
+    }
+
+    /// True if the node takes one more pod of the shape now.
+    fn takes(&self, ask: &Ask<'_>, ix: NodeIx) -> bool {
+        let node = self.nodes.at(ix.0);
+        node.fits(ask.shape) && self.admits(ask.shape, ask.kind, ask.floors, ix).is_ok()
+    }
+
+    /// What can only be judged on the node itself, resources apart: names, exclusive volumes, other pods.
+    pub(crate) fn admits(
+        &self,
+        shape: &Shape,
+        kind: (ShapeIx, u32),
+        floors: &[u32],
+        ix: NodeIx,
+    ) -> Result<(), Constraint> {
+        if shape.local {
+            let node = self.nodes.at(ix.0);
+            let view = NodeView { labels: &node.spec.labels, name: Some(&node.spec.name) };
+            let spec = &*shape.spec;
+            let named = labels_hold(&spec.node_selector, view)
+                && spec.node_affinity.as_ref().is_none_or(|s| selector_matches(s, view));
+            if !named {
+                return Err(Constraint::NodeAffinity);
+            }
+            if spec.volumes.iter().any(|v| v.exclusive && self.mounted.get(&*v.handle).is_some_and(|n| *n > 0)) {
+                return Err(Constraint::Volume);
+            }
+        }
+        if self.neighbours.idle() {
+            return Ok(());
+        }
+        self.neighbours.judge(&self.topologies, kind, ix, floors)
+    }
+
+    /// Candidates from the index, for classes preferred equally.
+    fn indexed(&self, ask: &Ask<'_>, classes: &[ClassIx]) -> Candidates {
+        let mut found = Candidates::new();
+        for class in classes {
+            let lists = self.index.of(*class);
+            let (least, skip) = match ask.shape.gpu {
+                GpuRequest::None => (0, false),
+                GpuRequest::Whole(n) => (n as usize, true),
+                _ => (0, true),
+            };
+            if !skip {
+                self.ends(ask, &lists.spent, &mut found);
+            }
+            for list in lists.whole.iter().skip(least) {
+                self.ends(ask, list, &mut found);
+            }
+            if ask.shape.gpu.is_fraction() {
+                let least = crate::device::need(ask.shape.gpu, self.classes.at(*class).least_total());
+                let mut levels = 0;
+                for list in lists.shared.range(least..).map(|(_, list)| list) {
+                    let before = found.len();
+                    self.ends(ask, list, &mut found);
+                    levels += usize::from(found.len() > before);
+                    if levels == TIGHTEST {
+                        break;
+                    }
+                }
+            }
+        }
+        found
+    }
+
+    /// The fitting nodes of a list with the most and the least free CPU.
+    fn ends(&self, ask: &Ask<'_>, list: &List, found: &mut Candidates) {
+        let enough = |cpu: &Reverse<i64>| cpu.0 >= ask.shape.cpu || ask.shape.cpu == 0;
+        let most = list.iter().take_while(|(cpu, _, _)| enough(cpu)).find(|(_, _, ix)| self.takes(ask, *ix));
+        let Some((most_cpu, _, most)) = most else { return };
+        found.push(*most);
+        // From the end: least CPU first, but among equals the largest id first, so the last of a run counts.
+        let mut least: Option<(i64, NodeIx)> = None;
+        let fitting_from = (Reverse(ask.shape.cpu.max(0)), berth_model::NodeId(u32::MAX), NodeIx(u32::MAX));
+        let from_least = || {
+            let all = if ask.shape.cpu == 0 { list.range(..) } else { list.range(..=fitting_from) };
+            all.rev()
+        };
+        if let Some((cpu, _, _)) = from_least().find(|(_, _, ix)| self.takes(ask, *ix)) {
+            let run = list.range((*cpu, berth_model::NodeId(0), NodeIx(0))..);
+            let first = run.map(|(_, _, ix)| *ix).find(|ix| self.takes(ask, *ix));
+            least = first.map(|ix| (cpu.0, ix));
+        }
+        if let Some((cpu, least)) = least
+            && cpu != most_cpu.0
+        {
+            found.push(least);
+        }
+    }
+
+    /// All nodes of the classes that take the pod.
+    fn all_of(&self, ask: &Ask<'_>, classes: &[ClassIx]) -> Candidates {
+        let nodes = classes.iter().flat_map(|c| self.classes.at(*c).nodes.iter().copied());
+        nodes.filter(|ix| self.takes(ask, *ix)).collect()
+    }
+
+    /// All nodes of a scope, or those the pod names, that take it, with their preference points.
+    fn listed(&self, ask: &Ask<'_>, scope: Scope) -> SmallVec<[(Reverse<i64>, NodeIx); 32]> {
+        let mut found = SmallVec::new();
+        let wishes = self.neighbours.wishes(ask.kind.0);
+        for tier in self.classes.tiers(ask.kind.0, ask.pool) {
+            let mut consider = |ix: NodeIx, node: &Node| {
+                if tier.classes.contains(&node.class) && self.takes(ask, ix) {
+                    let points = wishes.map_or(0, |w| self.neighbours.points(&self.topologies, w, ix));
+                    found.push((Reverse(tier.points + points), ix));
+                }
+            };
+            match (scope, &ask.shape.pinned) {
+                (Scope::Domain(level, domain), _) => {
+                    for ix in self.topologies.at(level).nodes[domain as usize].iter().copied() {
+                        let node = self.nodes.at(ix.0);
+                        if node.usable() && node.pool == Some(ask.pool) {
+                            consider(ix, node);
+                        }
+                    }
+                }
+                (Scope::Everywhere, Some(names)) => {
+                    for ix in names.iter().filter_map(|n| self.node_names.get(n).copied()) {
+                        let node = self.nodes.at(ix.0);
+                        if node.usable() && node.pool == Some(ask.pool) {
+                            consider(ix, node);
+                        }
+                    }
+                }
+                (Scope::Everywhere, None) => {
+                    for ix in tier.classes.iter().flat_map(|c| self.classes.at(*c).nodes.iter().copied()) {
+                        consider(ix, self.nodes.at(ix.0));
+                    }
+                }
+            }
+        }
+        found
+    }
+
+    /// The best of the candidates: most points, then the least score.
+    fn pick(
+        &mut self,
+        kind: (ShapeIx, u32),
+        pool: PoolIx,
+        strategy: Strategy,
+        found: SmallVec<[(Reverse<i64>, NodeIx); 32]>,
+    ) -> Option<Choice> {
+        let device = self.pools.spec(pool).device;
+        let shape = self.shapes.at(kind.0);
+        let mut best: Option<((Reverse<i64>, Score), Choice)> = None;
+        let alone = found.len() == 1;
+        for (points, ix) in found {
+            let node = self.nodes.at(ix.0);
+            let Some(gpus) = node.devices.choose(shape.gpu, device) else { continue };
+            let choice = Choice { node: ix, gpus };
+            if alone {
+                return Some(choice);
+            }
+            let candidate = Candidate { ix, node, shape, pool, gpus };
+            let key = (points, score(strategy, &candidate, &mut self.profile, &mut self.classes, &self.shapes));
+            if best.as_ref().is_none_or(|(known, _)| key < *known) {
+                best = Some((key, choice));
+            }
+        }
+        best.map(|(_, choice)| choice)
+    }
+}

@@ -1,0 +1,211 @@
+//! Why a workload waits (S29): the verdicts of the allocation loop, with what would change them.
+//!
+//! The loop records a reason per pool when it parks a group; nothing here decides anew. What is added is read off the
+//! state: how many nodes fail at which constraint, where the least is missing, and what stands in the way next.
+
+use crate::Engine;
+use crate::ix::{GroupIx, NodeIx, PoolIx, ShapeIx};
+use crate::node::{Node, slots};
+use crate::org::amounts;
+use crate::shape::Shape;
+use berth_model::{
+    Change, Constraint, Explanation, GpuRequest, GpuShare, Missing, NodeId, PolicyReason, PoolReason, Reason,
+    Resource, WorkloadId,
+};
+
+impl Engine {
+    /// Why a workload is pending; none for a workload that does not exist. The reason is none if nothing of it is
+    /// pending, or if no call of `decide` has looked at it yet.
+    pub fn explain(&self, workload: WorkloadId) -> Option<Explanation> {
+        let ix = *self.workload_ids.get(&workload)?;
+        let state = self.workloads.at(ix.0);
+        let parked = state.groups.iter().copied().find(|g| self.waiting.at(*g).verdict.is_some());
+        let mut explanation = Explanation {
+            workload,
+            running: state.running(),
+            pending: state.pending(),
+            asked: parked.map(|g| amounts(self.waiting.at(g).ask)).unwrap_or_default(),
+            reason: None,
+            change: None,
+            next: None,
+            pools: Vec::new(),
+        };
+        let Some(group) = parked else { return Some(explanation) };
+        let Some((said, dominant)) = &self.waiting.at(group).verdict else { return Some(explanation) };
+        for said in said {
+            let (pool, reason) = (said.pool, said.reason.clone());
+            let change = self.change(&reason);
+            let next = self.next_obstacle(group, &reason);
+            explanation.pools.push(PoolReason { pool, reason, change, next });
+        }
+        let nearest = explanation.pools[*dominant].clone();
+        explanation.reason = Some(nearest.reason);
+        explanation.change = Some(nearest.change);
+        explanation.next = nearest.next;
+        Some(explanation)
+    }
+
+    /// The smallest change of the reason's own number.
+    fn change(&self, reason: &Reason) -> Change {
+        match reason.clone() {
+            Reason::Quota { queue, pool, resource, quota: bound, used, asked }
+            | Reason::Limit { queue, pool, resource, limit: bound, used, asked } => {
+                Change::Raise { queue, pool, resource, by: used + asked - bound }
+            }
+            Reason::Policy(
+                PolicyReason::NodeTypeMissing { allowed, .. } | PolicyReason::NodeTypeRefused { allowed, .. },
+            ) => Change::Choose { allowed },
+            Reason::Policy(PolicyReason::Gated { gates }) => Change::Ungate { gates },
+            Reason::Pool { pool, .. } => Change::Nodes { pool: pool.unwrap_or_default(), constraint: None },
+            Reason::Feasibility { pool, failed, .. } => {
+                let most = failed.into_iter().max_by_key(|(_, nodes)| *nodes);
+                Change::Nodes { pool, constraint: most.map(|(constraint, _)| constraint) }
+            }
+            Reason::Capacity { pool, closest: Some(node), missing, placed, wanted, .. } => {
+                Change::Free { pool, node, missing, pods: wanted - placed }
+            }
+            Reason::Capacity { pool, closest: None, .. } => Change::Nodes { pool, constraint: None },
+            Reason::Waiting { until, .. } => Change::Wait { until },
+        }
+    }
+
+    /// What would stand in the way if a gate opened: too little room now, as far as each role alone can tell.
+    fn next_obstacle(&self, group: GroupIx, reason: &Reason) -> Option<Reason> {
+        let (Reason::Quota { pool, .. } | Reason::Limit { pool, .. }) = reason else { return None };
+        let pool_ix = self.pools.find(*pool)?;
+        let key = &self.waiting.at(group).key;
+        let template = self.templates.at(key.template);
+        let strategy = self.pools.spec(pool_ix).device;
+        for (at, (role, want)) in template.roles.iter().zip(&key.want).enumerate().filter(|(_, (_, w))| **w > 0) {
+            let shape = self.shapes.at(role.shape);
+            let takes = |class: &crate::ix::ClassIx| self.classes.at(*class).judge(shape).is_ok();
+            let classes: Vec<_> = self.classes.of_pool(pool_ix).iter().copied().filter(takes).collect();
+            let failed = self.failed_constraints(role.shape, pool_ix);
+            if classes.is_empty() {
+                let nodes = self.pools.at(pool_ix).nodes;
+                return Some(Reason::Feasibility { pool: *pool, role: at as u16, nodes, failed });
+            }
+            let nodes = classes.iter().flat_map(|c| self.classes.at(*c).nodes.iter()).map(|n| self.nodes.at(n.0));
+            let room: i64 = nodes.map(|n| slots(&n.free, &n.devices, shape, strategy)).sum();
+            if room < i64::from(*want) {
+                let (closest, missing) = self.closest(role.shape, pool_ix);
+                let (role, placed) = (at as u16, room as u32);
+                return Some(Reason::Capacity { pool: *pool, role, placed, wanted: *want, closest, missing });
+            }
+        }
+        None
+    }
+
+    /// How many nodes of the pool fail at which constraint, each at the first it fails, most nodes first. Looks at
+    /// classes, not at nodes.
+    pub(crate) fn failed_constraints(&self, shape: ShapeIx, pool: PoolIx) -> Vec<(Constraint, u32)> {
+        let shape = self.shapes.at(shape);
+        let of_pool = self.pools.at(pool);
+        let mut failed: Vec<(Constraint, u32)> = Vec::new();
+        if of_pool.nodes > of_pool.usable {
+            failed.push((Constraint::NotReady, of_pool.nodes - of_pool.usable));
+        }
+        for class in self.classes.of_pool(pool).iter().map(|c| self.classes.at(*c)) {
+            let nodes = class.nodes.len() as u32;
+            let Err(constraint) = class.judge(shape) else { continue };
+            match failed.iter_mut().find(|(c, _)| *c == constraint) {
+                Some((_, count)) => *count += nodes,
+                None => failed.push((constraint, nodes)),
+            }
+        }
+        failed.retain(|(_, nodes)| *nodes > 0);
+        failed.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+        failed
+    }
+
+    /// For a shape whose constraints must be judged node by node: how many nodes fail at which, if every node that its
+    /// class would allow does.
+    pub(crate) fn forbidden_everywhere(&self, kind: (ShapeIx, u32), pool: PoolIx, floors: &[u32]) -> Option<Vec<(Constraint, u32)>> {
+        let shape = self.shapes.at(kind.0);
+        let mut failed = self.failed_constraints(kind.0, pool);
+        let tiers = self.classes.tiers(kind.0, pool).iter();
+        for ix in tiers.flat_map(|t| &t.classes).flat_map(|c| self.classes.at(*c).nodes.iter()) {
+            let node = self.nodes.at(ix.0);
+            let constraint = match self.admits(shape, kind, floors, *ix) {
+                Err(constraint) => constraint,
+                Ok(()) if !node.ports_free(shape) => Constraint::HostPort,
+                Ok(()) => return None,
+            };
+            match failed.iter_mut().find(|(c, _)| *c == constraint) {
+                Some((_, count)) => *count += 1,
+                None => failed.push((constraint, 1)),
+            }
+        }
+        failed.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+        Some(failed)
+    }
+
+    /// Where the least is missing for one more pod of the shape, and what: of the nodes with the most wholly free
+    /// devices, those with the most left on a shared one, and those with the most CPU, of each class that could take it.
+    pub(crate) fn closest(&self, shape: ShapeIx, pool: PoolIx) -> (Option<NodeId>, Vec<Missing>) {
+        let asked = self.shapes.at(shape);
+        let classes = self.classes.tiers(shape, pool).iter().flat_map(|t| t.classes.iter());
+        let mut best: Option<(usize, i64, NodeId, NodeIx)> = None;
+        for class in classes {
+            let lists = self.index.of(*class);
+            let tightest = lists.shared.iter().next_back().map(|(_, list)| list);
+            for list in lists.levels().chain(tightest) {
+                let Some((_, id, ix)) = list.first() else { continue };
+                let missing = missing(self.nodes.at(ix.0), asked);
+                let gpu = missing.iter().find(|m| matches!(m.resource, Resource::Gpu | Resource::GpuMemory));
+                let key = (missing.len(), gpu.map_or(0, |m| m.amount), *id, *ix);
+                if best.is_none_or(|known| (key.1, key.0, key.2) < (known.1, known.0, known.2)) {
+                    best = Some(key);
+                }
+            }
+        }
+        best.map_or((None, Vec::new()), |(_, _, id, ix)| (Some(id), missing_named(self, ix, asked)))
+    }
+}
+
+fn missing_named(engine: &Engine, ix: NodeIx, shape: &Shape) -> Vec<Missing> {
+    let node = engine.nodes.at(ix.0);
+    let mut all = missing(node, shape);
+    for (at, n) in &shape.extended {
+        let amount = n - node.free.extended(*at);
+        if amount > 0 {
+            all.push(Missing { resource: Resource::Extended(engine.names.name(*at).to_owned()), amount });
+        }
+    }
+    all
+}
+
+/// What one more pod of the shape lacks on a node, extended resources apart.
+fn missing(node: &Node, shape: &Shape) -> Vec<Missing> {
+    let mut all = Vec::new();
+    let mut lack = |resource, amount: i64| {
+        if amount > 0 {
+            all.push(Missing { resource, amount });
+        }
+    };
+    let devices = &node.devices;
+    match shape.gpu {
+        GpuRequest::None => {}
+        GpuRequest::Whole(n) => {
+            lack(Resource::Gpu, (i64::from(n) - i64::from(devices.free.count())) * GpuShare::DEVICE.0);
+        }
+        request if !node.fits_gpu(request) => {
+            let open = (0..devices.len() as u8).map(berth_model::DeviceIndex);
+            let open = open.filter(|d| devices.free.contains(*d) || devices.shared.contains(*d));
+            let mut lefts: Vec<i64> = open
+                .map(|d| devices.get(d))
+                .map(|d| i64::from(crate::device::need(request, d.total)) - i64::from(d.left()))
+                .collect();
+            lefts.sort_unstable();
+            let needed = crate::device::need(request, devices.iter().map(|d| d.total).max().unwrap_or(0));
+            lack(Resource::GpuMemory, lefts.get(request.devices() as usize - 1).copied().unwrap_or(needed.into()).max(1));
+        }
+        _ => {}
+    }
+    let asked = |have: i64, need: i64| if need == 0 { 0 } else { need - have };
+    lack(Resource::Cpu, asked(node.free.cpu, shape.cpu));
+    lack(Resource::Memory, asked(node.free.memory, shape.memory));
+    lack(Resource::Ephemeral, asked(node.free.ephemeral, shape.ephemeral));
+    lack(Resource::Pods, 1 - node.free.pods);
+    all
+}

@@ -1,0 +1,298 @@
+//! What pods say about other pods: affinity, anti-affinity and topology spread (S11).
+//!
+//! Every distinct (selector, namespaces, topology key) is one *term*. A term counts, per domain, the placed pods it
+//! selects, and the placed pods that require to be away from those it selects. Checking a node is then a few look-ups,
+//! however many pods there are. Costs: placing a pod touches the terms that select its labels (none in clusters
+//! without such constraints); a new term counts the placed pods once; a spread constraint looks at its domains once
+//! per pod placed.
+
+use crate::ix::{NodeIx, ShapeIx, TermIx, TopologyIx};
+use crate::matching::pod_matches;
+use crate::shape::Shape;
+use crate::topology::{NOWHERE, Topologies};
+use berth_model::{Constraint, LabelSelector, Labels, PodAffinityTerm, Unsatisfiable};
+use rustc_hash::FxHashMap;
+
+/// What identifies a term.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+struct TermKey {
+    selector: Option<LabelSelector>,
+    /// None = all namespaces.
+    namespaces: Option<Vec<Box<str>>>,
+    topology: TopologyIx,
+}
+
+#[derive(Clone, Debug)]
+struct Term {
+    key: TermKey,
+    /// Placed pods that the term selects, by domain.
+    count: Vec<u32>,
+    total: u32,
+    /// Placed pods that must be away from those it selects, by domain.
+    repelled: Vec<u32>,
+    repelled_total: u32,
+}
+
+/// A spread constraint of a shape.
+#[derive(Clone, Copy, Debug)]
+struct Spread {
+    term: TermIx,
+    max_skew: u32,
+    min_domains: u32,
+    soft: bool,
+    honor_affinity: bool,
+    honor_taints: bool,
+    /// The pod counts itself.
+    own: bool,
+}
+
+/// What a shape wants of other pods.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Wishes {
+    affinity: Vec<(TermIx, bool)>,
+    anti: Vec<TermIx>,
+    preferred: Vec<(TermIx, i64)>,
+    spread: Vec<Spread>,
+}
+
+/// Labels and namespace of a pod.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+struct Identity {
+    namespace: Box<str>,
+    labels: Labels,
+}
+
+/// All terms, and all identities they may select.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Neighbours {
+    terms: Vec<Term>,
+    by_key: FxHashMap<TermKey, TermIx>,
+    identities: Vec<(Identity, Vec<TermIx>)>,
+    by_identity: FxHashMap<Identity, u32>,
+    wishes: FxHashMap<ShapeIx, Wishes>,
+}
+
+impl Neighbours {
+    /// True if no pod has ever said anything about others.
+    pub(crate) fn idle(&self) -> bool {
+        self.terms.is_empty()
+    }
+
+    /// The index of a pod's namespace and labels.
+    pub(crate) fn identify(&mut self, namespace: &str, labels: &Labels) -> u32 {
+        let identity = Identity { namespace: namespace.into(), labels: labels.clone() };
+        if let Some(known) = self.by_identity.get(&identity) {
+            return *known;
+        }
+        let selected = (0..self.terms.len()).map(TermIx::of).filter(|t| self.terms[t.i()].key.selects(&identity));
+        let entry = (identity.clone(), selected.collect());
+        self.identities.push(entry);
+        self.by_identity.insert(identity, self.identities.len() as u32 - 1);
+        self.identities.len() as u32 - 1
+    }
+
+    /// Enters what a new shape says about others; returns the terms nobody has counted yet.
+    pub(crate) fn listen(&mut self, ix: ShapeIx, shape: &Shape, topologies: &mut Topologies) -> Vec<TermIx> {
+        let Some((namespace, labels)) = &shape.identity else { return Vec::new() };
+        let before = self.terms.len();
+        let own = Identity { namespace: namespace.clone(), labels: labels.clone() };
+        let mut wishes = Wishes::default();
+        let spec = &*shape.spec;
+        for term in &spec.pod_affinity.required {
+            let term = self.term(term, &own, topologies);
+            wishes.affinity.push((term, self.terms[term.i()].key.selects(&own)));
+        }
+        for term in &spec.pod_anti_affinity.required {
+            let term = self.term(term, &own, topologies);
+            wishes.anti.push(term);
+        }
+        for (terms, sign) in [(&spec.pod_affinity.preferred, 1), (&spec.pod_anti_affinity.preferred, -1)] {
+            for weighted in terms {
+                let term = self.term(&weighted.pod_affinity_term, &own, topologies);
+                wishes.preferred.push((term, sign * i64::from(weighted.weight)));
+            }
+        }
+        for spread in &spec.topology_spread {
+            let like = PodAffinityTerm {
+                label_selector: spread.label_selector.clone(),
+                topology_key: spread.topology_key.clone(),
+                ..PodAffinityTerm::default()
+            };
+            let term = self.term(&like, &own, topologies);
+            wishes.spread.push(Spread {
+                term,
+                max_skew: spread.max_skew,
+                min_domains: spread.min_domains.unwrap_or(1),
+                soft: spread.when_unsatisfiable == Unsatisfiable::ScheduleAnyway,
+                honor_affinity: spread.honor_affinity,
+                honor_taints: spread.honor_taints,
+                own: self.terms[term.i()].key.selects(&own),
+            });
+        }
+        self.wishes.insert(ix, wishes);
+        (before..self.terms.len()).map(TermIx::of).collect()
+    }
+
+    fn term(&mut self, term: &PodAffinityTerm, own: &Identity, topologies: &mut Topologies) -> TermIx {
+        let mut namespaces: Vec<Box<str>> = term.namespaces.iter().map(|n| n.as_str().into()).collect();
+        if namespaces.is_empty() {
+            namespaces.push(own.namespace.clone());
+        }
+        namespaces.sort();
+        let key = TermKey {
+            selector: term.label_selector.clone(),
+            namespaces: (!term.all_namespaces).then_some(namespaces),
+            topology: topologies.intern(&term.topology_key).0,
+        };
+        if let Some(known) = self.by_key.get(&key) {
+            return *known;
+        }
+        let ix = TermIx::of(self.terms.len());
+        for (identity, selected) in &mut self.identities {
+            if key.selects(identity) {
+                selected.push(ix);
+            }
+        }
+        self.by_key.insert(key.clone(), ix);
+        self.terms.push(Term { key, count: Vec::new(), total: 0, repelled: Vec::new(), repelled_total: 0 });
+        ix
+    }
+
+    /// The topology key of a term.
+    pub(crate) fn topology_of(&self, term: TermIx) -> TopologyIx {
+        self.terms[term.i()].key.topology
+    }
+
+    /// Counts a pod that is placed (`sign` 1) or gone (-1), under all terms or only under `only`.
+    pub(crate) fn count(
+        &mut self,
+        topologies: &Topologies,
+        (shape, identity): (ShapeIx, u32),
+        node: NodeIx,
+        sign: i32,
+        only: Option<&[TermIx]>,
+    ) {
+        let counted = |term: &TermIx| only.is_none_or(|only| only.contains(term));
+        for term in self.identities[identity as usize].1.iter().copied().filter(|t| counted(t)) {
+            let term = &mut self.terms[term.i()];
+            bump(&mut term.count, &mut term.total, topologies.at(term.key.topology).domain(node), sign);
+        }
+        let Some(wishes) = self.wishes.get(&shape) else { return };
+        for term in wishes.anti.iter().copied().filter(|t| counted(t)) {
+            let term = &mut self.terms[term.i()];
+            bump(&mut term.repelled, &mut term.repelled_total, topologies.at(term.key.topology).domain(node), sign);
+        }
+    }
+
+    /// What the shape wants, if it wants anything.
+    pub(crate) fn wishes(&self, shape: ShapeIx) -> Option<&Wishes> {
+        self.wishes.get(&shape)
+    }
+
+    /// The first constraint about pods that keeps a pod away from the node.
+    pub(crate) fn judge(
+        &self,
+        topologies: &Topologies,
+        (shape, identity): (ShapeIx, u32),
+        node: NodeIx,
+        floors: &[u32],
+    ) -> Result<(), Constraint> {
+        for term in &self.identities[identity as usize].1 {
+            let term = &self.terms[term.i()];
+            if term.repelled_total > 0 && at(&term.repelled, topologies.at(term.key.topology).domain(node)) > 0 {
+                return Err(Constraint::PodAntiAffinity);
+            }
+        }
+        let Some(wishes) = self.wishes.get(&shape) else { return Ok(()) };
+        let here = |term: &TermIx| {
+            let term = &self.terms[term.i()];
+            let domain = topologies.at(term.key.topology).domain(node);
+            (term, domain, at(&term.count, domain))
+        };
+        if wishes.anti.iter().any(|t| here(t).2 > 0) {
+            return Err(Constraint::PodAntiAffinity);
+        }
+        // The first of a group that wants to be together may start anywhere, as in Kubernetes.
+        let first = !wishes.affinity.is_empty()
+            && wishes.affinity.iter().all(|(t, own)| *own && self.terms[t.i()].total == 0);
+        if wishes.affinity.iter().any(|(t, _)| here(t).1 == NOWHERE || !first && here(t).2 == 0) {
+            return Err(Constraint::PodAffinity);
+        }
+        for (spread, floor) in wishes.spread.iter().zip(floors).filter(|(s, _)| !s.soft) {
+            let (_, domain, count) = here(&spread.term);
+            if domain == NOWHERE || count + u32::from(spread.own) > spread.max_skew.saturating_add(*floor) {
+                return Err(Constraint::TopologySpread);
+            }
+        }
+        Ok(())
+    }
+
+    /// Preference points of a node from other pods (S12): weight times pods near, less pods where spreading is wished.
+    pub(crate) fn points(&self, topologies: &Topologies, wishes: &Wishes, node: NodeIx) -> i64 {
+        let here = |term: TermIx| {
+            let term = &self.terms[term.i()];
+            i64::from(at(&term.count, topologies.at(term.key.topology).domain(node)))
+        };
+        let preferred: i64 = wishes.preferred.iter().map(|(term, weight)| weight * here(*term)).sum();
+        preferred - wishes.spread.iter().filter(|s| s.soft).map(|s| here(s.term)).sum::<i64>()
+    }
+
+    /// For every spread constraint of the shape, the count of its emptiest eligible domain. `eligible` says whether a
+    /// node counts, given whether node affinity and taints matter.
+    pub(crate) fn floors(
+        &self,
+        topologies: &Topologies,
+        wishes: &Wishes,
+        eligible: impl Fn(NodeIx, bool, bool) -> bool,
+    ) -> Vec<u32> {
+        let floor = |spread: &Spread| {
+            let term = &self.terms[spread.term.i()];
+            let topology = topologies.at(term.key.topology);
+            let domains = (0..topology.len() as u32).filter(|d| {
+                let mut nodes = topology.nodes[*d as usize].iter();
+                nodes.any(|n| eligible(*n, spread.honor_affinity, spread.honor_taints))
+            });
+            let (mut known, mut least) = (0, u32::MAX);
+            for domain in domains {
+                known += 1;
+                least = least.min(at(&term.count, domain));
+            }
+            if known < spread.min_domains || known == 0 { 0 } else { least }
+        };
+        wishes.spread.iter().map(floor).collect()
+    }
+}
+
+impl Wishes {
+    /// True if some node is better than another without any being forbidden.
+    pub(crate) fn prefers(&self) -> bool {
+        !self.preferred.is_empty() || self.spread.iter().any(|s| s.soft)
+    }
+
+    /// True if a spread constraint must hold.
+    pub(crate) fn spreads(&self) -> bool {
+        !self.spread.is_empty()
+    }
+}
+
+impl TermKey {
+    fn selects(&self, identity: &Identity) -> bool {
+        self.selector.as_ref().is_some_and(|s| pod_matches(s, &identity.labels))
+            && self.namespaces.as_ref().is_none_or(|all| all.contains(&identity.namespace))
+    }
+}
+
+fn at(counts: &[u32], domain: u32) -> u32 {
+    counts.get(domain as usize).copied().unwrap_or(0)
+}
+
+fn bump(counts: &mut Vec<u32>, total: &mut u32, domain: u32, sign: i32) {
+    if domain == NOWHERE {
+        return;
+    }
+    if counts.len() <= domain as usize {
+        counts.resize(domain as usize + 1, 0);
+    }
+    counts[domain as usize] = counts[domain as usize].wrapping_add_signed(sign);
+    *total = total.wrapping_add_signed(sign);
+}

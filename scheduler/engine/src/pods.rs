@@ -1,0 +1,470 @@
+//! Events about workloads and pods.
+
+use crate::Engine;
+use crate::apply::{Applied, conflict, invalid, unknown};
+use crate::ix::{PodIx, ShapeIx, WorkloadIx};
+use crate::waiting::GroupKey;
+use crate::workload::{Pod, Role, Stage, Template, Workload};
+use berth_model::{
+    EventError, GpuGrant, GpuRequest, GpuShare, Labels, NodeId, PodId, PodOutcome, PodSpec, PodState, QueueId,
+    RoleSpec, Timestamp, WorkloadId, WorkloadSpec,
+};
+use smallvec::SmallVec;
+use std::sync::Arc;
+
+impl Engine {
+    pub(crate) fn set_workload(&mut self, spec: WorkloadSpec) -> Applied {
+        self.check_workload(&spec)?;
+        if let Some(ix) = self.workload_ids.get(&spec.id).copied() {
+            return self.change_workload(ix, &spec);
+        }
+        let template = self.template_of(&spec);
+        let template = self.templates.intern(template);
+        let pods = self.templates.at(template).pods() as usize;
+        let id = spec.id;
+        let workload = Workload {
+            id,
+            name: spec.name.into(),
+            template,
+            submitted: spec.submitted,
+            grace: spec.grace,
+            expected_runtime: spec.expected_runtime,
+            stale_grace: spec.stale_grace,
+            stale_since: spec.stale_since,
+            pool: None,
+            pods: smallvec::smallvec![Pod::default(); pods],
+            groups: SmallVec::new(),
+            reported: 0,
+        };
+        let ix = WorkloadIx(self.workloads.insert(workload));
+        self.workload_ids.insert(id, ix);
+        self.count_presence(ix, 1);
+        self.count_workload(ix, 1);
+        self.enqueue(ix);
+        Ok(())
+    }
+
+    fn count_workload(&mut self, ix: WorkloadIx, sign: i64) {
+        let project = self.templates.at(self.workloads.at(ix.0).template).queue;
+        for queue in self.org.at(project).path.clone() {
+            let count = &mut self.org.at_mut(queue).workloads;
+            *count = (i64::from(*count) + sign) as u32;
+        }
+    }
+
+    /// Counts the workload's pods that run or wait among the shapes present (S12).
+    fn count_presence(&mut self, ix: WorkloadIx, sign: i64) {
+        let workload = self.workloads.at(ix.0);
+        let template = self.templates.at(workload.template);
+        let mut first = 0;
+        for role in &template.roles {
+            let pods = &workload.pods[first..first + role.count as usize];
+            first += role.count as usize;
+            let present = pods.iter().filter(|p| !matches!(p.stage, Stage::Succeeded | Stage::Gone)).count();
+            self.profile.count(role.shape, sign * present as i64, self.shapes.at(role.shape));
+        }
+    }
+
+    fn check_workload(&self, spec: &WorkloadSpec) -> Applied {
+        let name = if spec.name.is_empty() { spec.id.to_string() } else { format!("workload {}", spec.name) };
+        if let Some(project) = spec.project {
+            self.find_queue("workloadSet", QueueId::Project(project))?;
+        }
+        if let Some(pool) = spec.pools.iter().find(|p| self.pools.find(**p).is_none()) {
+            return Err(invalid(name, "pools", pool, "pools that exist"));
+        }
+        if spec.roles.is_empty() || spec.roles.len() > 1 << 16 {
+            return Err(invalid(name, "roles", spec.roles.len(), "1 to 65,536 roles"));
+        }
+        for (at, role) in spec.roles.iter().enumerate() {
+            if role.min > role.count {
+                return Err(invalid(name, "roles.min", role.min, format!("at most count, {}", role.count)));
+            }
+            if spec.roles[..at].iter().any(|r| r.name == role.name) {
+                return Err(invalid(name, "roles.name", &role.name, "each name once"));
+            }
+            check_pod(&name, &role.pod)?;
+        }
+        Ok(())
+    }
+
+    /// The template of a valid workload; shapes, labels and topologies it uses are entered.
+    fn template_of(&mut self, spec: &WorkloadSpec) -> Template {
+        let queue = spec.project.and_then(|p| self.org.find(QueueId::Project(p))).unwrap_or(self.unmanaged);
+        let namespace = match spec.project {
+            Some(_) => self.org.at(queue).name.clone(),
+            None => spec.namespace.as_str().into(),
+        };
+        let rule = self.org.at(queue).path.iter().find_map(|q| self.org.at(*q).node_types.as_ref());
+        let node_type = spec.node_type.as_ref().zip(rule.map(|r| r.key.clone()));
+        if let Some(topology) = &spec.topology {
+            self.enter_topology(&topology.key);
+        }
+        let roles = spec.roles.iter().map(|role| {
+            let pod = with_node_type(&role.pod, node_type.as_ref());
+            let (shape, labels) = self.enter_shape(&pod, &namespace, &role.labels);
+            Role { name: role.name.as_str().into(), shape, labels, count: role.count, min: role.min }
+        });
+        let roles = roles.collect();
+        Template {
+            queue,
+            priority: spec.priority,
+            preemptible: spec.preemptible,
+            pools: spec.pools.iter().copied().collect(),
+            node_type: spec.node_type.as_deref().map(Into::into),
+            topology: spec.topology.clone(),
+            roles,
+        }
+    }
+
+    fn enter_topology(&mut self, key: &str) {
+        let (topology, new) = self.topologies.intern(key);
+        if new {
+            self.join_topology(topology);
+        }
+    }
+
+    fn join_topology(&mut self, topology: crate::ix::TopologyIx) {
+        for (slot, node) in self.nodes.iter() {
+            self.topologies.join(topology, crate::ix::NodeIx(slot), &node.spec);
+        }
+    }
+
+    fn enter_shape(&mut self, pod: &Arc<PodSpec>, namespace: &str, labels: &Labels) -> (ShapeIx, u32) {
+        let (shape, new) = self.shapes.intern(&mut self.names, pod, namespace, labels);
+        let identity = self.neighbours.identify(namespace, labels);
+        if !new {
+            return (shape, identity);
+        }
+        if self.classes.look_at(self.shapes.at(shape)) {
+            self.reclassify();
+        }
+        let known = self.topologies.indices().count();
+        let terms = self.neighbours.listen(shape, self.shapes.at(shape), &mut self.topologies);
+        for topology in self.topologies.indices().skip(known) {
+            self.join_topology(topology);
+        }
+        if !terms.is_empty() {
+            let running = self.nodes.iter().flat_map(|(slot, n)| n.pods.iter().map(move |p| (slot, *p)));
+            let running: Vec<_> = running.map(|(slot, pod)| (slot, self.kind_of(pod))).collect();
+            for (slot, kind) in running {
+                let node = crate::ix::NodeIx(slot);
+                self.neighbours.count(&self.topologies, kind, node, 1, Some(&terms));
+            }
+        }
+        (shape, identity)
+    }
+
+    fn change_workload(&mut self, ix: WorkloadIx, spec: &WorkloadSpec) -> Applied {
+        let old = self.templates.at(self.workloads.at(ix.0).template).clone();
+        self.check_change(ix, &old, &spec.roles)?;
+        let new = self.template_of(spec);
+        if new.queue != old.queue && self.workloads.at(ix.0).pods.iter().any(Pod::on_node) {
+            return Err(conflict(spec.id, "it cannot change its project while pods of it are on nodes"));
+        }
+        self.dequeue(ix);
+        self.count_presence(ix, -1);
+        self.count_workload(ix, -1);
+        if new.preemptible != old.preemptible {
+            self.recharge(ix, &new);
+        }
+        let mut pods: SmallVec<[Pod; 1]> = SmallVec::new();
+        for role in &new.roles {
+            let was = old.roles.iter().position(|r| r.name == role.name);
+            for index in 0..role.count {
+                let kept = was.filter(|at| index < old.roles[*at].count);
+                pods.push(kept.map_or_else(Pod::default, |at| {
+                    self.workloads.at(ix.0).pods[(old.first_of(at) + index) as usize]
+                }));
+            }
+        }
+        let template = self.templates.intern(new);
+        self.renumber(ix, &pods);
+        let workload = self.workloads.at_mut(ix.0);
+        workload.template = template;
+        workload.pods = pods;
+        workload.submitted = spec.submitted;
+        workload.grace = spec.grace;
+        workload.expected_runtime = spec.expected_runtime;
+        workload.stale_grace = spec.stale_grace;
+        workload.stale_since = spec.stale_since;
+        workload.name = spec.name.as_str().into();
+        self.count_presence(ix, 1);
+        self.count_workload(ix, 1);
+        self.enqueue(ix);
+        Ok(())
+    }
+
+    /// A role with pods on nodes may change in number, not below those, and not in what a pod asks for.
+    fn check_change(&self, ix: WorkloadIx, old: &Template, roles: &[RoleSpec]) -> Applied {
+        let workload = self.workloads.at(ix.0);
+        for (at, was) in old.roles.iter().enumerate() {
+            let first = old.first_of(at) as usize;
+            let pods = &workload.pods[first..first + was.count as usize];
+            let Some(highest) = pods.iter().rposition(Pod::on_node) else { continue };
+            let now = roles.iter().find(|r| *r.name == *was.name);
+            let enough = now.is_some_and(|r| r.count as usize > highest);
+            if !enough {
+                let count = now.map_or(0, |r| r.count);
+                let allowed = format!("more than {highest}: that pod is on a node");
+                return Err(invalid(workload.id, "roles.count", count, allowed));
+            }
+            let shape = self.shapes.at(was.shape);
+            if now.is_some_and(|r| r.pod.gpu != shape.gpu || r.pod.requests != shape.spec.requests) {
+                return Err(conflict(workload.id, format!("role {} has pods on nodes, its pod is fixed", was.name)));
+            }
+        }
+        Ok(())
+    }
+
+    fn recharge(&mut self, ix: WorkloadIx, new: &Template) {
+        for pod in 0..self.workloads.at(ix.0).pods.len() as u32 {
+            let pod = PodIx { workload: ix, pod };
+            let Pod { node: Some(node), gpus, .. } = *self.pod(pod) else { continue };
+            let Some(pool) = self.nodes.at(node.0).pool else { continue };
+            let cost = self.cost(self.kind_of(pod).0, node, gpus);
+            self.org.charge(new.queue, pool, cost, !new.preemptible, -1);
+            self.org.charge(new.queue, pool, cost, new.preemptible, 1);
+        }
+    }
+
+    /// Tells the nodes the new positions of pods that are on them.
+    fn renumber(&mut self, ix: WorkloadIx, pods: &[Pod]) {
+        let nodes: std::collections::BTreeSet<_> = pods.iter().filter_map(|p| p.node).collect();
+        for node in nodes {
+            let listed = &mut self.nodes.at_mut(node.0).pods;
+            listed.retain(|p| p.workload != ix);
+            let here = pods.iter().enumerate().filter(|(_, p)| p.node == Some(node));
+            listed.extend(here.map(|(pod, _)| PodIx { workload: ix, pod: pod as u32 }));
+        }
+    }
+
+    pub(crate) fn remove_workload(&mut self, id: WorkloadId) -> Applied {
+        let ix = self.find_workload("workloadRemoved", id)?;
+        self.dequeue(ix);
+        self.count_presence(ix, -1);
+        for pod in 0..self.workloads.at(ix.0).pods.len() as u32 {
+            self.release(PodIx { workload: ix, pod });
+        }
+        self.count_workload(ix, -1);
+        self.workloads.remove(ix.0);
+        self.workload_ids.remove(&id);
+        Ok(())
+    }
+
+    /// Takes a pod off its node for good: what it used is free for others.
+    pub(crate) fn release(&mut self, pod: PodIx) {
+        let Some(node) = self.pod(pod).node else { return };
+        self.lift(pod);
+        self.gained(node);
+        if let Some(pool) = self.nodes.at(node.0).pool {
+            let project = self.templates.at(self.workloads.at(pod.workload.0).template).queue;
+            for at in 0..self.org.at(project).path.len() {
+                let queue = self.org.at(project).path[at];
+                self.org.loosen(queue, pool);
+            }
+        }
+    }
+
+    pub(crate) fn find_pod(&self, event: &'static str, id: PodId) -> Result<PodIx, EventError> {
+        let workload = self.find_workload(event, id.workload)?;
+        let template = self.templates.at(self.workloads.at(workload.0).template);
+        let pod = template.position(id).ok_or_else(|| unknown(event, id))?;
+        Ok(PodIx { workload, pod })
+    }
+
+    pub(crate) fn pod_running(&mut self, state: PodState) -> Applied {
+        let pod = self.find_pod("podRunning", state.pod)?;
+        let node = self.find_node("podRunning", state.node)?;
+        let was = *self.pod(pod);
+        if was.on_node() {
+            let same = was.node == Some(node) && (state.gpus == GpuGrant::None || state.gpus == was.gpus);
+            if !same {
+                return Err(conflict(state.pod, "it is already on another node or on other devices"));
+            }
+            self.pod_mut(pod).since = state.since;
+        } else {
+            if was.stage != Stage::Waiting {
+                return Err(conflict(state.pod, "it has ended"));
+            }
+            let gpus = self.grant_found(pod, node, &state)?;
+            self.dequeue(pod.workload);
+            self.put(pod, node, gpus, state.since);
+            self.workloads.at_mut(pod.workload.0).reported = 0;
+            self.enqueue(pod.workload);
+        }
+        match state.leaving {
+            Some(until) => self.pod_leaving(state.pod, until),
+            None => Ok(()),
+        }
+    }
+
+    /// The devices of a pod that is found running: those stated, or any that are free.
+    fn grant_found(&self, pod: PodIx, node: crate::ix::NodeIx, state: &PodState) -> Result<GpuGrant, EventError> {
+        let request = self.shapes.at(self.kind_of(pod).0).gpu;
+        let devices = &self.nodes.at(node.0).devices;
+        let mask = state.gpus.devices();
+        if mask.is_empty() {
+            let found = devices.any(request);
+            return found.ok_or_else(|| conflict(state.pod, format!("{} has no free devices for it", state.node)));
+        }
+        let within = devices.len() == 64 || mask.0 >> devices.len() == 0;
+        if !within || mask.count() != request.devices() || matches!(state.gpus, GpuGrant::Shared { .. }) != request.is_fraction() {
+            let allowed = format!("{} of the {} devices of the node", request.devices(), devices.len());
+            return Err(invalid(state.pod, "gpus", format!("{:?}", state.gpus), allowed));
+        }
+        for index in mask.iter() {
+            let device = devices.get(index);
+            if device.whole || (!request.is_fraction() && device.sharers > 0) {
+                return Err(conflict(state.pod, format!("{} {index} is already taken (S16)", state.node)));
+            }
+        }
+        Ok(state.gpus)
+    }
+
+    pub(crate) fn pod_leaving(&mut self, id: PodId, until: Timestamp) -> Applied {
+        let pod = self.find_pod("podLeaving", id)?;
+        if !self.pod(pod).on_node() {
+            return Err(conflict(id, "it is on no node"));
+        }
+        self.dequeue(pod.workload);
+        let state = self.pod_mut(pod);
+        state.stage = Stage::Leaving;
+        state.until = until;
+        self.enqueue(pod.workload);
+        Ok(())
+    }
+
+    pub(crate) fn pod_ended(&mut self, id: PodId, outcome: PodOutcome) -> Applied {
+        let pod = self.find_pod("podEnded", id)?;
+        if matches!(self.pod(pod).stage, Stage::Succeeded | Stage::Gone) {
+            return Err(conflict(id, "it has ended before"));
+        }
+        if outcome == PodOutcome::Evicted && !self.pod(pod).on_node() {
+            return Err(conflict(id, "it is on no node"));
+        }
+        self.dequeue(pod.workload);
+        self.release(pod);
+        let stage = match outcome {
+            PodOutcome::Evicted => Stage::Waiting,
+            PodOutcome::Succeeded => Stage::Succeeded,
+            PodOutcome::Failed | PodOutcome::Deleted => Stage::Gone,
+        };
+        self.pod_mut(pod).stage = stage;
+        if stage != Stage::Waiting {
+            let shape = self.kind_of(pod).0;
+            self.profile.count(shape, -1, self.shapes.at(shape));
+        }
+        self.enqueue(pod.workload);
+        Ok(())
+    }
+
+    pub(crate) fn bind_failed(&mut self, id: PodId, node: NodeId) -> Applied {
+        let pod = self.find_pod("bindFailed", id)?;
+        let node = self.find_node("bindFailed", node)?;
+        if self.pod(pod).node != Some(node) {
+            return Err(conflict(id, "it is not on that node"));
+        }
+        self.release(pod);
+        self.requeue(pod.workload);
+        Ok(())
+    }
+
+    /// Lets a workload wait for what it lacks now.
+    pub(crate) fn requeue(&mut self, ix: WorkloadIx) {
+        self.dequeue(ix);
+        self.enqueue(ix);
+    }
+
+    /// Takes a workload out of all groups it waits in.
+    pub(crate) fn dequeue(&mut self, ix: WorkloadIx) {
+        let workload = self.workloads.at_mut(ix.0);
+        let member = (workload.submitted, workload.id, ix);
+        for group in std::mem::take(&mut workload.groups) {
+            self.waiting.leave(group, member);
+            if self.waiting.at(group).members.is_empty() {
+                self.wake(group);
+            }
+        }
+    }
+
+    /// Enters a workload into the group of those who lack the same: all minimums at once, else one more pod of each
+    /// role that may have more. A workload that can no longer reach its minimum, because pods have failed, waits for
+    /// nothing.
+    pub(crate) fn enqueue(&mut self, ix: WorkloadIx) {
+        let workload = self.workloads.at(ix.0);
+        let pending = workload.pods.iter().any(|p| p.stage == Stage::Waiting);
+        if !pending {
+            return;
+        }
+        let template = self.templates.at(workload.template);
+        let Some(missing) = workload.missing(template) else { return };
+        let roles = template.roles.len();
+        let (pool, of) = (workload.pool, workload.template);
+        if missing.iter().any(|m| *m > 0) {
+            self.enter_group(ix, GroupKey { template: of, pool, want: missing, elastic: false });
+            return;
+        }
+        for role in 0..roles {
+            let workload = self.workloads.at(ix.0);
+            if workload.waiting(self.templates.at(of), role).next().is_some() {
+                let mut want: SmallVec<[u32; 2]> = smallvec::smallvec![0; roles];
+                want[role] = 1;
+                self.enter_group(ix, GroupKey { template: of, pool, want, elastic: true });
+            }
+        }
+    }
+
+    fn enter_group(&mut self, ix: WorkloadIx, key: GroupKey) {
+        let group = self.waiting.find(&key).unwrap_or_else(|| {
+            let template = self.templates.at(key.template);
+            let (queue, priority) = (template.queue, template.priority);
+            self.waiting.add(key, queue, priority)
+        });
+        let workload = self.workloads.at_mut(ix.0);
+        workload.groups.push(group);
+        let member = (workload.submitted, workload.id, ix);
+        self.waiting.join(group, member);
+    }
+}
+
+/// A mandatory node type is one more label that the node must have (S11).
+fn with_node_type(pod: &Arc<PodSpec>, node_type: Option<&(&String, String)>) -> Arc<PodSpec> {
+    match node_type {
+        None => pod.clone(),
+        Some((value, key)) => {
+            let mut spec = PodSpec::clone(pod);
+            spec.node_selector.insert(key.clone(), (*value).clone());
+            Arc::new(spec)
+        }
+    }
+}
+
+fn check_pod(name: &str, pod: &PodSpec) -> Applied {
+    let requests = &pod.requests;
+    let scalars =
+        [("cpu", requests.cpu.0), ("memory", requests.memory.0), ("ephemeral", requests.ephemeral.0)];
+    for (field, amount) in scalars.into_iter().chain(requests.extended.values().map(|n| ("extended", *n))) {
+        if amount < 0 {
+            return Err(invalid(name, field, amount, "0 or more"));
+        }
+    }
+    if pod.gpu != GpuRequest::None && !(1..=64).contains(&pod.gpu.devices()) {
+        return Err(invalid(name, "gpu devices", pod.gpu.devices(), "1 to 64"));
+    }
+    match pod.gpu {
+        GpuRequest::Share { share, .. } if !(1..GpuShare::DEVICE.0).contains(&share.0) => {
+            Err(invalid(name, "gpu share", share, "more than 0 and less than 1 device"))
+        }
+        GpuRequest::Share { share, limit: Some(limit), .. } if limit < share || limit > GpuShare::DEVICE => {
+            Err(invalid(name, "gpu limit", limit, format!("from the request, {share}, to 1 device (S14)")))
+        }
+        GpuRequest::Memory { memory, .. } if !(1..=i64::from(u32::MAX)).contains(&memory.0) => {
+            Err(invalid(name, "gpu memory", memory.0, "1 to 4,294,967,295 MiB"))
+        }
+        GpuRequest::Memory { memory, limit: Some(limit), .. } if limit < memory => {
+            Err(invalid(name, "gpu memory limit", limit.0, format!("at least the request, {} MiB (S14)", memory.0)))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,212 @@
+//! What a placement strands of GPU capacity (S12), and what the other strategies prefer.
+//!
+//! *Stranding.* The free devices of a node in descending order of what is left are its ranks 1, 2, ... A kind can use
+//! rank `i` if one of its pods finds CPU and memory on the node, the device fits it (whole kinds: enough devices are
+//! wholly free), and CPU and memory suffice to fill `i` devices with it. With `q` the share of kinds that cannot use a
+//! device, the device costs what is left of it times `q^16 + h/16` (`h`: the same share with kinds counted more that
+//! are hard to place): it is stranded if none of 16 pods drawn from the shapes present could use it, and a little for
+//! every one that could not. A placement's score is the cost of its node after it less the cost before, plus half the
+//! price of the devices it takes, where a device's price is the demand of those who cannot go elsewhere. The least
+//! score wins. Fragmentation gradient descent (Weng et al., USENIX ATC'23) is the case of one draw and one pod; that
+//! cannot see that CPU for the next pods runs out, nor wait for a fitting one.
+//! Costs: per node a few binary searches among at most 64 kinds for each free device.
+
+use crate::class::Classes;
+use crate::device::Devices;
+use crate::ix::{ClassIx, NodeIx, PoolIx};
+use crate::node::Node;
+use crate::profile::Profiles;
+use crate::shape::{Shape, Shapes};
+use berth_model::{DeviceMask, GpuGrant, GpuRequest, GpuShare, NodeId, Strategy};
+use smallvec::SmallVec;
+
+/// What is compared between candidates; the least is best.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) struct Score {
+    /// Strategy's own measure.
+    pub(crate) measure: i64,
+    /// Free CPU that remains; negative for the spread strategy.
+    pub(crate) cpu: i64,
+    /// Ties go to the smallest id.
+    pub(crate) node: NodeId,
+}
+
+/// What is left of a node's devices: shared ones as (left, total) in MiB, most left first, and wholly free ones.
+#[derive(Clone, Debug, Default)]
+struct Left {
+    free: u32,
+    parts: SmallVec<[(u32, u32); 8]>,
+}
+
+impl Left {
+    fn now(devices: &Devices) -> Self {
+        Self::of(devices, devices.free, devices.shared, None)
+    }
+
+    fn after(devices: &Devices, grant: GpuGrant) -> Self {
+        let taken = grant.devices().0;
+        match grant {
+            GpuGrant::None => Self::now(devices),
+            GpuGrant::Whole(_) => Self::of(devices, DeviceMask(devices.free.0 & !taken), devices.shared, None),
+            GpuGrant::Shared { devices: mask, each, .. } => {
+                let free = DeviceMask(devices.free.0 & !taken);
+                let shared = DeviceMask(devices.shared.0 | taken);
+                Self::of(devices, free, shared, Some((mask, each.0 as u32)))
+            }
+        }
+    }
+
+    fn of(devices: &Devices, free: DeviceMask, shared: DeviceMask, taken: Option<(DeviceMask, u32)>) -> Self {
+        let mut parts: SmallVec<[(u32, u32); 8]> = SmallVec::new();
+        for index in shared.iter() {
+            let device = devices.get(index);
+            let minus = taken.filter(|(mask, _)| mask.contains(index)).map_or(0, |(_, each)| each);
+            let left = device.left().saturating_sub(minus);
+            if left > 0 {
+                parts.push((left, device.total));
+            }
+        }
+        parts.sort_unstable_by(|a, b| b.cmp(a));
+        Self { free: free.count(), parts }
+    }
+}
+
+/// What the GPU capacity left on a node costs, in millionths of a device times 2^-32.
+fn cost(profiles: &mut Profiles, pool: PoolIx, class: ClassIx, (cpu, memory): (i64, i64), left: &Left) -> i64 {
+    if left.free == 0 && left.parts.is_empty() {
+        return 0;
+    }
+    let base = profiles.view(class).base(cpu, memory, left.free);
+    let mut sum = 0;
+    let mut rank = 0;
+    let whole = std::iter::repeat_n((u32::MAX, u32::MAX, true), left.free as usize);
+    for (have, total, free) in whole.chain(left.parts.iter().map(|(l, t)| (*l, *t, false))) {
+        rank += 1;
+        let view = profiles.view(class);
+        let usable = if base == 0 { 0 } else { base & view.fit(have, free) & view.fed(cpu, memory, rank) };
+        let share = if free { 1_000_000 } else { u64::from(have) * 1_000_000 / u64::from(total.max(1)) };
+        sum += share * profiles.device_cost(pool, usable);
+    }
+    sum as i64
+}
+
+/// What the capacity left on a node costs now; remembered until the node or the shapes present change.
+fn cost_now(profiles: &mut Profiles, ix: NodeIx, node: &Node, pool: PoolIx) -> i64 {
+    if let Some(known) = profiles.remembered(ix) {
+        return known;
+    }
+    let now = cost(profiles, pool, node.class, (node.free.cpu, node.free.memory), &Left::now(&node.devices));
+    profiles.remember(ix, now);
+    now
+}
+
+/// What a placement looks at.
+pub(crate) struct Candidate<'a> {
+    pub(crate) ix: NodeIx,
+    pub(crate) node: &'a Node,
+    pub(crate) shape: &'a Shape,
+    pub(crate) pool: PoolIx,
+    pub(crate) gpus: GpuGrant,
+}
+
+/// The score of a candidate under a strategy.
+pub(crate) fn score(
+    strategy: Strategy,
+    candidate: &Candidate<'_>,
+    profiles: &mut Profiles,
+    classes: &mut Classes,
+    shapes: &Shapes,
+) -> Score {
+    let node = candidate.node;
+    let cpu = node.free.cpu - candidate.shape.cpu;
+    let id = node.spec.id;
+    match strategy {
+        Strategy::Binpack => {
+            profiles.prepare(node.class, candidate.pool, classes, shapes);
+            Score { measure: stranded_by(candidate, profiles), cpu, node: id }
+        }
+        Strategy::Spread => {
+            let asks = candidate.shape.gpu != GpuRequest::None;
+            let free = if asks { i64::from(node.devices.free.count()) } else { 0 };
+            Score { measure: -free, cpu: -cpu, node: id }
+        }
+        Strategy::BestFit => Score { measure: fullness(candidate, classes), cpu: 0, node: id },
+        Strategy::Fgd => Score { measure: fragmented_by(candidate, profiles, classes, shapes), cpu: 0, node: id },
+    }
+}
+
+/// The default: cost after less cost before, plus half the price of what is taken.
+fn stranded_by(candidate: &Candidate<'_>, profiles: &mut Profiles) -> i64 {
+    let Candidate { ix, node, shape, pool, gpus } = candidate;
+    let before = cost_now(profiles, *ix, node, *pool);
+    let left = Left::after(&node.devices, *gpus);
+    let free = (node.free.cpu - shape.cpu, node.free.memory - shape.memory);
+    let after = cost(profiles, *pool, node.class, free, &left);
+    let taken = node.devices.charge(shape.gpu, *gpus).0.unsigned_abs();
+    after - before + (taken * profiles.view(node.class).price() << 16) as i64
+}
+
+/// Plain best fit: CPU and GPU left after the placement, each as a share of the largest node of the pool.
+fn fullness(candidate: &Candidate<'_>, classes: &Classes) -> i64 {
+    let all = classes.of_pool(candidate.pool).iter().map(|c| &classes.at(*c).empty);
+    let (cpu, gpus) = all.fold((1, 1), |(cpu, gpus), n| (cpu.max(n.free.cpu), gpus.max(n.devices.len() as i64)));
+    let node = candidate.node;
+    let left: i64 = free_share(&Left::after(&node.devices, candidate.gpus)).try_into().unwrap_or(i64::MAX);
+    (node.free.cpu - candidate.shape.cpu) * 1_000_000 / cpu + left / gpus
+}
+
+fn free_share(left: &Left) -> u64 {
+    let parts = left.parts.iter().map(|(l, t)| u64::from(*l) * 1_000_000 / u64::from((*t).max(1)));
+    u64::from(left.free) * 1_000_000 + parts.sum::<u64>()
+}
+
+/// Fragmentation gradient descent: expected GPU share that one pod drawn from the kinds cannot use, after less before.
+fn fragmented_by(candidate: &Candidate<'_>, profiles: &Profiles, classes: &mut Classes, shapes: &Shapes) -> i64 {
+    let node = candidate.node;
+    let after = Left::after(&node.devices, candidate.gpus);
+    let now = Left::now(&node.devices);
+    let free = (node.free.cpu, node.free.memory);
+    let then = (free.0 - candidate.shape.cpu, free.1 - candidate.shape.memory);
+    let mut sum = 0;
+    for (kind, weight) in profiles.kinds() {
+        classes.prepare(shapes, kind, candidate.pool);
+        let takes = classes.takes(kind, candidate.pool, node.class);
+        let unusable = |free: (i64, i64), left: &Left| unusable(shapes.at(kind), takes, free, left);
+        sum += weight as i64 * (unusable(then, &after) - unusable(free, &now));
+    }
+    sum
+}
+
+fn unusable(kind: &Shape, takes: bool, (cpu, memory): (i64, i64), left: &Left) -> i64 {
+    let total = free_share(left) as i64;
+    if !takes || kind.cpu > cpu || kind.memory > memory {
+        return total;
+    }
+    let device = GpuShare::DEVICE.0;
+    let usable = match kind.gpu {
+        GpuRequest::None => 0,
+        GpuRequest::Whole(n) => if left.free >= n { i64::from(left.free) * device } else { 0 },
+        request => {
+            let parts = left.parts.iter().filter(|(l, t)| *l >= crate::device::need(request, *t));
+            let parts: u64 = parts.map(|(l, t)| u64::from(*l) * 1_000_000 / u64::from((*t).max(1))).sum();
+            i64::from(left.free) * device + parts as i64
+        }
+    };
+    total - usable
+}
+
+/// Free GPU share of a node that a pod drawn from the kinds could not use, in millionths of a device. A kind is its
+/// shape, its weight, and whether the node's class takes it.
+pub(crate) fn stranded_on(node: &Node, kinds: &[(&Shape, u64, bool)]) -> i64 {
+    let now = Left::now(&node.devices);
+    if now.free == 0 && now.parts.is_empty() {
+        return 0;
+    }
+    let free = (node.free.cpu, node.free.memory);
+    let (mut sum, mut weights) = (0i128, 0i128);
+    for (kind, weight, takes) in kinds {
+        sum += i128::from(*weight) * i128::from(unusable(kind, *takes, free, &now));
+        weights += i128::from(*weight);
+    }
+    if weights == 0 { 0 } else { (sum / weights) as i64 }
+}

@@ -1,0 +1,161 @@
+//! Shapes: pods that ask for the same are one shape, and what depends on the shape alone is computed once.
+//!
+//! Costs: interning hashes the pod's spec once per submitted role. A shape stays interned while the engine lives;
+//! their number is that of distinct specs seen, which is small in practice (openb: 151 in 8,152 tasks).
+
+use crate::ix::ShapeIx;
+use crate::matching::HOSTNAME;
+use berth_model::{GpuRequest, Labels, NodeTerm, PodSpec, Requirement};
+use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
+use std::sync::Arc;
+
+/// Names of extended resources, by position.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ResourceNames {
+    names: Vec<Box<str>>,
+}
+
+impl ResourceNames {
+    /// The position of a name, new names included.
+    pub(crate) fn intern(&mut self, name: &str) -> u16 {
+        let known = self.names.iter().position(|n| &**n == name);
+        known.unwrap_or_else(|| {
+            self.names.push(name.into());
+            self.names.len() - 1
+        }) as u16
+    }
+
+    /// The name at a position.
+    pub(crate) fn name(&self, at: u16) -> &str {
+        &self.names[at as usize]
+    }
+}
+
+/// What identifies a shape. Pods with constraints on other pods are of one shape only if their own labels and
+/// namespace agree too, because those decide whom the constraints are about.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+struct Key {
+    spec: Arc<PodSpec>,
+    identity: Option<(Box<str>, Labels)>,
+}
+
+/// A shape.
+#[derive(Clone, Debug)]
+pub(crate) struct Shape {
+    pub(crate) spec: Arc<PodSpec>,
+    pub(crate) cpu: i64,
+    pub(crate) memory: i64,
+    pub(crate) ephemeral: i64,
+    pub(crate) extended: SmallVec<[(u16, i64); 1]>,
+    pub(crate) gpu: GpuRequest,
+    /// Something about it can only be judged node by node: names, ports, volumes, other pods.
+    pub(crate) local: bool,
+    /// Other pods decide where it may or should go.
+    pub(crate) about_pods: bool,
+    /// Names of the only nodes it may run on, if it names them.
+    pub(crate) pinned: Option<Vec<Box<str>>>,
+    /// Namespace and labels, for shapes that are about pods.
+    pub(crate) identity: Option<(Box<str>, Labels)>,
+}
+
+/// All shapes.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Shapes {
+    by_key: FxHashMap<Key, ShapeIx>,
+    all: Vec<Shape>,
+}
+
+impl Shapes {
+    /// The shape of a pod, new ones included; true if it is new.
+    pub(crate) fn intern(
+        &mut self,
+        names: &mut ResourceNames,
+        spec: &Arc<PodSpec>,
+        namespace: &str,
+        labels: &Labels,
+    ) -> (ShapeIx, bool) {
+        let about_pods = is_about_pods(spec);
+        let identity = about_pods.then(|| (namespace.into(), labels.clone()));
+        let key = Key { spec: spec.clone(), identity };
+        if let Some(known) = self.by_key.get(&key) {
+            return (*known, false);
+        }
+        let ix = ShapeIx::of(self.all.len());
+        self.all.push(Shape::new(names, &key, about_pods));
+        self.by_key.insert(key, ix);
+        (ix, true)
+    }
+
+    /// A shape.
+    pub(crate) fn at(&self, ix: ShapeIx) -> &Shape {
+        &self.all[ix.i()]
+    }
+
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.all.len()
+    }
+}
+
+impl Shape {
+    fn new(names: &mut ResourceNames, key: &Key, about_pods: bool) -> Self {
+        let spec = &key.spec;
+        let requests = &spec.requests;
+        let named = names_of_nodes(spec);
+        Self {
+            spec: spec.clone(),
+            cpu: requests.cpu.0,
+            memory: requests.memory.0,
+            ephemeral: requests.ephemeral.0,
+            extended: requests.extended.iter().filter(|(_, n)| **n > 0).map(|(k, n)| (names.intern(k), *n)).collect(),
+            gpu: spec.gpu,
+            local: about_pods || named.1 || !spec.host_ports.is_empty() || !spec.volumes.is_empty(),
+            about_pods,
+            pinned: named.0,
+            identity: key.identity.clone(),
+        }
+    }
+}
+
+fn is_about_pods(spec: &PodSpec) -> bool {
+    !spec.pod_affinity.is_empty() || !spec.pod_anti_affinity.is_empty() || !spec.topology_spread.is_empty()
+}
+
+/// The names of the only nodes a pod may run on, if it lists them; and whether it names nodes at all.
+fn names_of_nodes(spec: &PodSpec) -> (Option<Vec<Box<str>>>, bool) {
+    if let Some(name) = spec.node_selector.get(HOSTNAME) {
+        return (Some(vec![name.as_str().into()]), true);
+    }
+    let Some(selector) = &spec.node_affinity else { return (None, false) };
+    let terms = &selector.node_selector_terms;
+    let about_names = terms.iter().any(|t| names_in(t).next().is_some());
+    let mut names: Vec<Box<str>> = Vec::new();
+    for term in terms {
+        match names_in(term).find(|r| r.operator == berth_model::Operator::In) {
+            Some(requirement) => names.extend(requirement.values.iter().map(|v| v.as_str().into())),
+            None => return (None, about_names),
+        }
+    }
+    names.sort();
+    names.dedup();
+    (about_names.then_some(names), about_names)
+}
+
+fn names_in(term: &NodeTerm) -> impl Iterator<Item = &Requirement> {
+    term.match_fields.iter().chain(term.match_expressions.iter().filter(|r| r.key == HOSTNAME))
+}
+
+/// Every node label that a pod's node selector or node affinity looks at, the hostname apart.
+pub(crate) fn keys_of(spec: &PodSpec) -> impl Iterator<Item = &str> {
+    let terms = spec.node_affinity.iter().flat_map(|s| s.node_selector_terms.iter());
+    let preferred = spec.preferred_nodes.iter().map(|p| &p.preference);
+    let volumes = spec.volumes.iter().filter_map(|v| v.reachable_from.as_ref());
+    let reachable = volumes.flat_map(|s| s.node_selector_terms.iter());
+    terms
+        .chain(preferred)
+        .chain(reachable)
+        .flat_map(|t| t.match_expressions.iter().map(|r| r.key.as_str()))
+        .chain(spec.node_selector.keys().map(String::as_str))
+        .filter(|key| *key != HOSTNAME)
+}
