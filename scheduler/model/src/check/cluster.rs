@@ -94,6 +94,13 @@ impl Node {
     }
 }
 
+impl Heads {
+    /// Pods that have a node.
+    pub(super) fn seated(&self) -> u32 {
+        self.standing + self.leaving_by_owner + self.evicted
+    }
+}
+
 impl Workload {
     /// S5: true if every role has its minimum, counting `present` of its pods and those that succeeded.
     pub(super) fn has_minimum(&self, present: impl Fn(&Heads) -> u32) -> bool {
@@ -106,7 +113,7 @@ impl Workload {
     }
 
     fn seated(&self) -> u32 {
-        self.heads.iter().map(|h| h.standing + h.leaving_by_owner + h.evicted).sum()
+        self.heads.iter().map(Heads::seated).sum()
     }
 
     /// Notes how a pod ended, or that it has not.

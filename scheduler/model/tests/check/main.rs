@@ -10,4 +10,5 @@ mod gangs;
 mod neighbours;
 mod nodes;
 mod queues;
+mod random;
 mod reservations;
