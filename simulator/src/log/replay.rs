@@ -271,7 +271,7 @@ impl Reader {
     }
 
     fn settings(&self) -> Settings {
-        Settings { foreign_allowance: self.header.foreign_allowance, ..Settings::default() }
+        Settings { foreign_allowance: self.header.foreign_allowance }
     }
 
     fn next(&mut self) -> Result<Option<(u64, Line)>, ReplayError> {
