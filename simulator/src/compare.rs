@@ -43,7 +43,9 @@ pub struct Args {
 fn strategy(name: &str) -> Result<Strategy, String> {
     let found = STRATEGIES.iter().find(|(known, _)| *known == name);
     let known = || STRATEGIES.map(|(known, _)| known).join(", ");
-    found.map(|(_, strategy)| *strategy).ok_or_else(|| format!("{name:?} is no strategy; allowed: {}", known()))
+    found
+        .map(|(_, strategy)| *strategy)
+        .ok_or_else(|| format!("{name:?} is no strategy; allowed: {}", known()))
 }
 
 /// The name of a strategy, as it is written on the command line and in scenario files.
@@ -80,7 +82,8 @@ impl Args {
             let parts = [file, strategy.map(|s| strategy_name(s).to_owned())];
             parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
         };
-        let pairs = scenarios.iter().flat_map(|file| strategies.iter().map(move |strategy| (file, *strategy)));
+        let pairs =
+            scenarios.iter().flat_map(|file| strategies.iter().map(move |strategy| (file, *strategy)));
         pairs.map(|(file, s)| Variant { name: name(file, s), strategy: s, scenario: file.clone() }).collect()
     }
 }
@@ -187,8 +190,12 @@ fn rows(figures: &[Figures]) -> Vec<Row> {
         row("dropped", Better::Low, &|f| whole(f.dropped)),
         row("pods placed", Better::Neither, &|f| whole(f.pods_placed)),
         row("GPUs", Better::Neither, &|f| (None, share(f.gpu_capacity))),
-        row("GPUs allocated, end", Better::High, &|f| (Some(f.gpu_allocated.0 as f64), share(f.gpu_allocated))),
-        row("GPUs unallocated, end", Better::Low, &|f| (Some(f.gpu_unallocated.0 as f64), share(f.gpu_unallocated))),
+        row("GPUs allocated, end", Better::High, &|f| {
+            (Some(f.gpu_allocated.0 as f64), share(f.gpu_allocated))
+        }),
+        row("GPUs unallocated, end", Better::Low, &|f| {
+            (Some(f.gpu_unallocated.0 as f64), share(f.gpu_unallocated))
+        }),
         row("allocation, end", Better::High, &|f| (f.allocation, percent(f.allocation))),
         row("allocation, over time", Better::High, &|f| (f.utilisation, percent(f.utilisation))),
         row("GPUs stranded, end", Better::Low, &|f| (Some(f.gpu_stranded.0 as f64), share(f.gpu_stranded))),
@@ -232,7 +239,9 @@ pub fn terminal(outcomes: &[Outcome], width: u16, style: Style) -> String {
         }
         let _ = writeln!(text, "{table}");
     }
-    text + &style.aside("* best of the row. Waits are of workloads that started. Fairness: 1 = all projects alike.") + "\n"
+    text + &style
+        .aside("* best of the row. Waits are of workloads that started. Fairness: 1 = all projects alike.")
+        + "\n"
 }
 
 /// The comparison as an HTML table.
@@ -315,7 +324,8 @@ mod tests {
 
     #[test]
     fn json_has_one_entry_per_variant() {
-        let value: serde_json::Value = serde_json::from_str(&json(&[samples::small(), samples::small()])).unwrap();
+        let value: serde_json::Value =
+            serde_json::from_str(&json(&[samples::small(), samples::small()])).unwrap();
         assert_eq!(value["variants"].as_array().unwrap().len(), 2);
         assert_eq!(value["variants"][0]["waitP95"], 3_700_000);
     }

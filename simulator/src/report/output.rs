@@ -106,6 +106,8 @@ mod tests {
     #[test]
     fn an_unwritable_file_is_named() {
         let output = Output { html: Some("/nonexistent/r.html".into()), ..Output::default() };
-        assert!(write(&output).unwrap_err().to_string().starts_with("/nonexistent/r.html: cannot be written"));
+        assert!(
+            write(&output).unwrap_err().to_string().starts_with("/nonexistent/r.html: cannot be written")
+        );
     }
 }

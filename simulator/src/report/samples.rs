@@ -3,9 +3,7 @@
 use crate::outcome::{
     Outcome, PendingWorkload, PoolOutcome, PoolSample, ProjectOutcome, ProjectSample, Totals,
 };
-use berth_model::{
-    Amounts, Bytes, GpuShare, MilliCpu, Millis, QueueQuota, Quota, ResourceQuota, Timestamp,
-};
+use berth_model::{Amounts, Bytes, GpuShare, MilliCpu, Millis, QueueQuota, Quota, ResourceQuota, Timestamp};
 
 const MINUTE: i64 = 60_000;
 

@@ -75,6 +75,26 @@ pub fn thin(steps: &[(i64, Option<f64>)], limit: usize) -> Steps {
     kept
 }
 
+/// The averages over `parts` equal parts of the time from the first step to `end`; the steps themselves if there are
+/// no more than that.
+pub fn averages(steps: &[(i64, Option<f64>)], end: i64, parts: usize) -> Steps {
+    let (Some(first), true) = (steps.first(), steps.len() > parts.max(1)) else { return steps.to_vec() };
+    let length = i128::from(end.max(first.0)) - i128::from(first.0);
+    let edge = |part: usize| (i128::from(first.0) + length * part as i128 / parts as i128) as i64;
+    let mut means = Vec::with_capacity(parts);
+    for part in 0..parts {
+        let (from, to) = (edge(part), edge(part + 1));
+        let range = |at: i64| steps.partition_point(|(t, _)| *t <= at);
+        let inside = &steps[range(from)..steps.partition_point(|(t, _)| *t < to).max(range(from))];
+        let mut piece = vec![(from, value_at(steps, from))];
+        piece.extend_from_slice(inside);
+        if from < to {
+            means.push((from, average(&piece, to)));
+        }
+    }
+    means
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -93,6 +113,16 @@ mod tests {
         assert_eq!(total, vec![(0, Some(1.0)), (5, Some(11.0)), (10, Some(12.0))]);
         assert_eq!(value_at(&total, 7), Some(11.0));
         assert_eq!(value_at(&total, -1), None);
+    }
+
+    #[test]
+    fn averages_keep_the_overall_average() {
+        let many: Steps = (0..1000).map(|i| (i * 10, Some((i % 7) as f64))).collect();
+        let few = averages(&many, 10_000, 100);
+        assert_eq!(few.len(), 100);
+        let (all, parts) = (average(&many, 10_000).unwrap(), average(&few, 10_000).unwrap());
+        assert!((all - parts).abs() < 1e-9, "{all} {parts}");
+        assert_eq!(averages(&many[..5], 100, 100), many[..5]);
     }
 
     #[test]

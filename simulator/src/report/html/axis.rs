@@ -50,7 +50,8 @@ impl Axis {
     /// Waiting times from 0 to `max` milliseconds.
     pub(crate) fn waits(max: i64) -> Self {
         let max = (max as f64).max(10.0 * SECOND) * 1.05;
-        let steps = [1.0, 10.0, 60.0, 600.0, 3600.0, 21_600.0, 86_400.0, 604_800.0, 2_592_000.0, 31_536_000.0];
+        let steps =
+            [1.0, 10.0, 60.0, 600.0, 3600.0, 21_600.0, 86_400.0, 604_800.0, 2_592_000.0, 31_536_000.0];
         let marks = steps.iter().map(|s| s * SECOND).filter(|t| *t <= max);
         let ticks = [0.0].into_iter().chain(marks).map(|t| (t, words::span(Millis(t as i64)))).collect();
         Self { label: "wait until the first start".into(), min: 0.0, max, scale: Scale::Wait, ticks }

@@ -11,6 +11,10 @@ use std::fmt::Write as _;
 pub(crate) enum Mark {
     /// A line.
     Line,
+    /// A thick line.
+    Bold,
+    /// A thin line.
+    Thin,
     /// A dashed line.
     Dashed,
     /// A filled area from 0 with a line on top.
@@ -19,6 +23,10 @@ pub(crate) enum Mark {
     Hatched,
     /// One dot per point, joined by a thin line.
     Dots,
+    /// One small dot per point.
+    Loose,
+    /// A ring around each point.
+    Ring,
 }
 
 /// One series in a chart.
@@ -97,8 +105,29 @@ struct Data<'a> {
 struct DataSeries<'a> {
     name: &'a str,
     colour: &'a str,
-    x: Vec<i64>,
+    /// None if they are those of the first series.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    x: Option<Places>,
     y: Vec<Option<f64>>,
+}
+
+/// Places on the horizontal axis; whole numbers where they suffice, which is shorter.
+#[derive(PartialEq, Serialize)]
+#[serde(untagged)]
+enum Places {
+    Whole(Vec<i64>),
+    Fine(Vec<f64>),
+}
+
+impl Places {
+    fn of(layer: &Layer, steps: bool) -> Self {
+        let places = layer.points.iter().map(|(x, _)| *x);
+        if steps {
+            Self::Whole(places.map(|x| x.round() as i64).collect())
+        } else {
+            Self::Fine(places.map(|x| (x * 100.0).round() / 100.0).collect())
+        }
+    }
 }
 
 impl Chart {
@@ -126,7 +155,7 @@ impl Chart {
     }
 
     fn plot(&self) -> (f64, f64) {
-        let right = if self.labels > 0.0 { self.labels } else { 12.0 };
+        let right = if self.labels > 0.0 { self.labels } else { 22.0 };
         (self.size.0 - LEFT - right, self.size.1 - TOP - BOTTOM)
     }
 
@@ -145,8 +174,12 @@ impl Chart {
             let y = xy(self.py(*value));
             let class = if *value == self.y.min { "base" } else { "grid" };
             let _ = writeln!(svg, "<path class=\"{class}\" d=\"M{LEFT} {y}H{}\"/>", xy(right));
-            let _ =
-                writeln!(svg, "<text class=\"tick\" x=\"{}\" y=\"{y}\" dy=\".35em\" text-anchor=\"end\">{}</text>", LEFT - 8.0, esc(text));
+            let _ = writeln!(
+                svg,
+                "<text class=\"tick\" x=\"{}\" y=\"{y}\" dy=\".35em\" text-anchor=\"end\">{}</text>",
+                LEFT - 8.0,
+                esc(text)
+            );
         }
         for (value, text) in &self.x.ticks {
             let x = xy(self.px(*value));
@@ -173,6 +206,8 @@ impl Chart {
         let top = self.path(layer.points.iter().map(|(x, y)| (*x, *y)));
         match layer.mark {
             Mark::Line => drop_path(svg, &format!("line {colour}"), &top),
+            Mark::Bold => drop_path(svg, &format!("line bold {colour}"), &top),
+            Mark::Thin => drop_path(svg, &format!("thin {colour}"), &top),
             Mark::Dashed => drop_path(svg, &format!("line dashed {colour}"), &top),
             Mark::Area => {
                 let floor = vec![self.y.min; layer.points.len()];
@@ -182,11 +217,17 @@ impl Chart {
             Mark::Hatched => drop_path(svg, "hatched", &self.band(&layer.points, &layer.floor)),
             Mark::Dots => {
                 drop_path(svg, &format!("thin {colour}"), &top);
-                for (x, y) in layer.points.iter().filter_map(|(x, y)| y.map(|y| (x, y))) {
-                    let (x, y) = (xy(self.px(*x)), xy(self.py(y)));
-                    let _ = writeln!(svg, "<circle class=\"dot {colour}\" cx=\"{x}\" cy=\"{y}\" r=\"4\"/>");
-                }
+                self.dots(svg, &format!("dot {colour}"), 4.5, layer);
             }
+            Mark::Loose => self.dots(svg, &format!("dot {colour}"), 3.5, layer),
+            Mark::Ring => self.dots(svg, &format!("line {colour}"), 8.0, layer),
+        }
+    }
+
+    fn dots(&self, svg: &mut String, class: &str, radius: f64, layer: &Layer) {
+        for (x, y) in layer.points.iter().filter_map(|(x, y)| y.map(|y| (x, y))) {
+            let (x, y) = (xy(self.px(*x)), xy(self.py(y)));
+            let _ = writeln!(svg, "<circle class=\"{class}\" cx=\"{x}\" cy=\"{y}\" r=\"{radius}\"/>");
         }
     }
 
@@ -223,7 +264,13 @@ impl Chart {
             let Some(y) = y.filter(|y| y > floor) else { continue };
             let (x, until) = (xy(self.px(*x)), xy(self.px(until)));
             if x != until {
-                let _ = write!(d, "M{x} {}V{}H{until}V{}Z", xy(self.py(*floor)), xy(self.py(y)), xy(self.py(*floor)));
+                let _ = write!(
+                    d,
+                    "M{x} {}V{}H{until}V{}Z",
+                    xy(self.py(*floor)),
+                    xy(self.py(y)),
+                    xy(self.py(*floor))
+                );
             }
         }
         d
@@ -246,7 +293,8 @@ impl Chart {
             let y = xy(y);
             let class = match layer.mark {
                 Mark::Dashed => format!("line dashed {}", layer.colour),
-                Mark::Hatched => "line s4".to_owned(),
+                Mark::Bold => format!("line bold {}", layer.colour),
+                Mark::Hatched => "line s3".to_owned(),
                 _ => format!("line {}", layer.colour),
             };
             drop_path(svg, &class, &format!("M{} {y}h14", xy(x)));
@@ -261,10 +309,11 @@ impl Chart {
     }
 
     fn data(&self) -> Data<'_> {
-        let series = self.layers.iter().map(|l| DataSeries {
+        let first = self.layers.first().map_or(Places::Whole(vec![]), |l| Places::of(l, self.steps));
+        let series = self.layers.iter().enumerate().map(|(i, l)| DataSeries {
             name: &l.name,
-            colour: if l.mark == Mark::Hatched { "s4" } else { l.colour },
-            x: l.points.iter().map(|(x, _)| x.round() as i64).collect(),
+            colour: if l.mark == Mark::Hatched { "s3" } else { l.colour },
+            x: Some(Places::of(l, self.steps)).filter(|x| i == 0 || *x != first),
             y: l.points
                 .iter()
                 .enumerate()
@@ -332,7 +381,7 @@ mod tests {
             id: "c".into(),
             title: String::new(),
             desc: String::new(),
-            size: (170.0, 170.0),
+            size: (180.0, 170.0),
             labels: 0.0,
             x: Axis::time(0, 1000),
             y: Axis::number("n", 2.0, 2),

@@ -30,6 +30,7 @@
   };
   const attach = (figure) => {
     const svg = figure.querySelector("svg"), d = JSON.parse(figure.querySelector("script").textContent);
+    d.series.forEach((s) => { s.x ??= d.series[0].x; });
     const box = svg.viewBox.baseVal, spread = (v) => d.wait ? Math.log1p(Math.max(v, 0) / 1000) : v;
     const back = (v) => d.wait ? Math.expm1(v) * 1000 : v;
     const low = spread(d.min), high = spread(d.max);

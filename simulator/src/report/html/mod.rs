@@ -42,7 +42,9 @@ pub(crate) fn variant(outcomes: &[Outcome], i: usize) -> String {
     match (outcome.variant.as_str(), outcome.name.as_str()) {
         ("", "") => format!("run {}", i + 1),
         ("", name) => name.to_owned(),
-        (variant, name) if one_variant && !one_name => if name.is_empty() { variant } else { name }.to_owned(),
+        (variant, name) if one_variant && !one_name => {
+            if name.is_empty() { variant } else { name }.to_owned()
+        }
         (variant, name) if !one_name => format!("{name}, {variant}"),
         (variant, _) => variant.to_owned(),
     }
@@ -55,7 +57,11 @@ fn nothing(why: &str) -> String {
 
 /// `html` with a heading in front of it.
 fn titled(heading: &str, html: &str) -> String {
-    html.replacen("<figcaption></figcaption>", &format!("<figcaption><h3>{}</h3></figcaption>", text::esc(heading)), 1)
+    html.replacen(
+        "<figcaption></figcaption>",
+        &format!("<figcaption><h3>{}</h3></figcaption>", text::esc(heading)),
+        1,
+    )
 }
 
 /// The title of an outcome's page.

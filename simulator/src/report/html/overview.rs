@@ -9,20 +9,21 @@ use crate::report::words::{count, gpus, percent, plural, share, span, span_or_no
 use berth_model::Timestamp;
 
 const HOW_POOLS: &str = "Filled: GPUs given out. Hatched: free, but in pieces that no pod shape now present can use. \
-    Dashed: what runs and waits asks for. Line: healthy GPUs of ready nodes.";
+    Thin line: what runs and waits asks for. Upper line: healthy GPUs of ready nodes.";
 const HOW_WAITS: &str = "From submission to the first start. The scale is logarithmic, so seconds and days can be \
     read on one axis. A curve that stays below 100 % has workloads that never started.";
 const HOW_SHARES: &str = "GPUs used by each project, over all pools, against the sum of its quotas; most used \
     first. Each chart has its own scale.";
 const HOW_FRAGMENTATION: &str = "Of the GPU capacity that is free, the part that no pod shape now present can use. \
-    Little free capacity is nearly all fragments under any strategy.";
+    Little free capacity is nearly all fragments under any strategy. Averages over 1/120 of the time.";
 const HOW_PENDING: &str = "One dominant reason per workload, made by the code that decided, with the smallest \
     change that would start it.";
 
 /// The page of one outcome.
 pub(super) fn one(outcome: &Outcome) -> String {
     let nodes: u64 = outcome.pools.iter().map(|p| u64::from(figures::last(p).nodes)).sum();
-    let strategy = if outcome.variant.is_empty() { String::new() } else { format!("{} · ", outcome.variant) };
+    let strategy =
+        if outcome.variant.is_empty() { String::new() } else { format!("{} · ", outcome.variant) };
     let sub = format!(
         "{strategy}{} of virtual time · {} with {} GPUs in {} · {}",
         span(outcome.ended.since(Timestamp(0))),
@@ -55,17 +56,26 @@ fn tiles(f: &Figures) -> Vec<Tile> {
             percent(f.allocation),
             format!("given out; {} GPUs unallocated", share(f.gpu_unallocated)),
         ),
-        tile("Stranded", gpus(f.stranded_average), format!("GPUs on average; {} at the end", share(f.gpu_stranded))),
+        tile(
+            "Stranded",
+            gpus(f.stranded_average),
+            format!("GPUs on average; {} at the end", share(f.gpu_stranded)),
+        ),
         tile("Wait, p95", span_or_none(f.wait_p95), format!("median {}", span_or_none(f.wait_p50))),
         tile(
             "Waiting",
             count(f.pending),
-            if f.dropped > 0 { format!("at the end; {} dropped", count(f.dropped)) } else { "workloads at the end".into() },
+            if f.dropped > 0 {
+                format!("at the end; {} dropped", count(f.dropped))
+            } else {
+                "workloads at the end".into()
+            },
         ),
         tile("Evicted", count(f.evictions), format!("pods; {} GPU-hours lost", gpus(f.lost))),
     ];
     if let Some(n) = f.violations {
-        let (class, remark) = if n == 0 { ("good", "every decision checked") } else { ("bad", "found by the checker") };
+        let (class, remark) =
+            if n == 0 { ("good", "every decision checked") } else { ("bad", "found by the checker") };
         tiles.push(Tile { name: "Violations", value: count(n), class, remark: remark.into() });
     }
     tiles

@@ -20,7 +20,7 @@ pub(crate) fn hue(i: usize) -> &'static str {
 
 /// The pattern of hatched areas, once per page.
 const HATCH: &str = "<svg class=\"defs\" aria-hidden=\"true\"><defs><pattern id=\"hatch\" width=\"6\" height=\"6\" \
-    patternUnits=\"userSpaceOnUse\" patternTransform=\"rotate(45)\"><path d=\"M0 0V6\" stroke=\"var(--s4)\" \
+    patternUnits=\"userSpaceOnUse\" patternTransform=\"rotate(45)\"><path d=\"M0 0V6\" stroke=\"var(--s3)\" \
     stroke-width=\"2.5\"/></pattern></defs></svg>\n";
 
 /// A page that is being written.
@@ -42,7 +42,8 @@ impl Page {
     pub(crate) fn tiles(&mut self, tiles: &[Tile]) {
         self.body.push_str("<div class=\"tiles\">\n");
         for tile in tiles {
-            let class = if tile.class.is_empty() { String::new() } else { format!(" class=\"{}\"", tile.class) };
+            let class =
+                if tile.class.is_empty() { String::new() } else { format!(" class=\"{}\"", tile.class) };
             let _ = writeln!(
                 self.body,
                 "<div class=\"tile\"><span class=\"name\">{}</span><b{class}>{}</b><span>{}</span></div>",
@@ -115,8 +116,7 @@ pub(crate) fn drawing(heading: &str, caption: &str, svg: &str, table: &str) -> S
 }
 
 fn figure_start(class: &str, heading: &str, caption: &str, inner: &str) -> String {
-    let heading =
-        if heading.is_empty() { String::new() } else { format!("<h3>{}</h3>", esc(heading)) };
+    let heading = if heading.is_empty() { String::new() } else { format!("<h3>{}</h3>", esc(heading)) };
     let caption = if caption.is_empty() { String::new() } else { format!("<p>{}</p>", esc(caption)) };
     format!(
         "<figure class=\"{class}\"><figcaption>{heading}{caption}</figcaption>\n\

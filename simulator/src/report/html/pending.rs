@@ -96,7 +96,11 @@ fn one_kind(outcome: &Outcome, kind: &str, workloads: &[&PendingWorkload], open:
     let header = ["workload", "project", "pods", "waits for", "why", "what would start it"];
     let mut inner = table(&header, 2..4, &rows);
     if let Some(more) = groups.len().checked_sub(ROWS_MAX).filter(|n| *n > 0) {
-        let _ = writeln!(inner, "<p class=\"how\">and {} more rows; the JSON output has all.</p>", count(more as u64));
+        let _ = writeln!(
+            inner,
+            "<p class=\"how\">and {} more rows; the JSON output has all.</p>",
+            count(more as u64)
+        );
     }
     let summary = format!("{kind}: {} ({})", plural(workloads.len() as u64, "workload"), meaning(kind));
     let unfolded = if open { "<details open>" } else { "<details>" };

@@ -13,6 +13,9 @@ const POOLS_MAX: usize = 6;
 /// Requests above this many times the capacity are cut off, so that the rest stays legible.
 const REQUESTED_MAX: f64 = 1.6;
 
+/// Parts of the time over which fragmentation is averaged.
+const AVERAGES_MAX: usize = 120;
+
 /// A pool's four curves in GPUs; also of several pools put together.
 pub(crate) struct Curves {
     /// Name of the pool.
@@ -89,6 +92,11 @@ pub(crate) fn curves(outcome: &Outcome) -> Vec<Curves> {
     curves
 }
 
+/// Points of a step function that varies fast, averaged over parts of the time.
+fn averaged(steps: &Steps, ended: i64) -> Vec<(f64, Option<f64>)> {
+    points(&series::averages(steps, ended, AVERAGES_MAX))
+}
+
 /// The highest value of a step function, at least 0.
 pub(crate) fn highest(steps: &Steps) -> f64 {
     steps.iter().filter_map(|(_, value)| *value).fold(0.0, f64::max)
@@ -107,10 +115,15 @@ fn one_pool(outcome: &Outcome, i: usize, pool: &Curves) -> String {
     let (capacity, requested) = (highest(&pool.capacity), highest(&pool.requested));
     let allocated = highest(&pool.allocated);
     let top = capacity.max(allocated).max(requested.min(REQUESTED_MAX * capacity.max(allocated)));
-    let cut = if requested > top { format!("requested, up to {}", words::gpus(requested)) } else { "requested".into() };
+    let cut = if requested > top {
+        format!("requested, up to {}", words::gpus(requested))
+    } else {
+        "requested".into()
+    };
     let floor: Vec<f64> = points(&pool.allocated).iter().map(|p| p.1.unwrap_or(0.0)).collect();
-    let stacked = points(&pool.stranded).iter().zip(&floor).map(|((x, y), f)| (*x, y.map(|y| y + f))).collect();
-    let stranded = Layer { floor, ..Layer::new("stranded", "s4", Mark::Hatched, stacked) };
+    let stacked =
+        points(&pool.stranded).iter().zip(&floor).map(|((x, y), f)| (*x, y.map(|y| y + f))).collect();
+    let stranded = Layer { floor, ..Layer::new("stranded", "s3", Mark::Hatched, stacked) };
     let average = series::average(&pool.used(), outcome.ended.0).map(|p| p / 100.0);
     let desc = format!(
         "Capacity up to {} GPUs; on average {} of it given out.",
@@ -131,7 +144,7 @@ fn one_pool(outcome: &Outcome, i: usize, pool: &Curves) -> String {
             Layer::new("allocated", "s1", Mark::Area, points(&pool.allocated)),
             stranded,
             Layer::new("capacity", "ink", Mark::Line, points(&pool.capacity)),
-            Layer::new(cut, "s2", Mark::Dashed, points(&pool.requested)),
+            Layer::new(cut, "s2", Mark::Thin, points(&pool.requested)),
         ],
     };
     figure(&format!("Pool {}", pool.name), &desc, &chart)
@@ -139,9 +152,9 @@ fn one_pool(outcome: &Outcome, i: usize, pool: &Curves) -> String {
 
 /// Stranded share of the free capacity of one outcome, a line per pool.
 pub(crate) fn fragmentation(outcome: &Outcome) -> String {
-    let curves = curves(outcome);
+    let (curves, ended) = (curves(outcome), outcome.ended.0);
     let line = |(i, pool): (usize, &Curves)| {
-        Layer::new(pool.name.clone(), hue(i), Mark::Line, points(&pool.fragmentation()))
+        Layer::new(pool.name.clone(), hue(i), Mark::Line, averaged(&pool.fragmentation(), ended))
     };
     let start = curves.iter().map(Curves::start).min().unwrap_or(0);
     let layers: Vec<Layer> = curves.iter().enumerate().map(line).collect();
@@ -179,12 +192,21 @@ pub(crate) fn overlays(outcomes: &[Outcome]) -> (String, String) {
     }
     let (mut used, mut fragmented) = (String::new(), String::new());
     for (i, name) in names.iter().take(POOLS_MAX).enumerate() {
-        let found: Vec<(usize, &Curves)> =
-            all.iter().enumerate().filter_map(|(v, c)| Some((v, c.iter().find(|c| c.name == *name)?))).collect();
+        let found: Vec<(usize, &Curves)> = all
+            .iter()
+            .enumerate()
+            .filter_map(|(v, c)| Some((v, c.iter().find(|c| c.name == *name)?)))
+            .collect();
         let x = time_axis(0, outcomes.iter().map(|o| o.ended.0));
         used.push_str(&used_overlay(outcomes, i, name, &found, x.clone()));
         let line = |(v, pool): &(usize, &Curves)| {
-            Layer::new(super::variant(outcomes, *v), hue(*v), Mark::Line, points(&pool.fragmentation()))
+            let ended = outcomes[*v].ended.0;
+            Layer::new(
+                super::variant(outcomes, *v),
+                hue(*v),
+                Mark::Line,
+                averaged(&pool.fragmentation(), ended),
+            )
         };
         let chart = fragmentation_chart(found.iter().map(line).collect(), x, &format!("fragmentation-{i}"));
         fragmented.push_str(&super::titled(&format!("Pool {name}"), &chart));

@@ -57,14 +57,22 @@ pub(crate) fn over_time(outcome: &Outcome) -> String {
     if !rest.is_empty() {
         shares.push(Share::of(format!("{} others together", count(rest.len() as u64)), String::new(), rest));
     }
-    let mut html = key(&[("line s1", "used"), ("line ink", "quota"), ("line dashed s2", "used or waited for")]);
+    let mut html = key(&[("line s1", "used"), ("line ink", "quota"), ("thin s2", "used or waited for")]);
     html.push_str("<div class=\"grid3\">\n");
     for (i, share) in shares.iter().enumerate() {
         html.push_str(&chart(outcome, i, share));
     }
     html.push_str("</div>\n");
     let rows: Vec<_> = order.iter().take(ROWS_MAX).map(one).map(|s| row(outcome, &s)).collect();
-    let header = ["project", "department", "quota", "used, average", "used / quota", "used, end", "asked for, average"];
+    let header = [
+        "project",
+        "department",
+        "quota",
+        "used, average",
+        "used / quota",
+        "used, end",
+        "asked for, average",
+    ];
     html.push_str(&details("The same as a table", &table(&header, 2..7, &rows)));
     html
 }
@@ -103,7 +111,7 @@ fn chart(outcome: &Outcome, i: usize, share: &Share) -> String {
     );
     let mut layers = vec![
         Layer::new("used", "s1", Mark::Area, points(&share.used)),
-        Layer::new("used or waited for", "s2", Mark::Dashed, points(&share.requested)),
+        Layer::new("used or waited for", "s2", Mark::Thin, points(&share.requested)),
     ];
     if let Some(quota) = share.quota {
         layers.push(Layer::new("quota", "ink", Mark::Line, vec![(x.min, Some(quota))]));

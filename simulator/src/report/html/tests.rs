@@ -55,7 +55,8 @@ fn every_page_is_well_formed_and_fetches_nothing() {
     }
     assert_sound("nothing", &html(&[]));
     assert_sound("three", &html(&trio()));
-    let many: Vec<Outcome> = (0..9).map(|i| Outcome { variant: format!("v{i}"), ..samples::small() }).collect();
+    let many: Vec<Outcome> =
+        (0..9).map(|i| Outcome { variant: format!("v{i}"), ..samples::small() }).collect();
     assert_sound("nine", &html(&many));
 }
 
@@ -81,8 +82,7 @@ fn colours(style: &str, name: &str) -> Vec<[f64; 3]> {
 
 /// Relative luminance (WCAG 2).
 fn luminance(colour: [f64; 3]) -> f64 {
-    let [r, g, b] =
-        colour.map(|c| if c <= 0.04045 { c / 12.92 } else { ((c + 0.055) / 1.055f64).powf(2.4) });
+    let [r, g, b] = colour.map(|c| if c <= 0.04045 { c / 12.92 } else { ((c + 0.055) / 1.055f64).powf(2.4) });
     0.2126 * r + 0.7152 * g + 0.0722 * b
 }
 

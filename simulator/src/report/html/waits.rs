@@ -16,7 +16,7 @@ const ROWS_MAX: usize = 12;
 const LINES_MAX: usize = 4;
 
 const NAME_WIDTH: f64 = 190.0;
-const TEXT_WIDTH: f64 = 260.0;
+const TEXT_WIDTH: f64 = 330.0;
 const WIDTH: f64 = 1040.0;
 const ROW: f64 = 28.0;
 
@@ -50,7 +50,8 @@ pub(crate) fn of_projects(outcome: &Outcome) -> String {
         let waits = Waits::of_projects(rest.iter().copied());
         rows.push(Group { name: format!("{} others", count(rest.len() as u64)), colour: "rest", waits });
     }
-    curves(&lines, "Share of workloads that had started", &how) + &ranges(&rows, "Percentiles by project", "project")
+    curves(&lines, "Share of workloads that had started", &how)
+        + &ranges(&rows, "Percentiles by project", "project")
 }
 
 fn one(project: &ProjectOutcome, colour: &'static str) -> Group {
@@ -59,11 +60,8 @@ fn one(project: &ProjectOutcome, colour: &'static str) -> Group {
 
 /// The waiting times of several outcomes, one line and one row each.
 pub(crate) fn of_variants(outcomes: &[Outcome]) -> String {
-    let group = |(i, outcome)| Group {
-        name: super::variant(outcomes, i),
-        colour: hue(i),
-        waits: Waits::of(outcome),
-    };
+    let group =
+        |(i, outcome)| Group { name: super::variant(outcomes, i), colour: hue(i), waits: Waits::of(outcome) };
     let groups: Vec<Group> = outcomes.iter().enumerate().map(group).collect();
     if groups.iter().all(|g| g.waits.is_empty()) {
         return super::nothing("No workload was submitted.");
@@ -84,7 +82,8 @@ fn curves(groups: &[Group], heading: &str, how: &str) -> String {
         if points.first().is_none_or(|p| p.0 > 0.0) {
             points.insert(0, (0.0, Some(0.0)));
         }
-        Layer::new(group.name.clone(), group.colour, Mark::Line, points)
+        let mark = if group.colour == "ink" { Mark::Bold } else { Mark::Line };
+        Layer::new(group.name.clone(), group.colour, mark, points)
     };
     let chart = Chart {
         id: "waits".into(),
@@ -169,14 +168,17 @@ fn range(svg: &mut String, group: &Group, y: f64, place: impl Fn(f64) -> f64) {
             let (a, b, c) = (xy(place(p50)), xy(place(p95)), xy(place(max)));
             let (row, colour) = (xy(y), group.colour);
             let _ = writeln!(svg, "<path class=\"thin {colour}\" d=\"M{a} {row}H{c}m0 -5v10\"/>");
-            let _ = writeln!(svg, "<path class=\"line {colour}\" style=\"stroke-width:8\" d=\"M{a} {row}H{b}\"/>");
+            let _ = writeln!(
+                svg,
+                "<path class=\"line {colour}\" style=\"stroke-width:8\" d=\"M{a} {row}H{b}\"/>"
+            );
             let _ = writeln!(svg, "<circle class=\"dot {colour}\" cx=\"{a}\" cy=\"{row}\" r=\"7\"/>");
             format!("{} · {} · {}", wait(p50), wait(p95), wait(max))
         }
         _ => "none started".into(),
     };
     let never = group.waits.never();
-    let never = if never > 0 { format!("  ({} not started)", count(never)) } else { String::new() };
+    let never = if never > 0 { format!(" ({} not started)", count(never)) } else { String::new() };
     let _ = writeln!(
         svg,
         "<text class=\"tick\" x=\"{}\" y=\"{}\" dy=\".35em\">{}</text>",
