@@ -13,7 +13,7 @@ fn check(cases: &[Case]) {
         let expected: Vec<&str> = [*rule].into_iter().filter(|rule| !rule.is_empty()).collect();
         let mut world = World::new();
         world.node(1, on_node).workload(1, asks(there)).workload(2, asks(more));
-        world.running(first(1), 1, GpuGrant::None).decides(0, &[put(2, 1)], &expected);
+        world.running(first(1), 1, GpuGrant::None).decides(0, &[put(2, 1)], &expected).audits(&expected);
     }
 }
 

@@ -115,3 +115,23 @@ fn pods_whose_devices_nobody_told_leave_some_choice() {
     after(memory(DEVICE, 1, None), GpuGrant::None, Whole(3), whole(&[0, 1, 2]), &[]);
     after(memory(DEVICE, 1, None), GpuGrant::None, Whole(4), whole(&[0, 1, 2, 3]), &["S13"]);
 }
+
+#[test]
+fn the_audit_sees_what_was_given_out_twice() {
+    let both = |asked: GpuRequest, grants: [GpuGrant; 2], foreign: i64, rule: &str| {
+        let mut world = World::new();
+        world.node(1, |n| n.devices[0].foreign = GpuMemoryMib(foreign));
+        world.workload(1, gpus(asked)).workload(2, gpus(asked)).audits(&[]);
+        let places = [place(first(1), 1, grants[0]), place(first(2), 1, grants[1])];
+        world.decides(0, &places, &[rule]).audits(&[rule]);
+    };
+    both(Whole(1), [whole(&[0]), whole(&[0])], 0, "S13");
+    both(memory(50_000, 1, None), [shared(&[0], 50_000), shared(&[0], 50_000)], 0, "S13");
+    both(memory(30_000, 1, None), [shared(&[0], 30_000), shared(&[0], 30_000)], 20_001, "S17");
+    let mut mixed = World::new();
+    mixed.node(1, |_| {}).workload(1, gpus(Whole(1))).workload(2, gpus(share(500_000)));
+    let places = [place(first(1), 1, whole(&[0])), place(first(2), 1, shared(&[0], 40_000))];
+    mixed.decides(0, &places, &["S16"]).audits(&["S16"]);
+    // From an event on, what is found on the node is nobody's fault; the decision has been reported.
+    mixed.node(1, |_| {}).audits(&[]);
+}

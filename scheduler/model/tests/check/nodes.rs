@@ -135,6 +135,7 @@ fn node_types() {
         ("right", rule(), None, Some("h100"), &[][..]),
         ("none", rule(), None, None, &["S11"]),
         ("not allowed", rule(), None, Some("t4"), &["S11"]),
+        ("not allowed, though the node has it", other(), None, Some("h100"), &["S11"]),
         ("not this node", rule(), None, Some("a100"), &["S11"]),
         ("department's rule", None, rule(), Some("t4"), &["S11"]),
         ("project's rule comes first", rule(), other(), Some("h100"), &[]),
