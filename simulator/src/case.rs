@@ -30,6 +30,15 @@ pub struct Case {
 }
 
 impl Case {
+    /// About how long it will last: to its end, or to the last submission.
+    pub fn span(&self) -> Millis {
+        match (self.until, &self.load) {
+            (Until::Time(end), _) => Millis(end.0),
+            (_, Load::Listed(list)) => Millis(list.last().map_or(0, |a| a.spec.submitted.0).max(0)),
+            (_, Load::Synthetic(synthetic)) => synthetic.span(),
+        }
+    }
+
     /// Sets the strategy of every pool, for GPU pods and for others.
     pub fn set_strategy(&mut self, strategy: Strategy) {
         for pool in &mut self.cluster.pools {
@@ -180,6 +189,21 @@ pub enum Happening {
     Foreign(NodeId, DeviceIndex, GpuMemoryMib),
     /// GPU memory of a pod, as measured on each of its devices.
     Uses(PodId, GpuMemoryMib),
+}
+
+impl Happening {
+    /// It names a node, or a pod that was found on one.
+    pub fn is_about_a_node(&self) -> bool {
+        match self {
+            Self::NodeDown(_)
+            | Self::NodeUp(_)
+            | Self::Cordon(_)
+            | Self::Health(..)
+            | Self::Foreign(..)
+            | Self::Uses(..) => true,
+            Self::Delete(_) | Self::Resize(..) => false,
+        }
+    }
 }
 
 /// When a simulation ends.

@@ -2,6 +2,8 @@
 //!
 //! Exit codes: 0 = done and everything holds, 1 = an expectation, a check or a replay failed, 2 = bad input.
 
+mod compare;
+mod plan;
 mod progress;
 mod replay;
 mod run;
@@ -25,6 +27,8 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     Run(run::Run),
+    Compare(compare::Compare),
+    Plan(plan::Plan),
     Scenario(scenario::Scenario),
     Replay(replay::Replay),
 }
@@ -50,6 +54,8 @@ impl<E: fmt::Display> From<E> for Stopped {
 pub fn main() -> ExitCode {
     let ended = match Arguments::parse().command {
         Command::Run(command) => command.run(),
+        Command::Compare(command) => command.run(),
+        Command::Plan(command) => command.run(),
         Command::Scenario(command) => command.run(),
         Command::Replay(command) => command.run(),
     };

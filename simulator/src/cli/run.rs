@@ -5,9 +5,11 @@ use super::{Ended, Stopped, progress};
 use crate::checked::Checked;
 use crate::log::LogWriter;
 use crate::outcome::Outcome;
+use crate::report;
+use crate::report::output::{Forms, Output};
 use crate::world::{Options, Witness, simulate};
 use berth_engine::Settings;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Simulate a cluster and its load, and report what came of it
 ///
@@ -22,12 +24,8 @@ pub(super) struct Run {
     /// Write every event and every decision to this file, for `berth-sim replay`
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
-    /// Write the complete outcome as JSON; `-` = to standard output, instead of the summary
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
-    /// Write a report with charts: one self-contained HTML file
-    #[arg(long, value_name = "FILE")]
-    html: Option<PathBuf>,
+    #[command(flatten)]
+    output: Output,
 }
 
 impl Run {
@@ -59,23 +57,11 @@ impl Run {
 
     fn report(&self, outcome: &Outcome) -> Result<(), Stopped> {
         let only = std::slice::from_ref(outcome);
-        let to_stdout = self.json.as_deref() == Some(Path::new("-"));
-        match &self.json {
-            Some(_) if to_stdout => println!("{}", json(only)?),
-            Some(path) => write(path, &json(only)?)?,
-            None => {}
-        }
-        if !to_stdout {
-            println!("{}", json(only)?);
-        }
-        Ok(())
+        let forms = Forms {
+            terminal: &|| report::terminal(outcome, self.output.width),
+            json: &|| report::json(only),
+            html: &|| report::html(only),
+        };
+        Ok(self.output.write(&forms, &mut std::io::stdout().lock())?)
     }
-}
-
-fn json(outcomes: &[Outcome]) -> Result<String, Stopped> {
-    Ok(serde_json::to_string_pretty(outcomes)?)
-}
-
-fn write(path: &Path, text: &str) -> Result<(), Stopped> {
-    std::fs::write(path, text).map_err(|e| Stopped(format!("{}: cannot be written: {e}", path.display())))
 }

@@ -4,7 +4,7 @@ use super::Stopped;
 use crate::case::Case;
 use crate::input::{self, Synthetic, openb, scenario};
 use berth_model::{Millis, Strategy};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The scenario that is simulated when nothing else is asked for.
 const EXAMPLE: &str = include_str!("../../examples/quickstart.yaml");
@@ -14,8 +14,29 @@ const EXAMPLE_NAME: &str = "quickstart.yaml";
 #[derive(clap::Args, Clone, Debug)]
 pub(super) struct Source {
     /// Simulate a scenario file
-    #[arg(long, value_name = "FILE", help_heading = "Input", conflicts_with_all = ["nodes", "pods", "synthetic"])]
+    #[arg(long, value_name = "FILE", help_heading = "Input")]
     scenario: Option<PathBuf>,
+    #[command(flatten)]
+    input: Input,
+    /// Node strategy of every pool: binpack, spread, bestfit or fgd
+    #[arg(long, value_parser = input::strategy)]
+    strategy: Option<Strategy>,
+}
+
+impl Source {
+    /// The case that the flags ask for.
+    pub(super) fn case(&self) -> Result<Case, Stopped> {
+        let mut case = self.input.case(self.scenario.as_deref())?;
+        if let Some(strategy) = self.strategy {
+            case.set_strategy(strategy);
+        }
+        Ok(case)
+    }
+}
+
+/// Traces and generated loads.
+#[derive(clap::Args, Clone, Debug)]
+pub(super) struct Input {
     /// Simulate an openb trace: its list of nodes (CSV)
     #[arg(
         long,
@@ -37,17 +58,14 @@ pub(super) struct Source {
     /// Simulate a generated load
     #[arg(long, help_heading = "Input")]
     synthetic: bool,
-    /// Node strategy of every pool: binpack, spread, bestfit or fgd
-    #[arg(long, value_parser = input::strategy)]
-    strategy: Option<Strategy>,
-    /// Trace: arrivals come this many times faster. Generated: GPU work offered, relative to the cluster [default: 0.9]
-    #[arg(long, value_name = "FACTOR", value_parser = input::factor)]
+    /// Trace: arrivals come so many times faster. Generated: GPU work offered, relative to the cluster [default: 0.9]
+    #[arg(long, value_name = "FACTOR", value_parser = input::factor, help_heading = "Input")]
     load: Option<i64>,
-    /// Trace: pods run this many times longer
-    #[arg(long, value_name = "FACTOR", value_parser = input::factor, requires = "pods")]
+    /// Trace: pods run so many times longer
+    #[arg(long, value_name = "FACTOR", value_parser = input::factor, requires = "pods", help_heading = "Input")]
     stretch: Option<i64>,
     /// Trace: number the nodes by their column `sim_name`, so that ties go as in the paper's simulator
-    #[arg(long, requires = "nodes")]
+    #[arg(long, requires = "nodes", help_heading = "Input")]
     sim_name_order: bool,
     #[command(flatten)]
     generated: Generated,
@@ -88,19 +106,22 @@ struct Generated {
     sigma: Option<i64>,
 }
 
-impl Source {
-    /// The case that the flags ask for.
-    pub(super) fn case(&self) -> Result<Case, Stopped> {
-        let mut case = match (&self.scenario, &self.nodes, &self.pods) {
-            (Some(file), _, _) => scenario::read(file)?,
-            (None, Some(nodes), Some(pods)) => openb::read(nodes, pods, self.trace_settings())?,
-            _ if self.synthetic => self.synthetic()?.case(),
-            _ => scenario::parse(EXAMPLE_NAME, EXAMPLE)?,
-        };
-        if let Some(strategy) = self.strategy {
-            case.set_strategy(strategy);
+impl Input {
+    /// The case that the flags ask for, or the one of a scenario.
+    pub(super) fn case(&self, scenario: Option<&Path>) -> Result<Case, Stopped> {
+        let other = self.synthetic || self.nodes.is_some();
+        if self.load.is_some() && !other {
+            return Err(Stopped("--load: is for --nodes and --pods, or --synthetic".to_owned()));
         }
-        Ok(case)
+        match (scenario, &self.nodes, &self.pods) {
+            (Some(_), _, _) if other => {
+                Err(Stopped("--scenario: cannot be used with --nodes, --pods or --synthetic".to_owned()))
+            }
+            (Some(file), _, _) => Ok(scenario::read(file)?),
+            (None, Some(nodes), Some(pods)) => Ok(openb::read(nodes, pods, self.trace_settings())?),
+            _ if self.synthetic => Ok(self.synthetic()?.case()),
+            _ => Ok(scenario::parse(EXAMPLE_NAME, EXAMPLE)?),
+        }
     }
 
     fn trace_settings(&self) -> openb::Settings {

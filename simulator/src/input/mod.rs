@@ -4,6 +4,7 @@
 //! value and what is allowed.
 
 mod error;
+pub mod node;
 pub mod openb;
 mod quantity;
 pub mod scenario;

@@ -12,13 +12,14 @@
 //!
 //! Numbers come from ChaCha8. Floating point makes the load, it decides nothing.
 
+use super::node::Pattern;
 use super::scenario::only_department;
 use super::{only_project, plain_pod};
 use crate::case::{Arrival, Case, Cluster, Life, Load, Until};
 use berth_model::{
-    Bytes, DeviceSpec, GpuMemoryMib, GpuRequest, GpuShare, Labels, MilliCpu, Millis, NodeId, NodeSpec,
-    PodSpec, PoolId, PoolSpec, Priority, ProjectId, QueueQuota, Quota, ResourceQuota, Resources, RoleSpec,
-    Timestamp, WorkloadId, WorkloadSpec,
+    Bytes, GpuMemoryMib, GpuRequest, GpuShare, Labels, MilliCpu, Millis, NodeId, NodeSpec, PodSpec, PoolId,
+    PoolSpec, Priority, ProjectId, QueueQuota, Quota, ResourceQuota, RoleSpec, Timestamp, WorkloadId,
+    WorkloadSpec,
 };
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -113,26 +114,17 @@ impl Synthetic {
 
     fn node(&self, index: u32) -> NodeSpec {
         let devices = i64::from(self.gpus_per_node.max(1));
-        let name = format!("node-{index}");
-        NodeSpec {
-            id: NodeId(index),
-            labels: Labels::from([
-                ("kubernetes.io/hostname".to_owned(), name.clone()),
-                (super::scenario::MODEL_LABEL.to_owned(), MODEL.to_owned()),
-            ]),
-            name,
-            taints: Vec::new(),
-            allocatable: Resources {
-                cpu: MilliCpu(CPU_PER_DEVICE_MILLI * devices),
-                memory: Bytes((MEMORY_PER_DEVICE_MIB * devices) << 20),
-                pods: NODE_PODS,
-                ..Resources::default()
-            },
-            devices: vec![DeviceSpec::new(DEVICE_MEMORY, MODEL); self.gpus_per_node as usize],
-            volume_limits: Default::default(),
-            ready: true,
-            unschedulable: false,
-        }
+        let pattern = Pattern {
+            cpu: MilliCpu(CPU_PER_DEVICE_MILLI * devices),
+            memory: Bytes((MEMORY_PER_DEVICE_MIB * devices) << 20),
+            pods: NODE_PODS,
+            gpus: self.gpus_per_node as usize,
+            gpu_memory: DEVICE_MEMORY,
+            model: MODEL,
+            pool: None,
+            labels: &Labels::new(),
+        };
+        pattern.node(NodeId(index), format!("node-{index}"))
     }
 
     /// The kinds of jobs; their weights add up to 1.
@@ -177,6 +169,11 @@ impl Synthetic {
         let capacity = f64::from(self.nodes) * f64::from(self.gpus_per_node) * self.load as f64 / 1e6;
         // Without GPU work there is nothing to relate the load to: one job a second.
         if devices * capacity == 0.0 { 1000.0 } else { devices * duration / capacity }
+    }
+
+    /// When the last job is expected to arrive.
+    pub(crate) fn span(&self) -> Millis {
+        Millis((self.mean_gap_ms(&self.kinds()) * self.jobs as f64) as i64)
     }
 
     /// The jobs in the order of arrival.

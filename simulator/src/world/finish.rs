@@ -63,7 +63,7 @@ impl World<'_> {
         WorkloadState { running, pending, reason }
     }
 
-    /// The outcome. Call it once, at the end.
+    /// The outcome. Pools that never had a node, and that nobody asked for, are left out.
     pub fn outcome(mut self) -> Outcome {
         self.last_sample();
         let pending = self.pending();
@@ -75,6 +75,7 @@ impl World<'_> {
             .pools
             .iter()
             .zip(pools)
+            .filter(|(_, samples)| samples.iter().any(|s| s.nodes > 0 || s.requested.0 > 0))
             .map(|(pool, samples)| PoolOutcome {
                 name: pool.name.clone(),
                 strategy: strategy_name(pool.gpu).to_owned(),

@@ -133,7 +133,7 @@ impl<'a> World<'a> {
                 projects: projects.iter().map(|_| OfProject::default()).collect(),
                 requested: vec![GpuShare::ZERO; pools.len()],
             },
-            sampler: Sampler::new(pools.len(), projects.len()),
+            sampler: Sampler::new(pools.len(), projects.len(), case.span()),
             first_pool: by_name,
             case,
         };

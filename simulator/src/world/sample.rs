@@ -4,8 +4,10 @@ use super::run::World;
 use crate::outcome::{PoolSample, ProjectSample};
 use berth_model::{Millis, PoolId, Timestamp};
 
-/// The most samples of one series.
-const SAMPLES_MAX: usize = 2000;
+/// The most samples of one series: a chart shows no more.
+const SAMPLES_MAX: usize = 1000;
+/// The samples that are taken of a case that ends when it is expected to.
+const SAMPLES_AIMED: i64 = 500;
 /// The most samples of all series together; with many projects each has fewer.
 const SAMPLES_OF_ALL_MAX: usize = 400_000;
 const SAMPLES_MIN: usize = 16;
@@ -23,12 +25,12 @@ pub(super) struct Sampler {
 }
 
 impl Sampler {
-    /// Empty series for so many pools and projects.
-    pub(super) fn new(pools: usize, projects: usize) -> Self {
+    /// Empty series for so many pools and projects, of a case that is expected to last for `span`.
+    pub(super) fn new(pools: usize, projects: usize, span: Millis) -> Self {
         let most = (SAMPLES_OF_ALL_MAX / (pools + projects).max(1)).clamp(SAMPLES_MIN, SAMPLES_MAX);
         Self {
             next: Timestamp(i64::MIN),
-            step: Millis(1),
+            step: Millis((span.0 / SAMPLES_AIMED).max(1)),
             most,
             pools: vec![Vec::new(); pools],
             projects: vec![Vec::new(); projects],

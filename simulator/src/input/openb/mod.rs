@@ -7,13 +7,14 @@
 mod table;
 
 use super::error::InputError;
-use super::scenario::{MODEL_LABEL, only_department};
+use super::node::{MODEL_LABEL, Pattern};
+use super::scenario::only_department;
 use super::{only_project, plain_pod};
 use crate::case::{Arrival, Case, Cluster, Life, Load, Until};
 use berth_model::{
-    Bytes, DeviceSpec, GpuMemoryMib, GpuRequest, GpuShare, Labels, MilliCpu, Millis, NodeId, NodeSelector,
-    NodeSpec, NodeTerm, Operator, PodSpec, PoolId, PoolSpec, Priority, ProjectId, QueueQuota, Requirement,
-    Resources, RoleSpec, Timestamp, WorkloadId, WorkloadSpec,
+    Bytes, GpuMemoryMib, GpuRequest, GpuShare, Labels, MilliCpu, Millis, NodeId, NodeSelector, NodeSpec,
+    NodeTerm, Operator, PodSpec, PoolId, PoolSpec, Priority, ProjectId, QueueQuota, Requirement, RoleSpec,
+    Timestamp, WorkloadId, WorkloadSpec,
 };
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::path::Path;
@@ -25,7 +26,6 @@ const DEVICE_MEMORY: GpuMemoryMib = GpuMemoryMib(1000);
 /// The trace's finest share of a device, in millionths.
 const SHARE_UNIT: i64 = 1000;
 const PODS_PER_NODE: u32 = 1000;
-const HOSTNAME_LABEL: &str = "kubernetes.io/hostname";
 const CPU_MILLI_MAX: i64 = 1_000_000_000;
 const MEMORY_MIB_MAX: i64 = 1 << 40;
 const SECONDS_MAX: i64 = 1 << 40;
@@ -83,28 +83,17 @@ fn read_nodes(table: &Table, sim_name_order: bool) -> Result<Vec<NodeSpec>, Inpu
         if !seen.insert(node_name.to_owned()) {
             return Err(row.fail(name, "a name that is not taken"));
         }
-        let mut node = NodeSpec {
-            id: NodeId(0),
-            name: node_name.to_owned(),
-            labels: Labels::from([(HOSTNAME_LABEL.to_owned(), node_name.to_owned())]),
-            taints: Vec::new(),
-            allocatable: Resources {
-                cpu: MilliCpu(row.integer(cpu, 0, CPU_MILLI_MAX)?),
-                memory: Bytes(row.integer(memory, 0, MEMORY_MIB_MAX)? << 20),
-                pods: PODS_PER_NODE,
-                ..Resources::default()
-            },
-            devices: Vec::new(),
-            volume_limits: Default::default(),
-            ready: true,
-            unschedulable: false,
+        let pattern = Pattern {
+            cpu: MilliCpu(row.integer(cpu, 0, CPU_MILLI_MAX)?),
+            memory: Bytes(row.integer(memory, 0, MEMORY_MIB_MAX)? << 20),
+            pods: PODS_PER_NODE,
+            gpus: row.integer(gpus, 0, 64)? as usize,
+            gpu_memory: DEVICE_MEMORY,
+            model: row.text(model)?,
+            pool: None,
+            labels: &Labels::new(),
         };
-        let count = row.integer(gpus, 0, 64)? as usize;
-        let model = row.text(model)?;
-        if count > 0 && !model.is_empty() {
-            node.labels.insert(MODEL_LABEL.to_owned(), model.to_owned());
-        }
-        node.devices = vec![DeviceSpec::new(DEVICE_MEMORY, model); count];
+        let node = pattern.node(NodeId(0), node_name.to_owned());
         nodes.push((sim_name.map_or(Ok(""), |column| row.text(column))?.to_owned(), node));
         Ok(())
     })?;

@@ -2,6 +2,7 @@
 
 use super::names::{Names, unique};
 use crate::input::error::InputError;
+use crate::input::node::{HOSTNAME_LABEL, MODEL_LABEL, POOL_LABEL};
 use crate::input::yaml::{At, Fields};
 use berth_model::{
     Bytes, DeviceSpec, DeviceStrategy, Effect, GpuMemoryMib, Labels, MilliCpu, NodeId, NodeSpec, PoolId,
@@ -9,11 +10,6 @@ use berth_model::{
 };
 use rustc_hash::FxHashMap;
 
-/// The label that says which pool a node is in.
-pub(crate) const POOL_LABEL: &str = "berth.dev/pool";
-/// The label that says which model a node's devices are.
-pub(crate) const MODEL_LABEL: &str = "nvidia.com/gpu.product";
-const HOSTNAME_LABEL: &str = "kubernetes.io/hostname";
 /// What a device can give out if the file does not say: 80 GiB.
 const DEVICE_MEMORY: GpuMemoryMib = GpuMemoryMib(80 * 1024);
 const NODES_MAX: u32 = 1_000_000;

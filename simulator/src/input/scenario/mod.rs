@@ -14,7 +14,7 @@ mod organisation;
 mod pod;
 mod workload;
 
-pub(crate) use cluster::{MODEL_LABEL, STRATEGIES};
+pub(crate) use cluster::STRATEGIES;
 pub(crate) use organisation::only_department;
 
 use super::error::InputError;
