@@ -90,7 +90,10 @@ impl Engine {
             let total = match shape.gpu {
                 GpuRequest::Memory { .. } => {
                     let classes = self.classes.of_pool(pool).iter();
-                    classes.flat_map(|c| self.classes.at(*c).empty.devices.iter().map(|d| d.total)).max().unwrap_or(1)
+                    classes
+                        .flat_map(|c| self.classes.at(*c).empty.devices.iter().map(|d| d.total))
+                        .max()
+                        .unwrap_or(1)
                 }
                 _ => 1,
             };
@@ -224,7 +227,8 @@ impl Engine {
         let roles = self.hardest_first(ix, want);
         for (at, role) in roles.iter().copied().enumerate() {
             let template = self.templates.at(ix);
-            let (shape, preemptible, queue) = (template.roles[role].shape, template.preemptible, template.queue);
+            let (shape, preemptible, queue) =
+                (template.roles[role].shape, template.preemptible, template.queue);
             let pods: SmallVec<[u32; 8]> =
                 self.workloads.at(workload.0).waiting(template, role).take(want[role] as usize).collect();
             for (placed, pod) in pods.into_iter().enumerate() {
@@ -234,7 +238,9 @@ impl Engine {
                     Some(choice) => {
                         let cost = self.cost(shape, choice.node, choice.gpus);
                         match self.org.gate(queue, pool, cost, preemptible) {
-                            Err(shut) => self.shut(shut, pool, self.ask(self.templates.at(ix), want, pool), cost),
+                            Err(shut) => {
+                                self.shut(shut, pool, self.ask(self.templates.at(ix), want, pool), cost)
+                            }
                             Ok(()) => {
                                 self.put(pod, choice.node, choice.gpus, self.now);
                                 self.trial.push(pod);

@@ -100,7 +100,14 @@ impl Engine {
         for at in 0..self.classes.tiers(kind.0, pool).len() {
             let found = {
                 let shape = self.shapes.at(kind.0);
-                let ask = Ask { shape, kind, pool, strategy, device: self.pools.spec(pool).device, floors: &floors };
+                let ask = Ask {
+                    shape,
+                    kind,
+                    pool,
+                    strategy,
+                    device: self.pools.spec(pool).device,
+                    floors: &floors,
+                };
                 let classes = &self.classes.tiers(kind.0, pool)[at].classes;
                 if one_by_one { self.all_of(&ask, classes) } else { self.indexed(&ask, classes) }
             };
@@ -122,7 +129,9 @@ impl Engine {
                 labels_hold(&spec.node_selector, view)
                     && spec.node_affinity.as_ref().is_none_or(|s| selector_matches(s, view))
             };
-            node.usable() && (!affinity || affine()) && (!taints || repelling(&spec.tolerations, &node.spec.taints).is_none())
+            node.usable()
+                && (!affinity || affine())
+                && (!taints || repelling(&spec.tolerations, &node.spec.taints).is_none())
         })
     }
 
@@ -149,7 +158,11 @@ impl Engine {
             if !named {
                 return Err(Constraint::NodeAffinity);
             }
-            if spec.volumes.iter().any(|v| v.exclusive && self.mounted.get(&*v.handle).is_some_and(|n| *n > 0)) {
+            if spec
+                .volumes
+                .iter()
+                .any(|v| v.exclusive && self.mounted.get(&*v.handle).is_some_and(|n| *n > 0))
+            {
                 return Err(Constraint::Volume);
             }
         }
@@ -280,7 +293,8 @@ impl Engine {
                 return Some(choice);
             }
             let candidate = Candidate { ix, node, shape, pool, gpus };
-            let key = (points, score(strategy, &candidate, &mut self.profile, &mut self.classes, &self.shapes));
+            let key =
+                (points, score(strategy, &candidate, &mut self.profile, &mut self.classes, &self.shapes));
             if best.as_ref().is_none_or(|(known, _)| key < *known) {
                 best = Some((key, choice));
             }

@@ -7,7 +7,9 @@
 //! Costs: a new relevant key sorts all nodes anew, O(nodes), which happens a few times in the life of a cluster.
 
 use crate::ix::{ClassIx, NodeIx, PoolIx, ShapeIx};
-use crate::matching::{NodeView, UNSCHEDULABLE, labels_hold, repelling, selector_matches, term_matches, tolerated};
+use crate::matching::{
+    NodeView, UNSCHEDULABLE, labels_hold, repelling, selector_matches, term_matches, tolerated,
+};
 use crate::node::Node;
 use crate::shape::{ResourceNames, Shape, Shapes, keys_of};
 use berth_model::{Constraint, Effect, GpuMemoryMib, Labels, NodeSpec, Resources, Taint};
@@ -149,7 +151,12 @@ impl Classes {
         taints.sort();
         Key {
             pool,
-            labels: spec.labels.iter().filter(|(k, _)| relevant(k)).map(|(k, v)| (k.clone(), v.clone())).collect(),
+            labels: spec
+                .labels
+                .iter()
+                .filter(|(k, _)| relevant(k))
+                .map(|(k, v)| (k.clone(), v.clone()))
+                .collect(),
             taints,
             allocatable: spec.allocatable.clone(),
             devices: spec.devices.iter().map(|d| (d.memory.0, d.link_group)).collect(),
@@ -218,8 +225,9 @@ impl Class {
         if !affine {
             return Err(Constraint::NodeAffinity);
         }
-        let reachable =
-            |v: &berth_model::VolumeUse| v.reachable_from.as_ref().is_none_or(|s| selector_matches(s, self.view()));
+        let reachable = |v: &berth_model::VolumeUse| {
+            v.reachable_from.as_ref().is_none_or(|s| selector_matches(s, self.view()))
+        };
         if !spec.volumes.iter().all(|v| v.unusable.is_empty() && reachable(v)) {
             return Err(Constraint::Volume);
         }

@@ -227,7 +227,14 @@ impl Org {
     }
 
     /// Charges (or with `sign` -1 discharges) the project and its department.
-    pub(crate) fn charge(&mut self, project: QueueIx, pool: PoolIx, what: Triple, preemptible: bool, sign: i64) {
+    pub(crate) fn charge(
+        &mut self,
+        project: QueueIx,
+        pool: PoolIx,
+        what: Triple,
+        preemptible: bool,
+        sign: i64,
+    ) {
         for at in 0..self.all[project.i()].path.len() {
             let queue = self.all[project.i()].path[at];
             let here = self.in_pool_mut(queue, pool);
@@ -239,7 +246,13 @@ impl Org {
     }
 
     /// Whether project and department let the request pass (S6). Exact equality passes.
-    pub(crate) fn gate(&self, project: QueueIx, pool: PoolIx, ask: Triple, preemptible: bool) -> Result<(), Shut> {
+    pub(crate) fn gate(
+        &self,
+        project: QueueIx,
+        pool: PoolIx,
+        ask: Triple,
+        preemptible: bool,
+    ) -> Result<(), Shut> {
         if self.all[project.i()].id.is_none() {
             return Ok(());
         }

@@ -118,7 +118,10 @@ impl Ratios {
 
     /// Kinds of which pods on `rank` devices need at most `x` in all.
     fn fed(&self, x: i64, rank: i64) -> KindMask {
-        match self.0.partition_point(|(need, devices, _)| need.saturating_mul(rank) <= x.saturating_mul(*devices)) {
+        match self
+            .0
+            .partition_point(|(need, devices, _)| need.saturating_mul(rank) <= x.saturating_mul(*devices))
+        {
             0 => 0,
             n => self.0[n - 1].2,
         }
@@ -181,7 +184,8 @@ impl Profiles {
             return;
         }
         self.epoch += 1;
-        let common = self.present.iter().enumerate().filter(|(_, n)| **n > 0).map(|(at, n)| (ShapeIx::of(at), *n));
+        let common =
+            self.present.iter().enumerate().filter(|(_, n)| **n > 0).map(|(at, n)| (ShapeIx::of(at), *n));
         let mut kinds: Vec<Kind> = common
             .filter(|(shape, _)| shapes.at(*shape).gpu != GpuRequest::None)
             .map(|(shape, n)| Kind { shape, weight: weight(n) })
@@ -220,7 +224,8 @@ impl Profiles {
 
     fn pool_view(&self, pool: PoolIx, classes: &mut Classes, shapes: &Shapes) -> PoolView {
         let with_gpus: Vec<ClassIx> = gpu_classes(pool, classes);
-        let mut view = PoolView { epoch: self.epoch, classes: classes.of_pool(pool).len(), ..PoolView::default() };
+        let mut view =
+            PoolView { epoch: self.epoch, classes: classes.of_pool(pool).len(), ..PoolView::default() };
         for kind in &self.kinds {
             let usable = usable(classes, shapes, kind.shape, pool, &with_gpus);
             let devices = match shapes.at(kind.shape).gpu {
@@ -353,11 +358,13 @@ fn restricted_demand(
     shapes: &Shapes,
     with_gpus: &[ClassIx],
 ) -> u64 {
-    let may: Vec<ClassIx> = with_gpus.iter().copied().filter(|c| classes.takes(kind.shape, pool, *c)).collect();
+    let may: Vec<ClassIx> =
+        with_gpus.iter().copied().filter(|c| classes.takes(kind.shape, pool, *c)).collect();
     if may.len() == with_gpus.len() || usable(classes, shapes, kind.shape, pool, &may) == 0 {
         return 0;
     }
-    let devices: u64 = may.iter().map(|c| classes.at(*c)).map(|c| (c.nodes.len() * c.empty.devices.len()) as u64).sum();
+    let devices: u64 =
+        may.iter().map(|c| classes.at(*c)).map(|c| (c.nodes.len() * c.empty.devices.len()) as u64).sum();
     let each = match shape.gpu {
         GpuRequest::Whole(n) => u64::from(n) * ONE,
         GpuRequest::Share { share, devices, .. } => {

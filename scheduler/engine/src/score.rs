@@ -47,7 +47,9 @@ impl Left {
         let taken = grant.devices().0;
         match grant {
             GpuGrant::None => Self::now(devices),
-            GpuGrant::Whole(_) => Self::of(devices, DeviceMask(devices.free.0 & !taken), devices.shared, None),
+            GpuGrant::Whole(_) => {
+                Self::of(devices, DeviceMask(devices.free.0 & !taken), devices.shared, None)
+            }
             GpuGrant::Shared { devices: mask, each, .. } => {
                 let free = DeviceMask(devices.free.0 & !taken);
                 let shared = DeviceMask(devices.shared.0 | taken);
@@ -72,7 +74,13 @@ impl Left {
 }
 
 /// What the GPU capacity left on a node costs, in millionths of a device times 2^-32.
-fn cost(profiles: &mut Profiles, pool: PoolIx, class: ClassIx, (cpu, memory): (i64, i64), left: &Left) -> i64 {
+fn cost(
+    profiles: &mut Profiles,
+    pool: PoolIx,
+    class: ClassIx,
+    (cpu, memory): (i64, i64),
+    left: &Left,
+) -> i64 {
     if left.free == 0 && left.parts.is_empty() {
         return 0;
     }
@@ -131,7 +139,9 @@ pub(crate) fn score(
             Score { measure: -free, cpu: -cpu, node: id }
         }
         Strategy::BestFit => Score { measure: fullness(candidate, classes), cpu: 0, node: id },
-        Strategy::Fgd => Score { measure: fragmented_by(candidate, profiles, classes, shapes), cpu: 0, node: id },
+        Strategy::Fgd => {
+            Score { measure: fragmented_by(candidate, profiles, classes, shapes), cpu: 0, node: id }
+        }
     }
 }
 
@@ -149,7 +159,8 @@ fn stranded_by(candidate: &Candidate<'_>, profiles: &mut Profiles) -> i64 {
 /// Plain best fit: CPU and GPU left after the placement, each as a share of the largest node of the pool.
 fn fullness(candidate: &Candidate<'_>, classes: &Classes) -> i64 {
     let all = classes.of_pool(candidate.pool).iter().map(|c| &classes.at(*c).empty);
-    let (cpu, gpus) = all.fold((1, 1), |(cpu, gpus), n| (cpu.max(n.free.cpu), gpus.max(n.devices.len() as i64)));
+    let (cpu, gpus) =
+        all.fold((1, 1), |(cpu, gpus), n| (cpu.max(n.free.cpu), gpus.max(n.devices.len() as i64)));
     let node = candidate.node;
     let left: i64 = free_share(&Left::after(&node.devices, candidate.gpus)).try_into().unwrap_or(i64::MAX);
     (node.free.cpu - candidate.shape.cpu) * 1_000_000 / cpu + left / gpus
@@ -161,7 +172,12 @@ fn free_share(left: &Left) -> u64 {
 }
 
 /// Fragmentation gradient descent: expected GPU share that one pod drawn from the kinds cannot use, after less before.
-fn fragmented_by(candidate: &Candidate<'_>, profiles: &Profiles, classes: &mut Classes, shapes: &Shapes) -> i64 {
+fn fragmented_by(
+    candidate: &Candidate<'_>,
+    profiles: &Profiles,
+    classes: &mut Classes,
+    shapes: &Shapes,
+) -> i64 {
     let node = candidate.node;
     let after = Left::after(&node.devices, candidate.gpus);
     let now = Left::now(&node.devices);
@@ -185,7 +201,13 @@ fn unusable(kind: &Shape, takes: bool, (cpu, memory): (i64, i64), left: &Left) -
     let device = GpuShare::DEVICE.0;
     let usable = match kind.gpu {
         GpuRequest::None => 0,
-        GpuRequest::Whole(n) => if left.free >= n { i64::from(left.free) * device } else { 0 },
+        GpuRequest::Whole(n) => {
+            if left.free >= n {
+                i64::from(left.free) * device
+            } else {
+                0
+            }
+        }
         request => {
             let parts = left.parts.iter().filter(|(l, t)| *l >= crate::device::need(request, *t));
             let parts: u64 = parts.map(|(l, t)| u64::from(*l) * 1_000_000 / u64::from((*t).max(1))).sum();

@@ -108,7 +108,12 @@ impl Shape {
             cpu: requests.cpu.0,
             memory: requests.memory.0,
             ephemeral: requests.ephemeral.0,
-            extended: requests.extended.iter().filter(|(_, n)| **n > 0).map(|(k, n)| (names.intern(k), *n)).collect(),
+            extended: requests
+                .extended
+                .iter()
+                .filter(|(_, n)| **n > 0)
+                .map(|(k, n)| (names.intern(k), *n))
+                .collect(),
             gpu: spec.gpu,
             local: about_pods || named.1 || !spec.host_ports.is_empty() || !spec.volumes.is_empty(),
             about_pods,

@@ -36,8 +36,9 @@ pub use pod::{
     TopologySpread, Unsatisfiable, VolumeUse, WeightedPodTerm,
 };
 pub use reason::{
-    Change, Constraint, Explanation, Missing, PolicyReason, PoolReason, PoolState, Reason, ReasonKind, Resource,
+    Change, Constraint, Explanation, Missing, PolicyReason, PoolReason, PoolState, Reason, ReasonKind,
+    Resource,
 };
 pub use selector::{LabelSelector, Labels, NodeSelector, NodeTerm, Operator, PreferredNodeTerm, Requirement};
-pub use units::{Bytes, GpuMemoryMib, GpuShare, Millis, MilliCpu, Resources, Timestamp};
+pub use units::{Bytes, GpuMemoryMib, GpuShare, MilliCpu, Millis, Resources, Timestamp};
 pub use workload::{Priority, RoleSpec, TopologyRequest, WorkloadSpec};

@@ -135,7 +135,11 @@ impl fmt::Display for Bytes {
 
 impl fmt::Display for GpuMemoryMib {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0 != 0 && self.0 % 1024 == 0 { write!(f, "{}Gi", self.0 / 1024) } else { write!(f, "{}Mi", self.0) }
+        if self.0 != 0 && self.0 % 1024 == 0 {
+            write!(f, "{}Gi", self.0 / 1024)
+        } else {
+            write!(f, "{}Mi", self.0)
+        }
     }
 }
 
