@@ -2,6 +2,8 @@
 //!
 //! `.ci/instructions` runs them under valgrind and compares with the counts in `benches/instructions.txt`.
 
+#![allow(missing_docs, reason = "gungraun's macros write items without documentation")]
+
 use berth_bench::cases::{self, Case};
 use berth_bench::openb::Openb;
 use berth_engine::Engine;
