@@ -24,7 +24,10 @@ impl Engine {
             workload,
             running: state.running(),
             pending: state.pending(),
-            asked: parked.map(|g| amounts(self.waiting.at(g).ask)).unwrap_or_default(),
+            asked: parked
+                .and_then(|g| self.waiting.at(g).ask)
+                .map(|ask| amounts(ask.ask))
+                .unwrap_or_default(),
             reason: None,
             change: None,
             next: None,

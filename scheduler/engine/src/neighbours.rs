@@ -159,11 +159,6 @@ impl Neighbours {
         ix
     }
 
-    /// The topology key of a term.
-    pub(crate) fn topology_of(&self, term: TermIx) -> TopologyIx {
-        self.terms[term.i()].key.topology
-    }
-
     /// Counts a pod that is placed (`sign` 1) or gone (-1), under all terms or only under `only`.
     pub(crate) fn count(
         &mut self,

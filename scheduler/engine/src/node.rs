@@ -139,6 +139,7 @@ impl Node {
         match request {
             GpuRequest::None => true,
             GpuRequest::Whole(n) => self.devices.free.count() >= n,
+            _ if request.devices() == 1 => self.devices.fits_one(request),
             _ => self.devices.choose(request, DeviceStrategy::Binpack).is_some(),
         }
     }

@@ -327,7 +327,7 @@ impl Engine {
         }
         for index in mask.iter() {
             let device = devices.get(index);
-            if device.whole || (!request.is_fraction() && device.sharers > 0) {
+            if device.whole() || (!request.is_fraction() && !device.idle()) {
                 return Err(conflict(state.pod, format!("{} {index} is already taken (S16)", state.node)));
             }
         }
@@ -405,8 +405,7 @@ impl Engine {
     /// nothing.
     pub(crate) fn enqueue(&mut self, ix: WorkloadIx) {
         let workload = self.workloads.at(ix.0);
-        let pending = workload.pods.iter().any(|p| p.stage == Stage::Waiting);
-        if !pending {
+        if !workload.pods.iter().any(|p| p.stage == Stage::Waiting) {
             return;
         }
         let template = self.templates.at(workload.template);

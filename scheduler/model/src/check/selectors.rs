@@ -1,0 +1,86 @@
+//! Matching of labels, selectors and tolerations as Kubernetes does it (S11), written for the judge alone.
+
+use crate::{
+    Effect, LabelSelector, Labels, NodeSelector, NodeSpec, NodeTerm, Operator, PodSpec, Requirement, Taint,
+    Toleration, TolerationOperator,
+};
+
+const HOSTNAME: &str = "kubernetes.io/hostname";
+
+/// The node's value of a label; `kubernetes.io/hostname` is its name unless the labels say otherwise.
+pub(super) fn node_label<'a>(node: &'a NodeSpec, key: &str) -> Option<&'a str> {
+    let implied = (key == HOSTNAME).then_some(node.name.as_str());
+    node.labels.get(key).map(String::as_str).or(implied)
+}
+
+/// True if the node meets the pod's node selector and required node affinity.
+pub(super) fn node_affinity(pod: &PodSpec, node: &NodeSpec) -> bool {
+    pod.node_selector.iter().all(|(key, value)| node_label(node, key) == Some(value))
+        && pod.node_affinity.as_ref().is_none_or(|selector| selects_node(selector, node))
+}
+
+/// True if one of the selector's terms matches the node.
+pub(super) fn selects_node(selector: &NodeSelector, node: &NodeSpec) -> bool {
+    selector.node_selector_terms.iter().any(|term| term_matches(term, node))
+}
+
+fn term_matches(term: &NodeTerm, node: &NodeSpec) -> bool {
+    let field = |key: &str| (key == "metadata.name").then_some(node.name.as_str());
+    let empty = term.match_expressions.is_empty() && term.match_fields.is_empty();
+    !empty
+        && term.match_expressions.iter().all(|r| holds(r, node_label(node, &r.key)) || compares(r, node))
+        && term.match_fields.iter().all(|r| holds(r, field(&r.key)))
+}
+
+/// The operators that labels of nodes and of pods share; `Gt` and `Lt` never hold here.
+fn holds(requirement: &Requirement, value: Option<&str>) -> bool {
+    let listed = value.is_some_and(|v| requirement.values.iter().any(|allowed| allowed == v));
+    match requirement.operator {
+        Operator::In => listed,
+        Operator::NotIn => !listed,
+        Operator::Exists => value.is_some(),
+        Operator::DoesNotExist => value.is_none(),
+        Operator::Gt | Operator::Lt => false,
+    }
+}
+
+fn compares(requirement: &Requirement, node: &NodeSpec) -> bool {
+    let number = |text: &str| text.parse::<i64>().ok();
+    let have = node_label(node, &requirement.key).and_then(number);
+    let [bound] = requirement.values.as_slice() else { return false };
+    match (have, number(bound), requirement.operator) {
+        (Some(have), Some(bound), Operator::Gt) => have > bound,
+        (Some(have), Some(bound), Operator::Lt) => have < bound,
+        _ => false,
+    }
+}
+
+/// True if the selector selects a pod with these labels; no selector selects none, an empty one selects all.
+pub(super) fn selects_pod(selector: Option<&LabelSelector>, labels: &Labels) -> bool {
+    selector.is_some_and(|s| {
+        s.match_labels.iter().all(|(key, value)| labels.get(key) == Some(value))
+            && s.match_expressions.iter().all(|r| holds(r, labels.get(&r.key).map(String::as_str)))
+    })
+}
+
+/// The first taint that keeps the pod off the node; a cordon is the taint that Kubernetes makes of it.
+pub(super) fn untolerated(pod: &PodSpec, node: &NodeSpec) -> Option<Taint> {
+    let cordon = node.unschedulable.then(|| Taint {
+        key: "node.kubernetes.io/unschedulable".to_owned(),
+        value: String::new(),
+        effect: Effect::NoSchedule,
+    });
+    let repels = |taint: &&Taint| {
+        taint.effect != Effect::PreferNoSchedule && !pod.tolerations.iter().any(|t| tolerates(t, taint))
+    };
+    cordon.iter().chain(&node.taints).find(repels).cloned()
+}
+
+fn tolerates(toleration: &Toleration, taint: &Taint) -> bool {
+    toleration.effect.is_none_or(|effect| effect == taint.effect)
+        && (toleration.key.is_empty() || toleration.key == taint.key)
+        && match toleration.operator {
+            TolerationOperator::Exists => true,
+            TolerationOperator::Equal => toleration.value == taint.value,
+        }
+}

@@ -1,0 +1,14 @@
+//! The judge, judged: for every rule a decision that breaks it is reported with the rule's number, and the right
+//! decision passes.
+
+mod capacity;
+mod devices;
+mod dsl;
+mod events;
+mod evictions;
+mod gangs;
+mod neighbours;
+mod nodes;
+mod queues;
+mod random;
+mod reservations;
