@@ -1,0 +1,398 @@
+//! A YAML document as a tree that knows its lines, and a cursor that knows its path.
+//!
+//! Reading typed values through the cursor makes every error name the file, the line, the path, the
+//! value and what is allowed. Scalars keep the text as it was written, so that `0.1` stays exact.
+
+use super::error::{InputError, shown};
+use super::quantity::{self, Allowed};
+use berth_model::{GpuShare, Millis};
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_saphyr::Spanned;
+use std::fmt;
+
+/// The most nodes a document may have; a million workloads belong into a trace.
+const NODES_MAX: usize = 20_000_000;
+
+/// A node as the library gives it. Plain scalars that are not strings are taken from the source.
+enum Raw {
+    Null,
+    Text(String),
+    Typed,
+    List(Vec<Spanned<Raw>>),
+    Map(Vec<(String, Spanned<Raw>)>),
+}
+
+impl<'de> Deserialize<'de> for Raw {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(RawVisitor)
+    }
+}
+
+struct RawVisitor;
+
+impl<'de> Visitor<'de> for RawVisitor {
+    type Value = Raw;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a YAML value")
+    }
+    fn visit_unit<E>(self) -> Result<Raw, E> {
+        Ok(Raw::Null)
+    }
+    fn visit_none<E>(self) -> Result<Raw, E> {
+        Ok(Raw::Null)
+    }
+    fn visit_bool<E>(self, _: bool) -> Result<Raw, E> {
+        Ok(Raw::Typed)
+    }
+    fn visit_i64<E>(self, _: i64) -> Result<Raw, E> {
+        Ok(Raw::Typed)
+    }
+    fn visit_u64<E>(self, _: u64) -> Result<Raw, E> {
+        Ok(Raw::Typed)
+    }
+    fn visit_i128<E>(self, _: i128) -> Result<Raw, E> {
+        Ok(Raw::Typed)
+    }
+    fn visit_u128<E>(self, _: u128) -> Result<Raw, E> {
+        Ok(Raw::Typed)
+    }
+    fn visit_f64<E>(self, _: f64) -> Result<Raw, E> {
+        Ok(Raw::Typed)
+    }
+    fn visit_str<E>(self, text: &str) -> Result<Raw, E> {
+        Ok(Raw::Text(text.to_owned()))
+    }
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Raw, A::Error> {
+        let mut items = Vec::new();
+        while let Some(item) = seq.next_element()? {
+            items.push(item);
+        }
+        Ok(Raw::List(items))
+    }
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Raw, A::Error> {
+        let mut entries = Vec::new();
+        while let Some(entry) = map.next_entry()? {
+            entries.push(entry);
+        }
+        Ok(Raw::Map(entries))
+    }
+}
+
+/// A value of a document.
+enum Value {
+    Null,
+    Scalar(String),
+    List(Vec<Node>),
+    Map(Vec<(String, Node)>),
+}
+
+struct Node {
+    line: u64,
+    value: Value,
+}
+
+impl Node {
+    fn new(raw: Spanned<Raw>, source: &str) -> Self {
+        let line = raw.referenced.line();
+        let value = match raw.value {
+            Raw::Null => Value::Null,
+            Raw::Text(text) => Value::Scalar(text),
+            Raw::Typed => {
+                let span = raw.defined.span();
+                let start = span.byte_offset().unwrap_or(0) as usize;
+                let end = start + span.byte_len().unwrap_or(0) as usize;
+                Value::Scalar(source.get(start..end).unwrap_or("").trim().to_owned())
+            }
+            Raw::List(items) => Value::List(items.into_iter().map(|item| Self::new(item, source)).collect()),
+            Raw::Map(entries) => {
+                Value::Map(entries.into_iter().map(|(key, value)| (key, Self::new(value, source))).collect())
+            }
+        };
+        Self { line, value }
+    }
+}
+
+/// A parsed document.
+pub(crate) struct Document {
+    file: String,
+    root: Node,
+}
+
+impl Document {
+    /// Parses one YAML document; `file` is its name in errors.
+    pub(crate) fn parse(file: &str, source: &str) -> Result<Self, InputError> {
+        let options = serde_saphyr::options! {
+            budget: serde_saphyr::budget! {
+                max_nodes: NODES_MAX,
+                max_events: 2 * NODES_MAX,
+                max_total_scalar_bytes: 1 << 30,
+                alias_anchor_ratio_multiplier: 10_000,
+            },
+            strict_booleans: true,
+            with_snippet: false,
+        };
+        match serde_saphyr::from_str_with_options::<Spanned<Raw>>(source, options) {
+            Ok(raw) => Ok(Self { file: file.to_owned(), root: Node::new(raw, source) }),
+            Err(error) => {
+                let line = error.location().map(|l| l.line());
+                let text = error.to_string();
+                let problem = text.lines().next().unwrap_or("is not YAML").to_owned();
+                Err(InputError { line, ..InputError::file(file, problem) })
+            }
+        }
+    }
+
+    /// The cursor at the top.
+    pub(crate) fn root(&self) -> At<'_> {
+        At { file: &self.file, node: &self.root, path: String::new() }
+    }
+}
+
+/// A place in a document.
+#[derive(Clone)]
+pub(crate) struct At<'a> {
+    file: &'a str,
+    node: &'a Node,
+    path: String,
+}
+
+impl<'a> At<'a> {
+    /// An error about this value: what it is, and what is allowed.
+    pub(crate) fn fail(&self, allowed: impl fmt::Display) -> InputError {
+        let problem = match &self.node.value {
+            Value::Null => "is null".to_owned(),
+            Value::Scalar(text) => format!("is {}", shown(text)),
+            Value::List(_) => "is a list".to_owned(),
+            Value::Map(_) => "is a map".to_owned(),
+        };
+        InputError { allowed: allowed.to_string(), ..self.problem(problem) }
+    }
+
+    /// An error about this place in words.
+    pub(crate) fn problem(&self, problem: impl fmt::Display) -> InputError {
+        InputError {
+            file: self.file.to_owned(),
+            line: Some(self.node.line),
+            field: self.path.clone(),
+            problem: problem.to_string(),
+            allowed: String::new(),
+        }
+    }
+
+    /// True for `null` and for an empty value.
+    pub(crate) fn is_null(&self) -> bool {
+        matches!(self.node.value, Value::Null)
+    }
+
+    /// The entries of a map, whatever their keys.
+    pub(crate) fn entries(&self) -> Result<Vec<(&'a str, At<'a>)>, InputError> {
+        match &self.node.value {
+            Value::Map(entries) => {
+                Ok(entries.iter().map(|(key, node)| (key.as_str(), self.key(key, node))).collect())
+            }
+            Value::Null => Ok(Vec::new()),
+            _ => Err(self.fail("a map")),
+        }
+    }
+
+    /// The map with these fields and no others.
+    pub(crate) fn fields(&self, known: &'static [&'static str]) -> Result<Fields<'a>, InputError> {
+        if !matches!(self.node.value, Value::Map(_)) {
+            return Err(self.fail(format_args!("a map with {}", known.join(", "))));
+        }
+        let entries = self.entries()?;
+        match entries.iter().find(|(key, _)| !known.contains(key)) {
+            Some((_, at)) => {
+                Err(InputError { allowed: known.join(", "), ..at.problem("is not a known field") })
+            }
+            None => Ok(Fields { at: self.clone(), entries }),
+        }
+    }
+
+    /// The items of a list; none for null.
+    pub(crate) fn list(&self) -> Result<Vec<At<'a>>, InputError> {
+        match &self.node.value {
+            Value::List(items) => Ok((0..)
+                .zip(items)
+                .map(|(i, node): (usize, _)| At {
+                    file: self.file,
+                    node,
+                    path: format!("{}[{i}]", self.path),
+                })
+                .collect()),
+            Value::Null => Ok(Vec::new()),
+            _ => Err(self.fail("a list")),
+        }
+    }
+
+    /// A scalar as written.
+    pub(crate) fn text(&self) -> Result<&'a str, InputError> {
+        match &self.node.value {
+            Value::Scalar(text) => Ok(text),
+            _ => Err(self.fail("a scalar")),
+        }
+    }
+
+    /// A text that is not empty.
+    pub(crate) fn name(&self) -> Result<&'a str, InputError> {
+        let text = self.text()?;
+        if text.is_empty() || text.len() > 253 || text.chars().any(char::is_control) {
+            return Err(self.fail("a text of 1 to 253 bytes without control characters"));
+        }
+        Ok(text)
+    }
+
+    /// `true` or `false`.
+    pub(crate) fn boolean(&self) -> Result<bool, InputError> {
+        match self.text()? {
+            "true" => Ok(true),
+            "false" => Ok(false),
+            _ => Err(self.fail("true, false")),
+        }
+    }
+
+    /// A whole number from `least` to `most`.
+    pub(crate) fn integer<T>(&self, least: T, most: T) -> Result<T, InputError>
+    where
+        T: std::str::FromStr + PartialOrd + fmt::Display + Copy,
+    {
+        let parsed = self.text()?.parse().ok().filter(|n| (least..=most).contains(n));
+        parsed.ok_or_else(|| self.fail(format_args!("a whole number from {least} to {most}")))
+    }
+
+    /// A quantity, 0 or more, in units of `1 / per_one`.
+    pub(crate) fn quantity(&self, per_one: i64) -> Result<i64, InputError> {
+        match self.parsed(|text| quantity::quantity(text, per_one))? {
+            negative if negative < 0 => Err(self.fail("0 or more")),
+            amount => Ok(amount),
+        }
+    }
+
+    /// A number of devices, 0 or more, in millionths.
+    pub(crate) fn devices(&self) -> Result<GpuShare, InputError> {
+        self.quantity(GpuShare::DEVICE.0).map(GpuShare)
+    }
+
+    /// A duration; negative only where the caller allows it.
+    pub(crate) fn duration(&self) -> Result<Millis, InputError> {
+        self.parsed(quantity::duration)
+    }
+
+    /// A duration of 0 or more.
+    pub(crate) fn span(&self) -> Result<Millis, InputError> {
+        match self.duration()? {
+            negative if negative < Millis::ZERO => Err(self.fail("a duration of 0s or more")),
+            span => Ok(span),
+        }
+    }
+
+    /// What a parser of texts makes of the scalar.
+    pub(crate) fn parsed<T>(&self, parse: impl Fn(&str) -> Result<T, Allowed>) -> Result<T, InputError> {
+        parse(self.text()?).map_err(|allowed| self.fail(allowed))
+    }
+
+    /// One of these words.
+    pub(crate) fn word<T: Copy>(&self, words: &[(&str, T)]) -> Result<T, InputError> {
+        let text = self.text()?;
+        words
+            .iter()
+            .find(|(word, _)| *word == text)
+            .map(|(_, value)| *value)
+            .ok_or_else(|| self.fail(words.iter().map(|(word, _)| *word).collect::<Vec<_>>().join(", ")))
+    }
+
+    fn key(&self, key: &str, node: &'a Node) -> At<'a> {
+        let path = if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) };
+        At { file: self.file, node, path }
+    }
+}
+
+/// The fields of a map.
+pub(crate) struct Fields<'a> {
+    /// The map itself, for errors about it as a whole.
+    pub(crate) at: At<'a>,
+    entries: Vec<(&'a str, At<'a>)>,
+}
+
+impl<'a> Fields<'a> {
+    /// The field, if it is there, even if it is null.
+    pub(crate) fn raw(&self, key: &str) -> Option<&At<'a>> {
+        self.entries.iter().find(|(k, _)| *k == key).map(|(_, at)| at)
+    }
+
+    /// The field, if it is there and not null.
+    pub(crate) fn get(&self, key: &str) -> Option<&At<'a>> {
+        self.raw(key).filter(|at| !at.is_null())
+    }
+
+    /// The field, or an error that it is missing.
+    pub(crate) fn need(&self, key: &str) -> Result<&At<'a>, InputError> {
+        self.get(key).ok_or_else(|| self.at.problem(format_args!("has no `{key}`, which is required")))
+    }
+
+    /// What `read` makes of the field, if it is there.
+    pub(crate) fn map<T>(
+        &self,
+        key: &str,
+        read: impl FnOnce(&At<'a>) -> Result<T, InputError>,
+    ) -> Result<Option<T>, InputError> {
+        self.get(key).map(read).transpose()
+    }
+
+    /// What `read` makes of the field, or `default` if it is not there.
+    pub(crate) fn or<T>(
+        &self,
+        key: &str,
+        default: T,
+        read: impl FnOnce(&At<'a>) -> Result<T, InputError>,
+    ) -> Result<T, InputError> {
+        Ok(self.map(key, read)?.unwrap_or(default))
+    }
+
+    /// The items of a list field; none if it is not there.
+    pub(crate) fn items(&self, key: &str) -> Result<Vec<At<'a>>, InputError> {
+        self.get(key).map_or(Ok(Vec::new()), At::list)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(source: &str) -> Document {
+        Document::parse("t.yaml", source).unwrap()
+    }
+
+    #[test]
+    fn scalars_keep_their_text_and_their_lines() {
+        let document = parse("a: 0.10\nb: [\"x\", 1e3, yes, true, ~]\nc: &k {d: 007}\ne: *k\n");
+        let fields = document.root().fields(&["a", "b", "c", "e"]).unwrap();
+        assert_eq!(fields.need("a").unwrap().text().unwrap(), "0.10");
+        let items = fields.items("b").unwrap();
+        let texts: Vec<_> = items.iter().filter(|i| !i.is_null()).map(|i| i.text().unwrap()).collect();
+        assert_eq!(texts, ["x", "1e3", "yes", "true"]);
+        assert!(items[4].is_null());
+        assert_eq!(fields.need("c").unwrap().entries().unwrap()[0].1.text().unwrap(), "007");
+        let again = fields.need("e").unwrap().entries().unwrap();
+        assert_eq!(again[0].1.text().unwrap(), "007");
+        assert_eq!(items[1].fail("x").line, Some(2));
+    }
+
+    #[test]
+    fn errors_know_where_they_are() {
+        let document = parse("nodes:\n- {name: a}\n- {name: b,\n   cpus: 3}\n");
+        let nodes = document.root().fields(&["nodes"]).unwrap().items("nodes").unwrap();
+        let error = nodes[1].fields(&["name", "cpu"]).err().unwrap();
+        assert_eq!(error.to_string(), "t.yaml:4: nodes[1].cpus: is not a known field; allowed: name, cpu");
+        let error = nodes[0].fields(&["name"]).unwrap().need("cpu").err().unwrap();
+        assert_eq!(error.to_string(), "t.yaml:2: nodes[0]: has no `cpu`, which is required");
+    }
+
+    #[test]
+    fn what_is_no_yaml_is_refused_with_its_line() {
+        let error = |source| Document::parse("t.yaml", source).err().unwrap().to_string();
+        assert!(error("a: 1\na: 2\n").starts_with("t.yaml:2: "), "{}", error("a: 1\na: 2\n"));
+        assert!(error("a: [1\nb: 2").starts_with("t.yaml:"));
+    }
+}
