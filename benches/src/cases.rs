@@ -163,10 +163,11 @@ mod tests {
         assert_eq!(placed(&decide(&mut before_gang(50, 8))), 8);
         let mut engine = before_verdict(50);
         let decisions = decide(&mut engine);
-        let Some(Decision::Report { reason: Reason::Capacity { placed, wanted, .. }, .. }) =
-            decisions.first()
-        else {
-            panic!("no verdict about capacity: {decisions:?}");
+        let Some(Decision::Report { reason, .. }) = decisions.first() else {
+            panic!("no verdict: {decisions:?}")
+        };
+        let Reason::Capacity { placed, wanted, .. } = reason.as_ref() else {
+            panic!("not about room: {reason:?}")
         };
         assert_eq!((*placed, *wanted), (TOO_MANY - 1, TOO_MANY));
         assert_eq!(decide(&mut engine), []);
