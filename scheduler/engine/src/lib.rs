@@ -12,7 +12,7 @@
 //! | `allocate` | the allocation loop: whose turn, which pool, all minimums or nothing (S5, S6, S10) |
 //! | `domains` | gangs that want one topology domain (S31) |
 //! | `choose` | which node a pod gets (S12), from a bounded number of candidates |
-//! | `profile`, `score` | the shapes present, and what a placement would strand of GPU capacity (S12) |
+//! | `profile`, `kinds`, `score`, `remember` | the shapes present, and what a placement would strand of GPU capacity (S12) |
 //! | `index` | free nodes in order, per class and level |
 //! | `device` | the devices of one node (S13 to S18, S31) |
 //! | `neighbours`, `topology` | pods about other pods, and domains (S11, S31) |
@@ -34,6 +34,7 @@ mod domains;
 mod explain;
 mod index;
 mod ix;
+mod kinds;
 mod matching;
 mod neighbours;
 mod node;
@@ -44,6 +45,7 @@ mod place;
 mod pods;
 mod pool;
 mod profile;
+mod remember;
 mod score;
 mod shape;
 mod topology;

@@ -14,6 +14,7 @@
 use crate::class::Classes;
 use crate::device::Devices;
 use crate::ix::{ClassIx, NodeIx, PoolIx, ShapeIx};
+use crate::kinds::KindMask;
 use crate::node::Node;
 use crate::profile::Profiles;
 use crate::shape::{Shape, Shapes};
@@ -91,13 +92,20 @@ fn cost(
     let base = profiles.view(class).base(cpu, memory, left.free);
     let mut sum = 0;
     let mut rank = 0;
+    // Ranks that the same kinds can use cost the same: most often all of them.
+    let mut last: Option<(KindMask, u64)> = None;
     let whole = std::iter::repeat_n((u32::MAX, u32::MAX, true), left.free as usize);
     for (have, total, free) in whole.chain(left.parts.iter().map(|(l, t)| (*l, *t, false))) {
         rank += 1;
         let view = profiles.view(class);
         let usable = if base == 0 { 0 } else { base & view.fit(have, free) & view.fed(cpu, memory, rank) };
         let share = if free { 1_000_000 } else { u64::from(have) * 1_000_000 / u64::from(total.max(1)) };
-        sum += share * profiles.device_cost(pool, usable);
+        let device = match last {
+            Some((kinds, known)) if kinds == usable => known,
+            _ => profiles.device_cost(pool, usable),
+        };
+        last = Some((usable, device));
+        sum += share * device;
     }
     if let Some(state) = state {
         profiles.learn_state(pool, state, sum as i64);
@@ -107,11 +115,11 @@ fn cost(
 
 /// What the capacity left on a node costs now; remembered until the node or the shapes present change.
 fn cost_now(profiles: &mut Profiles, ix: NodeIx, node: &Node, pool: PoolIx) -> i64 {
-    if let Some(known) = profiles.remembered(ix) {
+    if let Some(known) = profiles.known_cost(ix) {
         return known;
     }
     let now = cost(profiles, pool, node.class, (node.free.cpu, node.free.memory), &Left::now(&node.devices));
-    profiles.remember(ix, now);
+    profiles.learn_cost(ix, now);
     now
 }
 
@@ -169,7 +177,7 @@ fn stranded_by(candidate: &Candidate<'_>, profiles: &mut Profiles) -> i64 {
     let free = (node.free.cpu - shape.cpu, node.free.memory - shape.memory);
     let after = cost(profiles, *pool, node.class, free, &left);
     let taken = node.devices.charge(shape.gpu, *gpus).0.unsigned_abs();
-    after - before + ((taken * profiles.view(node.class).price()) << 16) as i64
+    after - before + ((taken * profiles.price(node.class)) << 16) as i64
 }
 
 /// Plain best fit: CPU and GPU left after the placement, each as a share of the largest node of the pool.
@@ -196,7 +204,7 @@ fn fragmented_by(candidate: &Candidate<'_>, profiles: &Profiles, shapes: &Shapes
     let then = (free.0 - candidate.shape.cpu, free.1 - candidate.shape.memory);
     let taken = profiles.view(node.class).taken();
     let mut sum = 0;
-    for (at, (kind, weight)) in profiles.kinds().enumerate() {
+    for (at, (kind, weight)) in profiles.kinds().enumerate().filter(|(_, (_, weight))| *weight > 0) {
         let takes = taken >> at & 1 == 1;
         let unusable = |free: (i64, i64), left: &Left| unusable(shapes.at(kind), takes, free, left);
         sum += weight as i64 * (unusable(then, &after) - unusable(free, &now));
@@ -236,10 +244,10 @@ pub(crate) fn stranded_on(node: &Node, kinds: &[(&Shape, u64, bool)]) -> i64 {
         return 0;
     }
     let free = (node.free.cpu, node.free.memory);
-    let (mut sum, mut weights) = (0i128, 0i128);
+    let (mut sum, mut weights) = (0, 0);
     for (kind, weight, takes) in kinds {
-        sum += i128::from(*weight) * i128::from(unusable(kind, *takes, free, &now));
-        weights += i128::from(*weight);
+        sum += *weight as i64 * unusable(kind, *takes, free, &now);
+        weights += *weight as i64;
     }
-    if weights == 0 { 0 } else { (sum / weights) as i64 }
+    sum.checked_div(weights).unwrap_or(0)
 }
