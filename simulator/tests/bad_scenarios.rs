@@ -2,6 +2,13 @@
 
 use berth_sim::input::scenario;
 
+/// Compares with the stored text; what was evaluated is not stored with it.
+macro_rules! snapshot {
+    ($($argument:expr),+) => {
+        insta::with_settings!({omit_expression => true}, { insta::assert_snapshot!($($argument),+) })
+    };
+}
+
 /// What is wrong with a scenario that ends in `lines`.
 fn error(lines: &str) -> String {
     let start =
@@ -19,7 +26,7 @@ fn errors(cases: &[&str]) -> String {
 
 #[test]
 fn clusters() {
-    insta::assert_snapshot!(errors(&[
+    snapshot!(errors(&[
         "node: []",
         "pools: [{name: a}, {name: a}]",
         "pools: [{name: a, gpu: tight}]",
@@ -36,7 +43,7 @@ fn clusters() {
 
 #[test]
 fn workloads() {
-    insta::assert_snapshot!(errors(&[
+    snapshot!(errors(&[
         "workloads:\n- {project: p, roles: [{gpus: 1}]}",
         "workloads:\n- {name: w, project: q, roles: [{gpus: 1}]}",
         "workloads:\n- {name: w, roles: [{gpus: 1}]}\n- {name: w, roles: [{gpus: 1}]}",
@@ -60,7 +67,7 @@ fn workloads() {
 
 #[test]
 fn constraints() {
-    insta::assert_snapshot!(errors(&[
+    snapshot!(errors(&[
         "workloads:\n- {name: w, roles: [{tolerations: [{operator: Equals}]}]}",
         "workloads:\n- {name: w, roles: [{tolerations: [{value: x}]}]}",
         "workloads:\n- {name: w, roles: [{hostPorts: [0]}]}",
@@ -93,5 +100,5 @@ fn running_pods_events_and_expectations() {
         with_w("expect: [{workload: w, nodes: {m: 1}}]"),
     ];
     let cases: Vec<&str> = cases.iter().map(String::as_str).collect();
-    insta::assert_snapshot!(errors(&cases));
+    snapshot!(errors(&cases));
 }

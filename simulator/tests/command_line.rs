@@ -3,6 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+/// Compares with the stored text; what was evaluated is not stored with it.
+macro_rules! snapshot {
+    ($($argument:expr),+) => {
+        insta::with_settings!({omit_expression => true}, { insta::assert_snapshot!($($argument),+) })
+    };
+}
+
 /// Runs `berth-sim` in the folder of test cases; returns exit code, standard output and standard error.
 fn berth_sim(arguments: &[&str]) -> String {
     let cases = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases");
@@ -39,22 +46,22 @@ impl Drop for Folder {
 
 #[test]
 fn help_names_the_commands() {
-    insta::assert_snapshot!(berth_sim(&["--help"]));
+    snapshot!(berth_sim(&["--help"]));
 }
 
 #[test]
 fn a_scenario_that_holds() {
-    insta::assert_snapshot!(berth_sim(&["scenario", "lives.yaml"]));
+    snapshot!(berth_sim(&["scenario", "lives.yaml"]));
 }
 
 #[test]
 fn a_scenario_that_fails() {
-    insta::assert_snapshot!(berth_sim(&["scenario", "--quiet", "fails.yaml", "lives.yaml"]));
+    snapshot!(berth_sim(&["scenario", "--quiet", "fails.yaml", "lives.yaml"]));
 }
 
 #[test]
 fn a_scenario_that_fails_as_json() {
-    insta::assert_snapshot!(berth_sim(&["scenario", "--json", "fails.yaml"]));
+    snapshot!(berth_sim(&["scenario", "--json", "fails.yaml"]));
 }
 
 #[test]
@@ -64,7 +71,7 @@ fn bad_input_is_said_and_nothing_is_run() {
     std::fs::write(&bad, "name: x\nnodes:\n- {name: a, cpu: 1, memory: 1Gi, gpu: 8}\n").unwrap();
     std::fs::write(&twice, b"name: \xff\n").unwrap();
     let said = berth_sim(&["scenario", "lives.yaml", &folder.file(""), "missing.yaml"]);
-    insta::assert_snapshot!(said.replace(&folder.file(""), "FOLDER/"));
+    snapshot!(said.replace(&folder.file(""), "FOLDER/"));
 }
 
 #[test]
@@ -76,7 +83,7 @@ fn bad_flags_are_said() {
         ("two-inputs", &["run", "--scenario", "lives.yaml", "--synthetic"]),
         ("no-pods", &["run", "--nodes", "n.csv"]),
     ] {
-        insta::assert_snapshot!(name, berth_sim(arguments));
+        snapshot!(name, berth_sim(arguments));
     }
 }
 
@@ -94,8 +101,8 @@ fn a_recorded_run_is_replayed_to_the_same_decisions() {
     let run =
         berth_sim(&["run", "--scenario", "lives.yaml", "--record", &log, "--json", &folder.file("o.json")]);
     assert!(run.starts_with("exit code 0\n"), "{run}");
-    insta::assert_snapshot!("replay-same", berth_sim(&["replay", &log]));
-    insta::assert_snapshot!("replay-spread", berth_sim(&["replay", &log, "--strategy", "spread"]));
+    snapshot!("replay-same", berth_sim(&["replay", &log]));
+    snapshot!("replay-spread", berth_sim(&["replay", &log, "--strategy", "spread"]));
 
     let text = std::fs::read_to_string(&log).unwrap();
     let (place, other) =
@@ -103,11 +110,11 @@ fn a_recorded_run_is_replayed_to_the_same_decisions() {
     assert!(text.contains(place), "{text}");
     std::fs::write(&log, text.replacen(place, &place.replace(r#""node":0"#, other), 1)).unwrap();
     let said = berth_sim(&["replay", &log]).replace(&log, "LOG");
-    insta::assert_snapshot!("replay-different", said);
+    snapshot!("replay-different", said);
 
     std::fs::write(&log, "{\"berthLog\":1,\"name\":\"x\",\"foreignAllowance\":512}\n{\"decided\":1}\n")
         .unwrap();
-    insta::assert_snapshot!("replay-bad", berth_sim(&["replay", &log]).replace(&log, "LOG"));
+    snapshot!("replay-bad", berth_sim(&["replay", &log]).replace(&log, "LOG"));
 }
 
 #[test]

@@ -15,6 +15,16 @@ use tree::{Node, Raw, Value};
 /// The most nodes a document may have; a million workloads belong into a trace.
 const NODES_MAX: usize = 20_000_000;
 
+/// What is wrong with a document, in one line without the place.
+fn problem(error: &serde_saphyr::Error) -> String {
+    if let serde_saphyr::Error::DuplicateMappingKey { key: Some(key), .. } = error {
+        return format!("the field {} is there twice", shown(key));
+    }
+    let text = error.to_string();
+    let line = text.lines().next().unwrap_or_default();
+    format!("is not YAML: {}", line.rsplit_once(" at line ").map_or(line, |(what, _)| what))
+}
+
 /// A parsed document.
 pub(crate) struct Document {
     file: String,
@@ -36,12 +46,10 @@ impl Document {
         };
         match serde_saphyr::from_str_with_options::<Spanned<Raw>>(source, options) {
             Ok(raw) => Ok(Self { file: file.to_owned(), root: Node::new(raw, source) }),
-            Err(error) => {
-                let line = error.location().map(|l| l.line());
-                let text = error.to_string();
-                let problem = text.lines().next().unwrap_or("is not YAML").to_owned();
-                Err(InputError { line, ..InputError::file(file, problem) })
-            }
+            Err(error) => Err(InputError {
+                line: error.location().map(|l| l.line()),
+                ..InputError::file(file, problem(error.without_snippet()))
+            }),
         }
     }
 
@@ -65,7 +73,7 @@ impl<'a> At<'a> {
         let problem = match &self.node.value {
             Value::Null => "is null".to_owned(),
             Value::Scalar(text) => format!("is {}", shown(text)),
-            Value::List(_) => "is a list".to_owned(),
+            Value::List(items) => format!("is a list of {}", items.len()),
             Value::Map(_) => "is a map".to_owned(),
         };
         InputError { allowed: allowed.to_string(), ..self.problem(problem) }
