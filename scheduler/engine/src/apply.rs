@@ -48,7 +48,9 @@ impl Engine {
             Event::QuotaSet { queue, pool, quota } => self.set_quota(queue, pool, quota),
             Event::NodeSet(spec) => self.set_node(spec),
             Event::NodeRemoved(node) => self.remove_node(node),
-            Event::NodeCondition { node, ready, unschedulable } => self.set_condition(node, ready, unschedulable),
+            Event::NodeCondition { node, ready, unschedulable } => {
+                self.set_condition(node, ready, unschedulable)
+            }
             Event::DeviceHealth { node, device, health } => self.set_health(node, device, health),
             Event::DeviceForeign { node, device, memory } => self.set_foreign(node, device, memory),
             Event::PodMemory { pod, .. } => self.find_pod("podMemory", pod).map(|_| ()),
@@ -65,7 +67,11 @@ impl Engine {
         self.node_ids.get(&id).copied().ok_or_else(|| unknown(event, id))
     }
 
-    pub(crate) fn find_workload(&self, event: &'static str, id: WorkloadId) -> Result<WorkloadIx, EventError> {
+    pub(crate) fn find_workload(
+        &self,
+        event: &'static str,
+        id: WorkloadId,
+    ) -> Result<WorkloadIx, EventError> {
         self.workload_ids.get(&id).copied().ok_or_else(|| unknown(event, id))
     }
 

@@ -15,8 +15,7 @@ use crate::matching::{NodeView, labels_hold, repelling, selector_matches};
 use crate::node::Node;
 use crate::score::{Candidate, Score, score};
 use crate::shape::Shape;
-use berth_model::{Constraint, DeviceStrategy, GpuGrant, GpuRequest, Strategy};
-use smallvec::SmallVec;
+use berth_model::{Constraint, GpuGrant, GpuRequest, Strategy};
 use std::cmp::Reverse;
 
 /// How many of the tightest amounts left on shared devices are looked at per class.
@@ -44,12 +43,11 @@ struct Ask<'a> {
     shape: &'a Shape,
     kind: (ShapeIx, u32),
     pool: PoolIx,
-    strategy: Strategy,
-    device: DeviceStrategy,
     floors: &'a [u32],
 }
 
-type Candidates = SmallVec<[NodeIx; 32]>;
+/// Candidates with their preference points.
+pub(crate) type Candidates = Vec<(Reverse<i64>, NodeIx)>;
 
 impl Engine {
     /// The node for a waiting pod, or none if no node of the pool takes it now.
@@ -86,29 +84,30 @@ impl Engine {
     }
 
     fn best(&mut self, kind: (ShapeIx, u32), pool: PoolIx, scope: Scope) -> Option<Choice> {
+        let mut found = std::mem::take(&mut self.candidates);
+        found.clear();
         let floors = self.floors(kind.0);
         let spec = self.pools.spec(pool);
         let shape = self.shapes.at(kind.0);
         let strategy = if shape.gpu == GpuRequest::None { spec.cpu } else { spec.gpu };
-        let ask = Ask { shape, kind, pool, strategy, device: spec.device, floors: &floors };
-        let wishes = self.neighbours.wishes(kind.0);
-        let one_by_one = matches!(strategy, Strategy::BestFit | Strategy::Fgd);
-        if wishes.is_some_and(|w| w.prefers()) || shape.pinned.is_some() || scope != Scope::Everywhere {
-            let found = self.listed(&ask, scope);
-            return self.pick(kind, pool, strategy, found);
-        }
-        for at in 0..self.classes.tiers(kind.0, pool).len() {
-            let found = {
-                let shape = self.shapes.at(kind.0);
-                let ask = Ask { shape, kind, pool, strategy, device: self.pools.spec(pool).device, floors: &floors };
-                let classes = &self.classes.tiers(kind.0, pool)[at].classes;
-                if one_by_one { self.all_of(&ask, classes) } else { self.indexed(&ask, classes) }
-            };
-            if !found.is_empty() {
-                return self.pick(kind, pool, strategy, found.into_iter().map(|n| (Reverse(0), n)).collect());
+        let ask = Ask { shape, kind, pool, floors: &floors };
+        let prefers = self.neighbours.wishes(kind.0).is_some_and(|w| w.prefers());
+        if prefers || shape.pinned.is_some() || scope != Scope::Everywhere {
+            self.listed(&ask, scope, &mut found);
+        } else {
+            for tier in self.classes.tiers(kind.0, pool) {
+                match strategy {
+                    Strategy::Binpack | Strategy::Spread => self.indexed(&ask, &tier.classes, &mut found),
+                    Strategy::BestFit | Strategy::Fgd => self.all_of(&ask, &tier.classes, &mut found),
+                }
+                if !found.is_empty() {
+                    break;
+                }
             }
         }
-        None
+        let choice = self.pick(kind, pool, strategy, &found);
+        self.candidates = found;
+        choice
     }
 
     /// The emptiest eligible domain's count, per spread constraint of the shape.
@@ -122,7 +121,9 @@ impl Engine {
                 labels_hold(&spec.node_selector, view)
                     && spec.node_affinity.as_ref().is_none_or(|s| selector_matches(s, view))
             };
-            node.usable() && (!affinity || affine()) && (!taints || repelling(&spec.tolerations, &node.spec.taints).is_none())
+            node.usable()
+                && (!affinity || affine())
+                && (!taints || repelling(&spec.tolerations, &node.spec.taints).is_none())
         })
     }
 
@@ -149,7 +150,11 @@ impl Engine {
             if !named {
                 return Err(Constraint::NodeAffinity);
             }
-            if spec.volumes.iter().any(|v| v.exclusive && self.mounted.get(&*v.handle).is_some_and(|n| *n > 0)) {
+            if spec
+                .volumes
+                .iter()
+                .any(|v| v.exclusive && self.mounted.get(&*v.handle).is_some_and(|n| *n > 0))
+            {
                 return Err(Constraint::Volume);
             }
         }
@@ -160,27 +165,28 @@ impl Engine {
     }
 
     /// Candidates from the index, for classes preferred equally.
-    fn indexed(&self, ask: &Ask<'_>, classes: &[ClassIx]) -> Candidates {
-        let mut found = Candidates::new();
+    fn indexed(&self, ask: &Ask<'_>, classes: &[ClassIx], found: &mut Candidates) {
         for class in classes {
             let lists = self.index.of(*class);
-            let (least, skip) = match ask.shape.gpu {
-                GpuRequest::None => (0, false),
-                GpuRequest::Whole(n) => (n as usize, true),
-                _ => (0, true),
+            let least = match ask.shape.gpu {
+                GpuRequest::None => {
+                    self.ends(ask, &lists.spent, found);
+                    0
+                }
+                GpuRequest::Whole(n) => n as usize,
+                // Without a free device only a shared one can do: those have lists of their own.
+                request if request.devices() == 1 => 1,
+                _ => 0,
             };
-            if !skip {
-                self.ends(ask, &lists.spent, &mut found);
-            }
             for list in lists.whole.iter().skip(least) {
-                self.ends(ask, list, &mut found);
+                self.ends(ask, list, found);
             }
             if ask.shape.gpu.is_fraction() {
                 let least = crate::device::need(ask.shape.gpu, self.classes.at(*class).least_total());
                 let mut levels = 0;
                 for list in lists.shared.range(least..).map(|(_, list)| list) {
                     let before = found.len();
-                    self.ends(ask, list, &mut found);
+                    self.ends(ask, list, found);
                     levels += usize::from(found.len() > before);
                     if levels == TIGHTEST {
                         break;
@@ -188,43 +194,39 @@ impl Engine {
                 }
             }
         }
-        found
     }
 
-    /// The fitting nodes of a list with the most and the least free CPU.
+    /// The fitting nodes of a list with the most and the least free CPU; ties go to the smallest id.
     fn ends(&self, ask: &Ask<'_>, list: &List, found: &mut Candidates) {
-        let enough = |cpu: &Reverse<i64>| cpu.0 >= ask.shape.cpu || ask.shape.cpu == 0;
-        let most = list.iter().take_while(|(cpu, _, _)| enough(cpu)).find(|(_, _, ix)| self.takes(ask, *ix));
-        let Some((most_cpu, _, most)) = most else { return };
-        found.push(*most);
-        // From the end: least CPU first, but among equals the largest id first, so the last of a run counts.
-        let mut least: Option<(i64, NodeIx)> = None;
-        let fitting_from = (Reverse(ask.shape.cpu.max(0)), berth_model::NodeId(u32::MAX), NodeIx(u32::MAX));
-        let from_least = || {
-            let all = if ask.shape.cpu == 0 { list.range(..) } else { list.range(..=fitting_from) };
-            all.rev()
-        };
-        if let Some((cpu, _, _)) = from_least().find(|(_, _, ix)| self.takes(ask, *ix)) {
-            let run = list.range((*cpu, berth_model::NodeId(0), NodeIx(0))..);
-            let first = run.map(|(_, _, ix)| *ix).find(|ix| self.takes(ask, *ix));
-            least = first.map(|ix| (cpu.0, ix));
+        let need = if ask.shape.cpu == 0 { i64::MIN } else { ask.shape.cpu };
+        let mut enough = list.iter().take_while(|(cpu, _, _)| cpu.0 >= need);
+        let Some((most, _, first)) = enough.find(|(_, _, ix)| self.takes(ask, *ix)) else { return };
+        found.push((Reverse(0), *first));
+        if list.last().is_some_and(|(least, _, _)| least == most) {
+            return;
         }
-        if let Some((cpu, least)) = least
-            && cpu != most_cpu.0
-        {
-            found.push(least);
+        let bottom = (Reverse(need), berth_model::NodeId(u32::MAX), NodeIx(u32::MAX));
+        let Some((least, _, _)) = list.range(..=bottom).rev().find(|(_, _, ix)| self.takes(ask, *ix)) else {
+            return;
+        };
+        if least == most {
+            return;
+        }
+        // Among equals the end comes largest id first: take the first of the run instead.
+        let mut run = list.range((*least, berth_model::NodeId(0), NodeIx(0))..);
+        if let Some((_, _, first)) = run.find(|(_, _, ix)| self.takes(ask, *ix)) {
+            found.push((Reverse(0), *first));
         }
     }
 
     /// All nodes of the classes that take the pod.
-    fn all_of(&self, ask: &Ask<'_>, classes: &[ClassIx]) -> Candidates {
+    fn all_of(&self, ask: &Ask<'_>, classes: &[ClassIx], found: &mut Candidates) {
         let nodes = classes.iter().flat_map(|c| self.classes.at(*c).nodes.iter().copied());
-        nodes.filter(|ix| self.takes(ask, *ix)).collect()
+        found.extend(nodes.filter(|ix| self.takes(ask, *ix)).map(|ix| (Reverse(0), ix)));
     }
 
     /// All nodes of a scope, or those the pod names, that take it, with their preference points.
-    fn listed(&self, ask: &Ask<'_>, scope: Scope) -> SmallVec<[(Reverse<i64>, NodeIx); 32]> {
-        let mut found = SmallVec::new();
+    fn listed(&self, ask: &Ask<'_>, scope: Scope, found: &mut Candidates) {
         let wishes = self.neighbours.wishes(ask.kind.0);
         for tier in self.classes.tiers(ask.kind.0, ask.pool) {
             let mut consider = |ix: NodeIx, node: &Node| {
@@ -257,7 +259,6 @@ impl Engine {
                 }
             }
         }
-        found
     }
 
     /// The best of the candidates: most points, then the least score.
@@ -266,21 +267,22 @@ impl Engine {
         kind: (ShapeIx, u32),
         pool: PoolIx,
         strategy: Strategy,
-        found: SmallVec<[(Reverse<i64>, NodeIx); 32]>,
+        found: &[(Reverse<i64>, NodeIx)],
     ) -> Option<Choice> {
         let device = self.pools.spec(pool).device;
         let shape = self.shapes.at(kind.0);
         let mut best: Option<((Reverse<i64>, Score), Choice)> = None;
         let alone = found.len() == 1;
-        for (points, ix) in found {
+        for (points, ix) in found.iter().copied() {
             let node = self.nodes.at(ix.0);
             let Some(gpus) = node.devices.choose(shape.gpu, device) else { continue };
             let choice = Choice { node: ix, gpus };
             if alone {
                 return Some(choice);
             }
-            let candidate = Candidate { ix, node, shape, pool, gpus };
-            let key = (points, score(strategy, &candidate, &mut self.profile, &mut self.classes, &self.shapes));
+            let candidate = Candidate { ix, node, kind: kind.0, shape, pool, gpus };
+            let key =
+                (points, score(strategy, &candidate, &mut self.profile, &mut self.classes, &self.shapes));
             if best.as_ref().is_none_or(|(known, _)| key < *known) {
                 best = Some((key, choice));
             }

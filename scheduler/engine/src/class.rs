@@ -7,7 +7,9 @@
 //! Costs: a new relevant key sorts all nodes anew, O(nodes), which happens a few times in the life of a cluster.
 
 use crate::ix::{ClassIx, NodeIx, PoolIx, ShapeIx};
-use crate::matching::{NodeView, UNSCHEDULABLE, labels_hold, repelling, selector_matches, term_matches, tolerated};
+use crate::matching::{
+    NodeView, UNSCHEDULABLE, labels_hold, repelling, selector_matches, term_matches, tolerated,
+};
 use crate::node::Node;
 use crate::shape::{ResourceNames, Shape, Shapes, keys_of};
 use berth_model::{Constraint, Effect, GpuMemoryMib, Labels, NodeSpec, Resources, Taint};
@@ -30,7 +32,6 @@ struct Key {
 /// A class of nodes.
 #[derive(Clone, Debug)]
 pub(crate) struct Class {
-    pub(crate) pool: PoolIx,
     /// Relevant labels.
     labels: Labels,
     /// Taints, the one of a cordoned node included.
@@ -122,7 +123,6 @@ impl Classes {
             device.foreign = GpuMemoryMib::ZERO;
         }
         self.all.push(Class {
-            pool,
             labels: key.labels.clone(),
             taints: key.taints.clone(),
             empty: Node::new(Arc::new(pristine), names, GpuMemoryMib::ZERO),
@@ -149,7 +149,12 @@ impl Classes {
         taints.sort();
         Key {
             pool,
-            labels: spec.labels.iter().filter(|(k, _)| relevant(k)).map(|(k, v)| (k.clone(), v.clone())).collect(),
+            labels: spec
+                .labels
+                .iter()
+                .filter(|(k, _)| relevant(k))
+                .map(|(k, v)| (k.clone(), v.clone()))
+                .collect(),
             taints,
             allocatable: spec.allocatable.clone(),
             devices: spec.devices.iter().map(|d| (d.memory.0, d.link_group)).collect(),
@@ -180,11 +185,6 @@ impl Classes {
         }
         tiers.sort_by_key(|t| std::cmp::Reverse(t.points));
         self.tiers[shape.i()][pool.i()] = (count, tiers);
-    }
-
-    /// True if the class can take the shape, after [`Self::prepare`].
-    pub(crate) fn takes(&self, shape: ShapeIx, pool: PoolIx, class: ClassIx) -> bool {
-        self.tiers(shape, pool).iter().any(|t| t.classes.contains(&class))
     }
 
     /// The classes of the pool that can take the shape, most preferred first, after [`Self::prepare`].
@@ -218,8 +218,9 @@ impl Class {
         if !affine {
             return Err(Constraint::NodeAffinity);
         }
-        let reachable =
-            |v: &berth_model::VolumeUse| v.reachable_from.as_ref().is_none_or(|s| selector_matches(s, self.view()));
+        let reachable = |v: &berth_model::VolumeUse| {
+            v.reachable_from.as_ref().is_none_or(|s| selector_matches(s, self.view()))
+        };
         if !spec.volumes.iter().all(|v| v.unusable.is_empty() && reachable(v)) {
             return Err(Constraint::Volume);
         }

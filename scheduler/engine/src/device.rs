@@ -10,7 +10,10 @@ use berth_model::{
 };
 use smallvec::SmallVec;
 
-/// One device. Memory in MiB.
+/// The number of sharers of a device that is taken whole.
+const WHOLE: u16 = u16::MAX;
+
+/// One device. Memory in MiB. Sixteen bytes, so that eight are two cache lines.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Device {
     /// What can be given out at all (S13).
@@ -19,10 +22,8 @@ pub(crate) struct Device {
     pub(crate) foreign: u32,
     /// Given out to fractions.
     pub(crate) used: u32,
-    /// Pods that share it.
-    pub(crate) sharers: u16,
-    /// Taken whole.
-    pub(crate) whole: bool,
+    /// Pods that share it, or [`WHOLE`].
+    sharers: u16,
     /// Takes new pods (S18).
     pub(crate) healthy: bool,
     /// Devices of one group are linked best (S31).
@@ -36,10 +37,19 @@ impl Device {
             foreign: mib(spec.foreign),
             used: 0,
             sharers: 0,
-            whole: false,
             healthy: spec.health == DeviceHealth::Healthy,
             link_group: spec.link_group,
         }
+    }
+
+    /// True if it is taken whole.
+    pub(crate) fn whole(&self) -> bool {
+        self.sharers == WHOLE
+    }
+
+    /// True if nobody is on it.
+    pub(crate) fn idle(&self) -> bool {
+        self.sharers == 0
     }
 
     /// Memory that fractions can still get: foreign memory is not given out (S17).
@@ -134,8 +144,8 @@ impl Devices {
 
     fn classify(&mut self, index: usize) {
         let device = &self.each[index];
-        let open = device.healthy && !device.whole;
-        let free = open && device.sharers == 0 && device.foreign <= self.allowance;
+        let open = device.healthy && !device.whole();
+        let free = open && device.idle() && device.foreign <= self.allowance;
         let shared = open && !free && device.left() > 0;
         let bit = 1u64 << index;
         self.free.0 = if free { self.free.0 | bit } else { self.free.0 & !bit };
@@ -160,7 +170,7 @@ impl Devices {
             GpuGrant::None => {}
             GpuGrant::Whole(mask) => {
                 for index in mask.iter() {
-                    self.each[index.0 as usize].whole = true;
+                    self.each[index.0 as usize].sharers = WHOLE;
                     self.classify(index.0 as usize);
                 }
             }
@@ -181,7 +191,7 @@ impl Devices {
             GpuGrant::None => {}
             GpuGrant::Whole(mask) => {
                 for index in mask.iter() {
-                    self.each[index.0 as usize].whole = false;
+                    self.each[index.0 as usize].sharers = 0;
                     self.classify(index.0 as usize);
                 }
             }
@@ -218,26 +228,38 @@ impl Devices {
                 Some(self.shared_grant(request, DeviceMask::one(index)))
             }
             GpuRequest::Share { devices, .. } | GpuRequest::Memory { devices, .. } => {
-                let mut mask = DeviceMask::default();
-                for _ in 0..devices {
-                    mask = mask.with(self.choose_shared(request, strategy, mask)?);
-                }
-                Some(self.shared_grant(request, mask))
+                self.choose_several(request, devices, strategy).map(|mask| self.shared_grant(request, mask))
             }
         }
     }
 
-    /// The grant on these devices. One request in MiB is the same on each; a share differs only where devices
-    /// differ, and then the largest amount is guaranteed on each.
+    /// Several devices for a fraction, all of one size, so that one amount is right on each (S13).
+    fn choose_several(
+        &self,
+        request: GpuRequest,
+        count: u32,
+        strategy: DeviceStrategy,
+    ) -> Option<DeviceMask> {
+        let mut sizes: SmallVec<[u32; 8]> = self.each.iter().map(|d| d.total).collect();
+        sizes.sort_unstable();
+        sizes.dedup();
+        sizes.into_iter().find_map(|size| {
+            let others = (0..self.each.len() as u8).map(DeviceIndex).filter(|d| self.get(*d).total != size);
+            let mut except: DeviceMask = others.collect();
+            let mut mask = DeviceMask::default();
+            for _ in 0..count {
+                let next = self.choose_shared(request, strategy, except)?;
+                (mask, except) = (mask.with(next), except.with(next));
+            }
+            Some(mask)
+        })
+    }
+
+    /// The grant on these devices, which are of one size.
     fn shared_grant(&self, request: GpuRequest, devices: DeviceMask) -> GpuGrant {
-        let most = |amount: fn(GpuRequest, u32) -> u32| {
-            devices.iter().map(|d| amount(request, self.get(d).total)).max().unwrap_or(0)
-        };
-        GpuGrant::Shared {
-            devices,
-            each: GpuMemoryMib(most(need).into()),
-            limit: GpuMemoryMib(most(limit).into()),
-        }
+        let total = devices.iter().next().map_or(0, |d| self.get(d).total);
+        let (each, limit) = (need(request, total).into(), limit(request, total).into());
+        GpuGrant::Shared { devices, each: GpuMemoryMib(each), limit: GpuMemoryMib(limit) }
     }
 
     fn choose_whole(&self, count: u32) -> Option<DeviceMask> {
@@ -288,6 +310,15 @@ impl Devices {
                 .max_by_key(|(left, index)| (*left, std::cmp::Reverse(*index)))
                 .map(|(_, index)| index),
         }
+    }
+
+    /// True if some device takes the fraction.
+    pub(crate) fn fits_one(&self, request: GpuRequest) -> bool {
+        let fits = |index: DeviceIndex| {
+            let device = self.get(index);
+            device.left() >= need(request, device.total).max(1)
+        };
+        self.free.iter().any(fits) || self.shared.iter().any(fits)
     }
 
     /// How many such requests would fit one after the other, at most `most`.

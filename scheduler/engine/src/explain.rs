@@ -24,7 +24,10 @@ impl Engine {
             workload,
             running: state.running(),
             pending: state.pending(),
-            asked: parked.map(|g| amounts(self.waiting.at(g).ask)).unwrap_or_default(),
+            asked: parked
+                .and_then(|g| self.waiting.at(g).ask)
+                .map(|ask| amounts(ask.ask))
+                .unwrap_or_default(),
             reason: None,
             change: None,
             next: None,
@@ -76,7 +79,9 @@ impl Engine {
         let key = &self.waiting.at(group).key;
         let template = self.templates.at(key.template);
         let strategy = self.pools.spec(pool_ix).device;
-        for (at, (role, want)) in template.roles.iter().zip(&key.want).enumerate().filter(|(_, (_, w))| **w > 0) {
+        for (at, (role, want)) in
+            template.roles.iter().zip(&key.want).enumerate().filter(|(_, (_, w))| **w > 0)
+        {
             let shape = self.shapes.at(role.shape);
             let takes = |class: &crate::ix::ClassIx| self.classes.at(*class).judge(shape).is_ok();
             let classes: Vec<_> = self.classes.of_pool(pool_ix).iter().copied().filter(takes).collect();
@@ -85,7 +90,8 @@ impl Engine {
                 let nodes = self.pools.at(pool_ix).nodes;
                 return Some(Reason::Feasibility { pool: *pool, role: at as u16, nodes, failed });
             }
-            let nodes = classes.iter().flat_map(|c| self.classes.at(*c).nodes.iter()).map(|n| self.nodes.at(n.0));
+            let nodes =
+                classes.iter().flat_map(|c| self.classes.at(*c).nodes.iter()).map(|n| self.nodes.at(n.0));
             let room: i64 = nodes.map(|n| slots(&n.free, &n.devices, shape, strategy)).sum();
             if room < i64::from(*want) {
                 let (closest, missing) = self.closest(role.shape, pool_ix);
@@ -120,7 +126,12 @@ impl Engine {
 
     /// For a shape whose constraints must be judged node by node: how many nodes fail at which, if every node that its
     /// class would allow does.
-    pub(crate) fn forbidden_everywhere(&self, kind: (ShapeIx, u32), pool: PoolIx, floors: &[u32]) -> Option<Vec<(Constraint, u32)>> {
+    pub(crate) fn forbidden_everywhere(
+        &self,
+        kind: (ShapeIx, u32),
+        pool: PoolIx,
+        floors: &[u32],
+    ) -> Option<Vec<(Constraint, u32)>> {
         let shape = self.shapes.at(kind.0);
         let mut failed = self.failed_constraints(kind.0, pool);
         let tiers = self.classes.tiers(kind.0, pool).iter();
@@ -198,7 +209,10 @@ fn missing(node: &Node, shape: &Shape) -> Vec<Missing> {
                 .collect();
             lefts.sort_unstable();
             let needed = crate::device::need(request, devices.iter().map(|d| d.total).max().unwrap_or(0));
-            lack(Resource::GpuMemory, lefts.get(request.devices() as usize - 1).copied().unwrap_or(needed.into()).max(1));
+            lack(
+                Resource::GpuMemory,
+                lefts.get(request.devices() as usize - 1).copied().unwrap_or(needed.into()).max(1),
+            );
         }
         _ => {}
     }

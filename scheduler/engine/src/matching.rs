@@ -67,7 +67,10 @@ pub(crate) fn labels_hold(wanted: &Labels, node: NodeView<'_>) -> bool {
 /// True if the selector picks a pod with these labels.
 pub(crate) fn pod_matches(selector: &LabelSelector, labels: &Labels) -> bool {
     selector.match_labels.iter().all(|(k, v)| labels.get(k) == Some(v))
-        && selector.match_expressions.iter().all(|r| requirement_holds(r, labels.get(&r.key).map(String::as_str)))
+        && selector
+            .match_expressions
+            .iter()
+            .all(|r| requirement_holds(r, labels.get(&r.key).map(String::as_str)))
 }
 
 /// True if one of the tolerations covers the taint.
@@ -108,7 +111,11 @@ mod tests {
             (Operator::Lt, &["5"], None, false),
         ];
         for (operator, values, value, expected) in cases {
-            assert_eq!(requirement_holds(&requirement(operator, values), value), expected, "{operator:?} {value:?}");
+            assert_eq!(
+                requirement_holds(&requirement(operator, values), value),
+                expected,
+                "{operator:?} {value:?}"
+            );
         }
     }
 

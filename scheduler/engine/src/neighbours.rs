@@ -84,7 +84,8 @@ impl Neighbours {
         if let Some(known) = self.by_identity.get(&identity) {
             return *known;
         }
-        let selected = (0..self.terms.len()).map(TermIx::of).filter(|t| self.terms[t.i()].key.selects(&identity));
+        let selected =
+            (0..self.terms.len()).map(TermIx::of).filter(|t| self.terms[t.i()].key.selects(&identity));
         let entry = (identity.clone(), selected.collect());
         self.identities.push(entry);
         self.by_identity.insert(identity, self.identities.len() as u32 - 1);
@@ -158,11 +159,6 @@ impl Neighbours {
         ix
     }
 
-    /// The topology key of a term.
-    pub(crate) fn topology_of(&self, term: TermIx) -> TopologyIx {
-        self.terms[term.i()].key.topology
-    }
-
     /// Counts a pod that is placed (`sign` 1) or gone (-1), under all terms or only under `only`.
     pub(crate) fn count(
         &mut self,
@@ -180,7 +176,12 @@ impl Neighbours {
         let Some(wishes) = self.wishes.get(&shape) else { return };
         for term in wishes.anti.iter().copied().filter(|t| counted(t)) {
             let term = &mut self.terms[term.i()];
-            bump(&mut term.repelled, &mut term.repelled_total, topologies.at(term.key.topology).domain(node), sign);
+            bump(
+                &mut term.repelled,
+                &mut term.repelled_total,
+                topologies.at(term.key.topology).domain(node),
+                sign,
+            );
         }
     }
 
@@ -199,7 +200,9 @@ impl Neighbours {
     ) -> Result<(), Constraint> {
         for term in &self.identities[identity as usize].1 {
             let term = &self.terms[term.i()];
-            if term.repelled_total > 0 && at(&term.repelled, topologies.at(term.key.topology).domain(node)) > 0 {
+            if term.repelled_total > 0
+                && at(&term.repelled, topologies.at(term.key.topology).domain(node)) > 0
+            {
                 return Err(Constraint::PodAntiAffinity);
             }
         }

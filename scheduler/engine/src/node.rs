@@ -45,8 +45,13 @@ impl Free {
     /// Everything the node can give out.
     pub(crate) fn of(spec: &NodeSpec, names: &mut ResourceNames) -> Self {
         let r = &spec.allocatable;
-        let mut free =
-            Self { cpu: r.cpu.0, memory: r.memory.0, ephemeral: r.ephemeral.0, pods: r.pods.into(), ..Self::default() };
+        let mut free = Self {
+            cpu: r.cpu.0,
+            memory: r.memory.0,
+            ephemeral: r.ephemeral.0,
+            pods: r.pods.into(),
+            ..Self::default()
+        };
         for (name, amount) in &r.extended {
             let at = names.intern(name) as usize;
             if free.extended.len() <= at {
@@ -134,6 +139,7 @@ impl Node {
         match request {
             GpuRequest::None => true,
             GpuRequest::Whole(n) => self.devices.free.count() >= n,
+            _ if request.devices() == 1 => self.devices.fits_one(request),
             _ => self.devices.choose(request, DeviceStrategy::Binpack).is_some(),
         }
     }

@@ -12,14 +12,22 @@ use std::sync::Arc;
 
 impl Engine {
     pub(crate) fn set_pool(&mut self, spec: PoolSpec) -> Applied {
-        let same_name = |ix: &&PoolIx| self.pools.spec(**ix).name == spec.name && self.pools.spec(**ix).id != spec.id;
+        let same_name =
+            |ix: &&PoolIx| self.pools.spec(**ix).name == spec.name && self.pools.spec(**ix).id != spec.id;
         if self.pools.by_name().iter().any(|ix| same_name(&ix)) {
             return Err(conflict(spec.id, format!("the name {} is taken by another pool", spec.name)));
         }
         if spec.selector.is_none() && spec.name != PoolSpec::DEFAULT_NAME {
-            return Err(invalid(&spec.name, "selector", "none", "a label key and value; only `default` has none"));
+            return Err(invalid(
+                &spec.name,
+                "selector",
+                "none",
+                "a label key and value; only `default` has none",
+            ));
         }
         self.pools.set(spec);
+        // What is remembered was computed under the old strategy.
+        self.profile.classes_changed();
         self.assign_nodes();
         Ok(())
     }
@@ -47,6 +55,7 @@ impl Engine {
     /// Wakes every parked group, after a change of the rules themselves.
     fn wake_everybody(&mut self) {
         for group in (0..self.waiting.len()).map(crate::ix::GroupIx::of) {
+            self.waiting.at_mut(group).ask = None;
             self.wake(group);
         }
     }
@@ -114,6 +123,7 @@ impl Engine {
     fn rules_changed(&mut self, queue: QueueIx) {
         for group in (0..self.waiting.len()).map(crate::ix::GroupIx::of) {
             if self.org.at(self.waiting.at(group).queue).path.contains(&queue) {
+                self.waiting.at_mut(group).ask = None;
                 self.wake(group);
             }
         }
@@ -233,7 +243,12 @@ impl Engine {
         Ok(())
     }
 
-    fn find_device(&self, event: &'static str, id: NodeId, device: DeviceIndex) -> Result<NodeIx, berth_model::EventError> {
+    fn find_device(
+        &self,
+        event: &'static str,
+        id: NodeId,
+        device: DeviceIndex,
+    ) -> Result<NodeIx, berth_model::EventError> {
         let ix = self.find_node(event, id)?;
         if usize::from(device.0) >= self.nodes.at(ix.0).devices.len() {
             return Err(unknown(event, format!("{id} {device}")));
@@ -313,7 +328,8 @@ impl Engine {
     /// Sorts all usable nodes into classes anew, because a label has become relevant.
     pub(crate) fn reclassify(&mut self) {
         self.profile.classes_changed();
-        let all: Vec<NodeIx> = self.nodes.iter().filter(|(_, n)| n.pool.is_some()).map(|(slot, _)| NodeIx(slot)).collect();
+        let all: Vec<NodeIx> =
+            self.nodes.iter().filter(|(_, n)| n.pool.is_some()).map(|(slot, _)| NodeIx(slot)).collect();
         for ix in all {
             let usable = self.nodes.at(ix.0).usable();
             if usable {
@@ -333,7 +349,12 @@ impl Engine {
 
 fn check_quota(object: &str, quota: &QueueQuota) -> Applied {
     if quota.gpu.quota == Quota::Unmanaged {
-        return Err(invalid(object, "gpu quota", "unmanaged", "an amount or unlimited: GPUs are always managed (S2)"));
+        return Err(invalid(
+            object,
+            "gpu quota",
+            "unmanaged",
+            "an amount or unlimited: GPUs are always managed (S2)",
+        ));
     }
     for (field, bound) in [("gpu", quota.gpu), ("cpu", quota.cpu), ("memory", quota.memory)] {
         if let Quota::Of(amount) = bound.quota
@@ -358,7 +379,10 @@ fn check_node(spec: &NodeSpec) -> Applied {
         ("ephemeral", spec.allocatable.ephemeral.0),
     ];
     let extended = spec.allocatable.extended.values().map(|n| ("extended", *n));
-    let devices = spec.devices.iter().flat_map(|d| [("devices.memory", d.memory.0 - 1), ("devices.foreign", d.foreign.0)]);
+    let devices = spec
+        .devices
+        .iter()
+        .flat_map(|d| [("devices.memory", d.memory.0 - 1), ("devices.foreign", d.foreign.0)]);
     for (field, amount) in scalars.into_iter().chain(extended).chain(devices) {
         if amount < 0 {
             return Err(invalid(&spec.name, field, amount, "0 or more (device memory: 1 or more MiB)"));

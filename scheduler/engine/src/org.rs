@@ -14,11 +14,6 @@ use smallvec::SmallVec;
 /// GPU, CPU, memory.
 pub(crate) type Triple = [i64; 3];
 
-/// An amount as a triple.
-pub(crate) fn triple(amounts: Amounts) -> Triple {
-    [amounts.gpu.0, amounts.cpu.0, amounts.memory.0]
-}
-
 /// A triple as an amount.
 pub(crate) fn amounts(t: Triple) -> Amounts {
     Amounts {
@@ -122,11 +117,6 @@ impl Org {
         &mut self.all[ix.i()]
     }
 
-    /// All queues with an identifier.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = QueueIx> {
-        self.by_id.values().copied().collect::<std::collections::BTreeSet<_>>().into_iter()
-    }
-
     /// Adds a queue below `parent`. One without an identifier stands for the unmanaged namespaces (S3).
     pub(crate) fn add(&mut self, id: Option<QueueId>, name: &str, parent: Option<QueueIx>) -> QueueIx {
         let ix = QueueIx::of(self.all.len());
@@ -227,7 +217,14 @@ impl Org {
     }
 
     /// Charges (or with `sign` -1 discharges) the project and its department.
-    pub(crate) fn charge(&mut self, project: QueueIx, pool: PoolIx, what: Triple, preemptible: bool, sign: i64) {
+    pub(crate) fn charge(
+        &mut self,
+        project: QueueIx,
+        pool: PoolIx,
+        what: Triple,
+        preemptible: bool,
+        sign: i64,
+    ) {
         for at in 0..self.all[project.i()].path.len() {
             let queue = self.all[project.i()].path[at];
             let here = self.in_pool_mut(queue, pool);
@@ -239,7 +236,13 @@ impl Org {
     }
 
     /// Whether project and department let the request pass (S6). Exact equality passes.
-    pub(crate) fn gate(&self, project: QueueIx, pool: PoolIx, ask: Triple, preemptible: bool) -> Result<(), Shut> {
+    pub(crate) fn gate(
+        &self,
+        project: QueueIx,
+        pool: PoolIx,
+        ask: Triple,
+        preemptible: bool,
+    ) -> Result<(), Shut> {
         if self.all[project.i()].id.is_none() {
             return Ok(());
         }

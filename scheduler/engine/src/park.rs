@@ -95,7 +95,9 @@ impl Engine {
         for unblock in unblocks {
             let watcher = |ask| Watcher { group, ask, preemptible };
             match *unblock {
-                Unblock::Queue(queue, pool, ask) => self.watches.add(Watched::Queue(queue, pool), watcher(ask)),
+                Unblock::Queue(queue, pool, ask) => {
+                    self.watches.add(Watched::Queue(queue, pool), watcher(ask))
+                }
                 Unblock::Room(pool, shape, lack) => self.watches.add_short(pool, shape, group, lack),
                 Unblock::Structure(pool) => self.watches.add(Watched::Structure(pool), watcher([0; 3])),
                 Unblock::Any(pool) => self.watches.add(Watched::Any(pool), watcher([0; 3])),

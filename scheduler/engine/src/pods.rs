@@ -6,8 +6,8 @@ use crate::ix::{PodIx, ShapeIx, WorkloadIx};
 use crate::waiting::GroupKey;
 use crate::workload::{Pod, Role, Stage, Template, Workload};
 use berth_model::{
-    EventError, GpuGrant, GpuRequest, GpuShare, Labels, NodeId, PodId, PodOutcome, PodSpec, PodState, QueueId,
-    RoleSpec, Timestamp, WorkloadId, WorkloadSpec,
+    EventError, GpuGrant, GpuRequest, GpuShare, Labels, NodeId, PodId, PodOutcome, PodSpec, PodState,
+    QueueId, RoleSpec, Timestamp, WorkloadId, WorkloadSpec,
 };
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -211,7 +211,10 @@ impl Engine {
             }
             let shape = self.shapes.at(was.shape);
             if now.is_some_and(|r| r.pod.gpu != shape.gpu || r.pod.requests != shape.spec.requests) {
-                return Err(conflict(workload.id, format!("role {} has pods on nodes, its pod is fixed", was.name)));
+                return Err(conflict(
+                    workload.id,
+                    format!("role {} has pods on nodes, its pod is fixed", was.name),
+                ));
             }
         }
         Ok(())
@@ -300,22 +303,31 @@ impl Engine {
     }
 
     /// The devices of a pod that is found running: those stated, or any that are free.
-    fn grant_found(&self, pod: PodIx, node: crate::ix::NodeIx, state: &PodState) -> Result<GpuGrant, EventError> {
+    fn grant_found(
+        &self,
+        pod: PodIx,
+        node: crate::ix::NodeIx,
+        state: &PodState,
+    ) -> Result<GpuGrant, EventError> {
         let request = self.shapes.at(self.kind_of(pod).0).gpu;
         let devices = &self.nodes.at(node.0).devices;
         let mask = state.gpus.devices();
         if mask.is_empty() {
             let found = devices.any(request);
-            return found.ok_or_else(|| conflict(state.pod, format!("{} has no free devices for it", state.node)));
+            return found
+                .ok_or_else(|| conflict(state.pod, format!("{} has no free devices for it", state.node)));
         }
         let within = devices.len() == 64 || mask.0 >> devices.len() == 0;
-        if !within || mask.count() != request.devices() || matches!(state.gpus, GpuGrant::Shared { .. }) != request.is_fraction() {
+        if !within
+            || mask.count() != request.devices()
+            || matches!(state.gpus, GpuGrant::Shared { .. }) != request.is_fraction()
+        {
             let allowed = format!("{} of the {} devices of the node", request.devices(), devices.len());
             return Err(invalid(state.pod, "gpus", format!("{:?}", state.gpus), allowed));
         }
         for index in mask.iter() {
             let device = devices.get(index);
-            if device.whole || (!request.is_fraction() && device.sharers > 0) {
+            if device.whole() || (!request.is_fraction() && !device.idle()) {
                 return Err(conflict(state.pod, format!("{} {index} is already taken (S16)", state.node)));
             }
         }
@@ -393,8 +405,7 @@ impl Engine {
     /// nothing.
     pub(crate) fn enqueue(&mut self, ix: WorkloadIx) {
         let workload = self.workloads.at(ix.0);
-        let pending = workload.pods.iter().any(|p| p.stage == Stage::Waiting);
-        if !pending {
+        if !workload.pods.iter().any(|p| p.stage == Stage::Waiting) {
             return;
         }
         let template = self.templates.at(workload.template);
@@ -462,9 +473,12 @@ fn check_pod(name: &str, pod: &PodSpec) -> Applied {
         GpuRequest::Memory { memory, .. } if !(1..=i64::from(u32::MAX)).contains(&memory.0) => {
             Err(invalid(name, "gpu memory", memory.0, "1 to 4,294,967,295 MiB"))
         }
-        GpuRequest::Memory { memory, limit: Some(limit), .. } if limit < memory => {
-            Err(invalid(name, "gpu memory limit", limit.0, format!("at least the request, {} MiB (S14)", memory.0)))
-        }
+        GpuRequest::Memory { memory, limit: Some(limit), .. } if limit < memory => Err(invalid(
+            name,
+            "gpu memory limit",
+            limit.0,
+            format!("at least the request, {} MiB (S14)", memory.0),
+        )),
         _ => Ok(()),
     }
 }

@@ -13,7 +13,7 @@
 
 use crate::class::Classes;
 use crate::device::Devices;
-use crate::ix::{ClassIx, NodeIx, PoolIx};
+use crate::ix::{ClassIx, NodeIx, PoolIx, ShapeIx};
 use crate::node::Node;
 use crate::profile::Profiles;
 use crate::shape::{Shape, Shapes};
@@ -47,7 +47,9 @@ impl Left {
         let taken = grant.devices().0;
         match grant {
             GpuGrant::None => Self::now(devices),
-            GpuGrant::Whole(_) => Self::of(devices, DeviceMask(devices.free.0 & !taken), devices.shared, None),
+            GpuGrant::Whole(_) => {
+                Self::of(devices, DeviceMask(devices.free.0 & !taken), devices.shared, None)
+            }
             GpuGrant::Shared { devices: mask, each, .. } => {
                 let free = DeviceMask(devices.free.0 & !taken);
                 let shared = DeviceMask(devices.shared.0 | taken);
@@ -72,9 +74,19 @@ impl Left {
 }
 
 /// What the GPU capacity left on a node costs, in millionths of a device times 2^-32.
-fn cost(profiles: &mut Profiles, pool: PoolIx, class: ClassIx, (cpu, memory): (i64, i64), left: &Left) -> i64 {
+fn cost(
+    profiles: &mut Profiles,
+    pool: PoolIx,
+    class: ClassIx,
+    (cpu, memory): (i64, i64),
+    left: &Left,
+) -> i64 {
     if left.free == 0 && left.parts.is_empty() {
         return 0;
+    }
+    let state = left.parts.is_empty().then_some((class, cpu, memory, left.free));
+    if let Some(known) = state.and_then(|state| profiles.known_state(pool, state)) {
+        return known;
     }
     let base = profiles.view(class).base(cpu, memory, left.free);
     let mut sum = 0;
@@ -86,6 +98,9 @@ fn cost(profiles: &mut Profiles, pool: PoolIx, class: ClassIx, (cpu, memory): (i
         let usable = if base == 0 { 0 } else { base & view.fit(have, free) & view.fed(cpu, memory, rank) };
         let share = if free { 1_000_000 } else { u64::from(have) * 1_000_000 / u64::from(total.max(1)) };
         sum += share * profiles.device_cost(pool, usable);
+    }
+    if let Some(state) = state {
+        profiles.learn_state(pool, state, sum as i64);
     }
     sum as i64
 }
@@ -104,6 +119,7 @@ fn cost_now(profiles: &mut Profiles, ix: NodeIx, node: &Node, pool: PoolIx) -> i
 pub(crate) struct Candidate<'a> {
     pub(crate) ix: NodeIx,
     pub(crate) node: &'a Node,
+    pub(crate) kind: ShapeIx,
     pub(crate) shape: &'a Shape,
     pub(crate) pool: PoolIx,
     pub(crate) gpus: GpuGrant,
@@ -121,9 +137,20 @@ pub(crate) fn score(
     let cpu = node.free.cpu - candidate.shape.cpu;
     let id = node.spec.id;
     match strategy {
-        Strategy::Binpack => {
-            profiles.prepare(node.class, candidate.pool, classes, shapes);
-            Score { measure: stranded_by(candidate, profiles), cpu, node: id }
+        Strategy::Binpack | Strategy::Fgd => {
+            let known = profiles.known_score(candidate.ix, candidate.kind);
+            let measure = known.unwrap_or_else(|| {
+                profiles.prepare(node.class, candidate.pool, classes, shapes);
+                let measure = match strategy {
+                    Strategy::Fgd => fragmented_by(candidate, profiles, shapes),
+                    _ => stranded_by(candidate, profiles),
+                };
+                profiles.learn_score(candidate.ix, candidate.kind, measure);
+                measure
+            });
+            // FGD knows no second criterion.
+            let cpu = if strategy == Strategy::Fgd { 0 } else { cpu };
+            Score { measure, cpu, node: id }
         }
         Strategy::Spread => {
             let asks = candidate.shape.gpu != GpuRequest::None;
@@ -131,25 +158,25 @@ pub(crate) fn score(
             Score { measure: -free, cpu: -cpu, node: id }
         }
         Strategy::BestFit => Score { measure: fullness(candidate, classes), cpu: 0, node: id },
-        Strategy::Fgd => Score { measure: fragmented_by(candidate, profiles, classes, shapes), cpu: 0, node: id },
     }
 }
 
 /// The default: cost after less cost before, plus half the price of what is taken.
 fn stranded_by(candidate: &Candidate<'_>, profiles: &mut Profiles) -> i64 {
-    let Candidate { ix, node, shape, pool, gpus } = candidate;
+    let Candidate { ix, node, shape, pool, gpus, .. } = candidate;
     let before = cost_now(profiles, *ix, node, *pool);
     let left = Left::after(&node.devices, *gpus);
     let free = (node.free.cpu - shape.cpu, node.free.memory - shape.memory);
     let after = cost(profiles, *pool, node.class, free, &left);
     let taken = node.devices.charge(shape.gpu, *gpus).0.unsigned_abs();
-    after - before + (taken * profiles.view(node.class).price() << 16) as i64
+    after - before + ((taken * profiles.view(node.class).price()) << 16) as i64
 }
 
 /// Plain best fit: CPU and GPU left after the placement, each as a share of the largest node of the pool.
 fn fullness(candidate: &Candidate<'_>, classes: &Classes) -> i64 {
     let all = classes.of_pool(candidate.pool).iter().map(|c| &classes.at(*c).empty);
-    let (cpu, gpus) = all.fold((1, 1), |(cpu, gpus), n| (cpu.max(n.free.cpu), gpus.max(n.devices.len() as i64)));
+    let (cpu, gpus) =
+        all.fold((1, 1), |(cpu, gpus), n| (cpu.max(n.free.cpu), gpus.max(n.devices.len() as i64)));
     let node = candidate.node;
     let left: i64 = free_share(&Left::after(&node.devices, candidate.gpus)).try_into().unwrap_or(i64::MAX);
     (node.free.cpu - candidate.shape.cpu) * 1_000_000 / cpu + left / gpus
@@ -161,16 +188,16 @@ fn free_share(left: &Left) -> u64 {
 }
 
 /// Fragmentation gradient descent: expected GPU share that one pod drawn from the kinds cannot use, after less before.
-fn fragmented_by(candidate: &Candidate<'_>, profiles: &Profiles, classes: &mut Classes, shapes: &Shapes) -> i64 {
+fn fragmented_by(candidate: &Candidate<'_>, profiles: &Profiles, shapes: &Shapes) -> i64 {
     let node = candidate.node;
     let after = Left::after(&node.devices, candidate.gpus);
     let now = Left::now(&node.devices);
     let free = (node.free.cpu, node.free.memory);
     let then = (free.0 - candidate.shape.cpu, free.1 - candidate.shape.memory);
+    let taken = profiles.view(node.class).taken();
     let mut sum = 0;
-    for (kind, weight) in profiles.kinds() {
-        classes.prepare(shapes, kind, candidate.pool);
-        let takes = classes.takes(kind, candidate.pool, node.class);
+    for (at, (kind, weight)) in profiles.kinds().enumerate() {
+        let takes = taken >> at & 1 == 1;
         let unusable = |free: (i64, i64), left: &Left| unusable(shapes.at(kind), takes, free, left);
         sum += weight as i64 * (unusable(then, &after) - unusable(free, &now));
     }
@@ -185,7 +212,13 @@ fn unusable(kind: &Shape, takes: bool, (cpu, memory): (i64, i64), left: &Left) -
     let device = GpuShare::DEVICE.0;
     let usable = match kind.gpu {
         GpuRequest::None => 0,
-        GpuRequest::Whole(n) => if left.free >= n { i64::from(left.free) * device } else { 0 },
+        GpuRequest::Whole(n) => {
+            if left.free >= n {
+                i64::from(left.free) * device
+            } else {
+                0
+            }
+        }
         request => {
             let parts = left.parts.iter().filter(|(l, t)| *l >= crate::device::need(request, *t));
             let parts: u64 = parts.map(|(l, t)| u64::from(*l) * 1_000_000 / u64::from((*t).max(1))).sum();

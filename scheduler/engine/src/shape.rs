@@ -6,8 +6,9 @@
 use crate::ix::ShapeIx;
 use crate::matching::HOSTNAME;
 use berth_model::{GpuRequest, Labels, NodeTerm, PodSpec, Requirement};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHasher};
 use smallvec::SmallVec;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 /// Names of extended resources, by position.
@@ -51,12 +52,12 @@ pub(crate) struct Shape {
     pub(crate) gpu: GpuRequest,
     /// Something about it can only be judged node by node: names, ports, volumes, other pods.
     pub(crate) local: bool,
-    /// Other pods decide where it may or should go.
-    pub(crate) about_pods: bool,
     /// Names of the only nodes it may run on, if it names them.
     pub(crate) pinned: Option<Vec<Box<str>>>,
     /// Namespace and labels, for shapes that are about pods.
     pub(crate) identity: Option<(Box<str>, Labels)>,
+    /// A number that depends on what the shape asks for alone, the same in every engine.
+    pub(crate) content: u64,
 }
 
 /// All shapes.
@@ -108,14 +109,25 @@ impl Shape {
             cpu: requests.cpu.0,
             memory: requests.memory.0,
             ephemeral: requests.ephemeral.0,
-            extended: requests.extended.iter().filter(|(_, n)| **n > 0).map(|(k, n)| (names.intern(k), *n)).collect(),
+            extended: requests
+                .extended
+                .iter()
+                .filter(|(_, n)| **n > 0)
+                .map(|(k, n)| (names.intern(k), *n))
+                .collect(),
             gpu: spec.gpu,
             local: about_pods || named.1 || !spec.host_ports.is_empty() || !spec.volumes.is_empty(),
-            about_pods,
             pinned: named.0,
             identity: key.identity.clone(),
+            content: content(spec),
         }
     }
+}
+
+fn content(spec: &PodSpec) -> u64 {
+    let mut hasher = FxHasher::default();
+    spec.hash(&mut hasher);
+    hasher.finish()
 }
 
 fn is_about_pods(spec: &PodSpec) -> bool {

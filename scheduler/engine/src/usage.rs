@@ -46,7 +46,8 @@ impl Engine {
         let of_class = |class: &ClassIx| {
             let class = self.classes.at(*class);
             let kinds = self.profile.kinds().map(|(shape, weight)| (self.shapes.at(shape), weight));
-            let kinds: Vec<_> = kinds.map(|(shape, weight)| (shape, weight, class.judge(shape).is_ok())).collect();
+            let kinds: Vec<_> =
+                kinds.map(|(shape, weight)| (shape, weight, class.judge(shape).is_ok())).collect();
             let nodes = class.nodes.iter().map(|n| stranded_on(self.nodes.at(n.0), &kinds));
             nodes.sum::<i64>()
         };
@@ -56,7 +57,10 @@ impl Engine {
     /// Use of a queue in a pool; none if either does not exist.
     pub fn queue_usage(&self, queue: QueueId, pool: PoolId) -> Option<QueueUsage> {
         let here = self.org.in_pool(self.org.find(queue)?, self.pools.find(pool)?);
-        Some(QueueUsage { allocated: amounts(here.allocated), non_preemptible: amounts(here.non_preemptible) })
+        Some(QueueUsage {
+            allocated: amounts(here.allocated),
+            non_preemptible: amounts(here.non_preemptible),
+        })
     }
 
     /// How many pods of a workload are on nodes and not leaving, and how many wait; none for an unknown workload.

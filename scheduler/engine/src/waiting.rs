@@ -36,16 +36,23 @@ pub(crate) struct Said {
     pub(crate) reason: Reason,
 }
 
+/// What a group asks for in its first pool, as far as it is known before devices are chosen.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct FirstAsk {
+    pub(crate) pool: PoolIx,
+    /// How many classes the pool had then: MiB of a device are charged by the device.
+    pub(crate) classes: usize,
+    pub(crate) ask: Triple,
+}
+
 /// A group.
 #[derive(Clone, Debug)]
 pub(crate) struct Group {
     pub(crate) key: GroupKey,
     pub(crate) queue: QueueIx,
     pub(crate) priority: Priority,
-    /// What the group asks of the quotas of its first pool, as far as it is known before devices are chosen.
-    pub(crate) ask: Triple,
-    /// Its first pool, in which its queues are compared.
-    pub(crate) first_pool: Option<PoolIx>,
+    /// What the group asks of the quotas of its first pool, in which its queues are compared.
+    pub(crate) ask: Option<FirstAsk>,
     pub(crate) members: BTreeSet<(Timestamp, WorkloadId, WorkloadIx)>,
     /// Parked with these verdicts, in the order of its pools; the dominant one's position.
     pub(crate) verdict: Option<(Vec<Said>, usize)>,
@@ -53,13 +60,6 @@ pub(crate) struct Group {
     pub(crate) unreported: Vec<WorkloadIx>,
     /// Its entry among the active groups of its project, if it is active.
     entry: Option<Entry>,
-}
-
-impl Group {
-    /// The kind of the dominant reason, if parked.
-    pub(crate) fn kind(&self) -> Option<ReasonKind> {
-        self.verdict.as_ref().map(|(said, dominant)| said[*dominant].reason.kind())
-    }
 }
 
 /// S9: priority, then minimums before elastic pods, then submission, then id.
@@ -114,8 +114,7 @@ impl Waiting {
             key,
             queue,
             priority,
-            ask: [0; 3],
-            first_pool: None,
+            ask: None,
             members: BTreeSet::new(),
             verdict: None,
             unreported: Vec::new(),

@@ -89,6 +89,6 @@ pub enum Decision {
         /// The workload.
         workload: WorkloadId,
         /// The dominant reason.
-        reason: Reason,
+        reason: Box<Reason>,
     },
 }

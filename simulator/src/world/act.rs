@@ -17,7 +17,7 @@ impl World<'_> {
             // The engine keeps what it reserves; nothing happens in the cluster.
             Decision::Reserve { .. } => Ok(false),
             Decision::Report { workload, reason } => {
-                self.report(workload, reason);
+                self.report(workload, *reason);
                 Ok(false)
             }
         }
