@@ -2,7 +2,7 @@
 
 use super::goal::{Goal, Metric};
 use super::kind::{Kind, Price};
-use super::search::{Plan, Point, nodes_text};
+use super::result::{Plan, Point, nodes_text};
 use crate::report::html::{self, Axis, Chart, Layer, Mark, Page, Tile, figure};
 use crate::report::json::pretty;
 use crate::report::terminal::{Style, table};
