@@ -2,7 +2,7 @@
 //!
 //! - [`goal`]: what must hold, and how it is measured
 //! - [`kind`]: what can be bought
-//! - [`search`]: which numbers are simulated, and why those are enough
+//! - [`mod@search`]: which numbers are simulated, and why those are enough
 //! - [`result`]: what a search has found
 //! - [`show`]: the result as terminal table, JSON and HTML
 //!

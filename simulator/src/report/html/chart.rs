@@ -1,8 +1,9 @@
 //! One chart as inline SVG, with the data for its read-out.
 
-use super::axis::Axis;
+use super::axis::{Axis, Scale};
 use super::text::{esc, xy};
 use crate::report::words;
+use berth_model::Millis;
 use std::fmt::Write as _;
 
 /// How a layer is drawn.
@@ -114,6 +115,15 @@ impl Chart {
     pub(super) fn plot(&self) -> (f64, f64) {
         let right = if self.labels > 0.0 { self.labels } else { 22.0 };
         (self.size.0 - LEFT - right, self.size.1 - TOP - BOTTOM)
+    }
+
+    /// A value of the vertical axis for people.
+    pub(super) fn show(&self, value: Option<f64>) -> String {
+        match (value, self.y.scale) {
+            (None, _) => words::NONE.to_owned(),
+            (Some(ms), Scale::Wait) => words::span(Millis(ms as i64)),
+            (Some(value), Scale::Linear) => words::gpus(value) + self.unit,
+        }
     }
 
     fn px(&self, x: f64) -> f64 {
