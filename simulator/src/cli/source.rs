@@ -3,6 +3,7 @@
 use super::Stopped;
 use crate::case::Case;
 use crate::input::{self, Synthetic, openb, scenario};
+use crate::strategies::strategy;
 use berth_model::{Millis, Strategy};
 use std::path::{Path, PathBuf};
 
@@ -19,7 +20,7 @@ pub(super) struct Source {
     #[command(flatten)]
     input: Input,
     /// Node strategy of every pool: binpack, spread, bestfit or fgd
-    #[arg(long, value_parser = input::strategy)]
+    #[arg(long, value_parser = strategy)]
     strategy: Option<Strategy>,
 }
 

@@ -16,7 +16,7 @@ impl<'a> World<'a> {
         let by_name = pools.iter().min_by_key(|pool| &pool.name).map_or(PoolId(0), |pool| pool.id);
         let arrivals: Box<dyn Iterator<Item = Arrival> + 'a> = case.load.arrivals();
         let mut world = Self {
-            engine: Engine::new(options.settings.clone()),
+            engine: Engine::new(options.settings),
             options,
             now: Timestamp(0),
             state: State::new(case.load.len(), nodes),

@@ -6,7 +6,7 @@ use super::state::{JobState, State};
 use crate::case::{Arrival, Case, Until};
 use berth_engine::{Engine, Settings};
 use berth_model::{
-    Amounts, Budget, Decision, Event, GpuShare, NodeSpec, PoolId, QueueQuota, Reason, Timestamp, WorkloadId,
+    Amounts, Budget, Decision, Event, GpuShare, NodeSpec, PoolId, Reason, Timestamp, WorkloadId,
 };
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -252,7 +252,9 @@ impl<'a> World<'a> {
     }
 
     pub(super) fn report_progress(&self) {
-        if let Some(progress) = self.options.progress.filter(|_| self.counts.submitted % PROGRESS_STEP == 0) {
+        if let Some(progress) =
+            self.options.progress.filter(|_| self.counts.submitted.is_multiple_of(PROGRESS_STEP))
+        {
             progress(self.counts.submitted, self.now);
         }
     }
