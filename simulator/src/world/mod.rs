@@ -2,7 +2,7 @@
 //! comes of it is measured.
 //!
 //! One instant after the other: what ends, what happens by itself, what is submitted; then, if anything
-//! changed, one call of `decide` ([`run`]). Nothing happens between instants, and nothing depends on the
+//! changed, one call of `decide` (`run`). Nothing happens between instants, and nothing depends on the
 //! wall clock, so a case has one outcome.
 //!
 //! Costs: a workload or a pod is a few words in a dense vector, and an event of its life a heap entry.
