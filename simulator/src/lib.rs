@@ -14,6 +14,7 @@ pub mod log;
 pub mod outcome;
 pub mod plan;
 pub mod report;
+pub mod strategies;
 pub mod verdict;
 pub mod words;
 pub mod world;

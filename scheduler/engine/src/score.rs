@@ -91,21 +91,32 @@ fn cost(
     }
     let base = profiles.view(class).base(cpu, memory, left.free);
     let mut sum = 0;
-    let mut rank = 0;
-    // Ranks that the same kinds can use cost the same: most often all of them.
+    // Ranks that the same kinds can use cost the same, and most often neighbours are alike.
     let mut last: Option<(KindMask, u64)> = None;
-    let whole = std::iter::repeat_n((u32::MAX, u32::MAX, true), left.free as usize);
-    for (have, total, free) in whole.chain(left.parts.iter().map(|(l, t)| (*l, *t, false))) {
-        rank += 1;
-        let view = profiles.view(class);
-        let usable = if base == 0 { 0 } else { base & view.fit(have, free) & view.fed(cpu, memory, rank) };
-        let share = if free { 1_000_000 } else { u64::from(have) * 1_000_000 / u64::from(total.max(1)) };
-        let device = match last {
-            Some((kinds, known)) if kinds == usable => known,
-            _ => profiles.device_cost(pool, usable),
-        };
-        last = Some((usable, device));
-        sum += share * device;
+    let mut device_cost = |profiles: &mut Profiles, usable: KindMask| match last {
+        Some((kinds, known)) if kinds == usable => known,
+        _ => {
+            let cost = profiles.device_cost(pool, usable);
+            last = Some((usable, cost));
+            cost
+        }
+    };
+    let whole = base & profiles.view(class).fit(u32::MAX, true);
+    let fed = |profiles: &Profiles, kinds: KindMask, rank: u32| match kinds {
+        0 => 0,
+        _ => kinds & profiles.view(class).fed(cpu, memory, rank.into()),
+    };
+    // Fewer kinds can use a later rank, never others: if the first and the last are alike, all are.
+    let (mut next, until) = (1, left.free);
+    while next <= until {
+        let usable = fed(profiles, whole, next);
+        let alike = if fed(profiles, whole, until) == usable { until + 1 - next } else { 1 };
+        sum += u64::from(alike) * 1_000_000 * device_cost(profiles, usable);
+        next += alike;
+    }
+    for (rank, (have, total)) in (left.free + 1..).zip(&left.parts) {
+        let usable = fed(profiles, base & profiles.view(class).fit(*have, false), rank);
+        sum += share(*have, *total) * device_cost(profiles, usable);
     }
     if let Some(state) = state {
         profiles.learn_state(pool, state, sum as i64);
@@ -190,8 +201,13 @@ fn fullness(candidate: &Candidate<'_>, classes: &Classes) -> i64 {
     (node.free.cpu - candidate.shape.cpu) * 1_000_000 / cpu + left / gpus
 }
 
+/// What is left of a device, in millionths of it.
+fn share(left: u32, total: u32) -> u64 {
+    u64::from(left) * 1_000_000 / u64::from(total.max(1))
+}
+
 fn free_share(left: &Left) -> u64 {
-    let parts = left.parts.iter().map(|(l, t)| u64::from(*l) * 1_000_000 / u64::from((*t).max(1)));
+    let parts = left.parts.iter().map(|(l, t)| share(*l, *t));
     u64::from(left.free) * 1_000_000 + parts.sum::<u64>()
 }
 
@@ -229,7 +245,7 @@ fn unusable(kind: &Shape, takes: bool, (cpu, memory): (i64, i64), left: &Left) -
         }
         request => {
             let parts = left.parts.iter().filter(|(l, t)| *l >= crate::device::need(request, *t));
-            let parts: u64 = parts.map(|(l, t)| u64::from(*l) * 1_000_000 / u64::from((*t).max(1))).sum();
+            let parts: u64 = parts.map(|(l, t)| share(*l, *t)).sum();
             i64::from(left.free) * device + parts as i64
         }
     };

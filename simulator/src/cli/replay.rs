@@ -1,8 +1,8 @@
 //! `berth-sim replay`: a log decided again.
 
 use super::{Ended, Stopped};
-use crate::input;
 use crate::log::{Compared, Difference, ReplayError, compare, replay};
+use crate::strategies::strategy;
 use berth_model::{Placement, Strategy};
 use std::path::PathBuf;
 
@@ -15,7 +15,7 @@ pub(super) struct Replay {
     /// A log written by `berth-sim run --record`
     file: PathBuf,
     /// Show what this strategy would have decided: binpack, spread, bestfit or fgd
-    #[arg(long, value_parser = input::strategy)]
+    #[arg(long, value_parser = strategy)]
     strategy: Option<Strategy>,
     /// How many differences to print
     #[arg(long, default_value_t = 10, value_name = "N", requires = "strategy")]

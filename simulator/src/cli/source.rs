@@ -3,6 +3,7 @@
 use super::Stopped;
 use crate::case::Case;
 use crate::input::{self, Synthetic, openb, scenario};
+use crate::strategies::strategy;
 use berth_model::{Millis, Strategy};
 use std::path::{Path, PathBuf};
 
@@ -19,7 +20,7 @@ pub(super) struct Source {
     #[command(flatten)]
     input: Input,
     /// Node strategy of every pool: binpack, spread, bestfit or fgd
-    #[arg(long, value_parser = input::strategy)]
+    #[arg(long, value_parser = strategy)]
     strategy: Option<Strategy>,
 }
 
@@ -59,10 +60,10 @@ pub(super) struct Input {
     #[arg(long, help_heading = "Input")]
     synthetic: bool,
     /// Trace: arrivals come so many times faster. Generated: GPU work offered, relative to the cluster [default: 0.9]
-    #[arg(long, value_name = "FACTOR", value_parser = input::factor, help_heading = "Input")]
+    #[arg(long, value_name = "FACTOR", allow_negative_numbers = true, value_parser = input::factor, help_heading = "Input")]
     load: Option<i64>,
     /// Trace: pods run so many times longer
-    #[arg(long, value_name = "FACTOR", value_parser = input::factor, requires = "pods", help_heading = "Input")]
+    #[arg(long, value_name = "FACTOR", allow_negative_numbers = true, value_parser = input::factor, requires = "pods", help_heading = "Input")]
     stretch: Option<i64>,
     /// Trace: number the nodes by their column `sim_name`, so that ties go as in the paper's simulator
     #[arg(long, requires = "nodes", help_heading = "Input")]
@@ -90,19 +91,19 @@ struct Generated {
     #[arg(long, requires = "synthetic", help_heading = "Generated load", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     projects: Option<u32>,
     /// Share of the jobs that ask for 0.1, 0.25, 0.5 or 0.75 of a device [default: 0.2]
-    #[arg(long, requires = "synthetic", help_heading = "Generated load", value_parser = input::share)]
+    #[arg(long, requires = "synthetic", help_heading = "Generated load", allow_negative_numbers = true, value_parser = input::share)]
     fractions: Option<i64>,
     /// Share of the jobs that are gangs of 2, 4 or 8 pods with 8 devices each [default: 0.02]
-    #[arg(long, requires = "synthetic", help_heading = "Generated load", value_parser = input::share)]
+    #[arg(long, requires = "synthetic", help_heading = "Generated load", allow_negative_numbers = true, value_parser = input::share)]
     gangs: Option<i64>,
     /// Share of the jobs that ask for no GPU [default: 0.1]
-    #[arg(long, requires = "synthetic", help_heading = "Generated load", value_parser = input::share)]
+    #[arg(long, requires = "synthetic", help_heading = "Generated load", allow_negative_numbers = true, value_parser = input::share)]
     cpu_only: Option<i64>,
     /// Median of the lognormal durations [default: 10m]
     #[arg(long, requires = "synthetic", help_heading = "Generated load", value_parser = input::duration)]
     median: Option<Millis>,
     /// Standard deviation of the durations' logarithm [default: 1]
-    #[arg(long, requires = "synthetic", help_heading = "Generated load", value_parser = input::factor)]
+    #[arg(long, requires = "synthetic", help_heading = "Generated load", allow_negative_numbers = true, value_parser = input::factor)]
     sigma: Option<i64>,
 }
 

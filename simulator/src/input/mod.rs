@@ -14,21 +14,7 @@ mod yaml;
 pub use error::InputError;
 pub use synthetic::Synthetic;
 
-use berth_model::{Millis, PodSpec, ProjectId, ProjectSpec, QueueQuota, Strategy, Timestamp};
-
-/// The strategy with this name; else the names there are.
-pub fn strategy(name: &str) -> Result<Strategy, String> {
-    let known = scenario::STRATEGIES;
-    known.iter().find(|(n, _)| *n == name).map(|(_, strategy)| *strategy).ok_or_else(|| {
-        let names: Vec<_> = known.iter().map(|(name, _)| *name).collect();
-        format!("is {}; allowed: {}", error::shown(name), names.join(", "))
-    })
-}
-
-/// The name of a strategy.
-pub fn strategy_name(strategy: Strategy) -> &'static str {
-    scenario::STRATEGIES.iter().find(|(_, s)| *s == strategy).map_or("binpack", |(name, _)| name)
-}
+use berth_model::{Millis, PodSpec, ProjectId, ProjectSpec, QueueQuota, Timestamp};
 
 /// A duration as users write it; else what is allowed.
 pub fn duration(text: &str) -> Result<Millis, String> {

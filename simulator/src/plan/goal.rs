@@ -189,7 +189,7 @@ fn duration(text: &str) -> Result<i64, String> {
 fn percent(text: &str) -> Result<i64, String> {
     let wrong = || format!("{text:?} is no percentage; allowed: 0% to 100%, at most four decimals");
     let number = text.strip_suffix('%').ok_or_else(wrong)?.trim();
-    super::kind::decimal(number, 4).filter(|millionths| *millionths <= 1_000_000).ok_or_else(wrong)
+    super::numbers::decimal(number, 4).filter(|millionths| *millionths <= 1_000_000).ok_or_else(wrong)
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Kinds of node that a plan may buy.
 
+use super::numbers::{cores, decimal, quantity};
 use berth_model::{Bytes, GpuMemoryMib, Labels, MilliCpu};
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
@@ -193,10 +194,10 @@ impl Written {
         }
         let price =
             read("price", self.price.as_ref(), &|t| decimal(t, 6), "0 or more, at most six decimals")?;
-        let cpu = read("cpu", Some(&self.cpu), &|t| cores(t), "cores, as in 96 or 500m")?;
+        let cpu = read("cpu", Some(&self.cpu), &cores, "cores, as in 96 or 500m")?;
         let bytes = "a quantity, as in 768Gi, 512Mi or 1000000";
-        let memory = read("memory", Some(&self.memory), &|t| quantity(t), bytes)?;
-        let gpu_memory = read("gpu-memory", self.gpu_memory.as_ref(), &|t| quantity(t), bytes)?;
+        let memory = read("memory", Some(&self.memory), &quantity, bytes)?;
+        let gpu_memory = read("gpu-memory", self.gpu_memory.as_ref(), &quantity, bytes)?;
         let gpus = read("gpus", self.gpus.as_ref(), &whole(GPUS_MAX), "0 to 64")?;
         let pods = read("pods", self.pods.as_ref(), &whole(i64::from(u32::MAX)), "0 to 4294967295")?;
         let gpus = gpus.unwrap_or(0) as u32;
@@ -253,44 +254,6 @@ pub fn kinds(texts: &[String], file: Option<&Path>) -> Result<Vec<Kind>, KindErr
         return together(format!("kind {:?} has no price and others do; allowed: all or none", kind.name));
     }
     Ok(kinds.into_iter().map(|(kind, _)| kind).collect())
-}
-
-/// Reads a decimal that is not negative, exactly, as a multiple of 10^-`places`; none if it has more
-/// decimals than that.
-pub(super) fn decimal(text: &str, places: usize) -> Option<i64> {
-    let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
-    let digits = |s: &str| !s.is_empty() && s.bytes().all(|b| b.is_ascii_digit());
-    if !digits(whole) || !digits(fraction) || fraction.len() > places {
-        return None;
-    }
-    let scale = 10i64.pow(places as u32);
-    let fraction: i64 = format!("{fraction:0<places$}").parse().ok()?;
-    whole.parse::<i64>().ok()?.checked_mul(scale)?.checked_add(fraction)
-}
-
-fn cores(text: &str) -> Option<i64> {
-    match text.strip_suffix('m') {
-        Some(milli) => decimal(milli, 0),
-        None => decimal(text, 3),
-    }
-}
-
-fn quantity(text: &str) -> Option<i64> {
-    let at = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
-    let unit: i64 = match &text[at..] {
-        "" => 1,
-        "k" => 1000,
-        "M" => 1_000_000,
-        "G" => 1_000_000_000,
-        "T" => 1_000_000_000_000,
-        "Ki" => 1 << 10,
-        "Mi" => 1 << 20,
-        "Gi" => 1 << 30,
-        "Ti" => 1 << 40,
-        _ => return None,
-    };
-    let thousandths = i128::from(decimal(&text[..at], 3)?);
-    i64::try_from(thousandths * i128::from(unit) / 1000).ok()
 }
 
 #[cfg(test)]

@@ -2,7 +2,8 @@
 //!
 //! - [`goal`]: what must hold, and how it is measured
 //! - [`kind`]: what can be bought
-//! - [`search`]: which numbers are simulated, and why those are enough
+//! - [`mod@search`]: which numbers are simulated, and why those are enough
+//! - [`result`]: what a search has found
 //! - [`show`]: the result as terminal table, JSON and HTML
 //!
 //! The simulation is passed in as a closure; numbers that do not depend on each other are simulated in parallel, and
@@ -18,12 +19,15 @@ use std::path::PathBuf;
 pub mod goal;
 pub mod kind;
 mod line;
+mod numbers;
+pub mod result;
 pub mod search;
 pub mod show;
 
 pub use goal::{Goal, Metric};
 pub use kind::{Kind, KindError, Price};
-pub use search::{KindIndex, Limits, Plan, Point, SimulationError, search};
+pub use result::{Limits, Plan, Point, SimulationError};
+pub use search::{KindIndex, search};
 
 #[cfg(test)]
 mod tests;

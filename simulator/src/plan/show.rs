@@ -2,7 +2,7 @@
 
 use super::goal::{Goal, Metric};
 use super::kind::{Kind, Price};
-use super::search::{Plan, Point, nodes_text};
+use super::result::{Plan, Point, nodes_text};
 use crate::report::html::{self, Axis, Chart, Layer, Mark, Page, Tile, figure};
 use crate::report::json::pretty;
 use crate::report::terminal::{Style, table};
@@ -196,7 +196,7 @@ pub fn html(plan: &Plan) -> String {
     page.tiles(&tiles(plan));
     let charts: String = plan.goals.iter().enumerate().map(|(i, goal)| chart(plan, i, *goal)).collect();
     let how = "Every dot is a simulation of the whole workload. The blue line joins the cheapest plans, the ringed \
-        dot is the answer, the dashed line the goal. What never starts has no dot.";
+        dot is the answer, the dashed line the goal. What never starts has no dot. Waits are on a logarithmic scale.";
     page.section("What more nodes buy", how, &charts);
     let header = header(plan);
     let header: Vec<&str> = header.iter().map(String::as_str).collect();
@@ -234,24 +234,19 @@ fn tiles(plan: &Plan) -> Vec<Tile> {
     tiles
 }
 
-/// A metric's unit in a chart: its name, and how many of the metric's own units it has.
-fn unit(metric: Metric, highest: i64) -> (&'static str, &'static str, f64) {
+/// A metric's vertical axis, the unit in the read-out, and how many of the metric's own units it counts in.
+fn axis(metric: Metric, highest: i64) -> (Axis, &'static str, f64) {
     match metric {
-        Metric::Pending => ("workloads waiting or dropped", "", 1.0),
-        Metric::Utilisation => ("GPUs given out over time, %", " %", 1e4),
-        Metric::Wait { .. } => match highest {
-            0..120_000 => ("wait, s", " s", 1e3),
-            120_000..7_200_000 => ("wait, min", " min", 60e3),
-            7_200_000..259_200_000 => ("wait, h", " h", 3600e3),
-            _ => ("wait, d", " d", 86_400e3),
-        },
+        Metric::Wait { .. } => (Axis { label: "wait".into(), ..Axis::waits(highest) }, "", 1.0),
+        Metric::Pending => (Axis::number("workloads waiting or dropped", highest as f64, 4), "", 1.0),
+        Metric::Utilisation => (Axis::percent("GPUs given out over time", highest as f64 / 1e4), " %", 1e4),
     }
 }
 
 fn chart(plan: &Plan, i: usize, goal: Goal) -> String {
     let values = || plan.points.iter().filter_map(|p| p.values[i]);
     let highest = values().chain([goal.bound]).max().unwrap_or(0);
-    let (label, unit, per) = unit(goal.metric, highest);
+    let (y, unit, per) = axis(goal.metric, highest);
     let place = |p: &Point| (p.cost.units(), p.values[i].map(|v| v as f64 / per));
     let most = plan.points.last().map_or(1.0, |p| p.cost.units());
     let x = Axis::number(if priced(plan) { "price of all nodes" } else { "nodes" }, most, 10);
@@ -279,7 +274,7 @@ fn chart(plan: &Plan, i: usize, goal: Goal) -> String {
         size: (1040.0, 300.0),
         labels: 190.0,
         x,
-        y: Axis::number(label, highest as f64 / per, 4),
+        y,
         steps: false,
         unit,
         layers,

@@ -85,7 +85,7 @@ fn a_goal_that_cannot_be_met_says_so() {
     let plan = search(&[kind("a", "2")], &goals(&["max-wait<=10m"]), LIMITS, needs(&[1], 160)).unwrap();
     assert!(!plan.is_met());
     let expected =
-        "max-wait<=10m cannot be met with at most 100 nodes (--max-nodes); nearest: 100 a (max-wait 1h)";
+        "max-wait<=10m cannot be met with at most 100 nodes (--max-nodes); nearest: 100 × a (max-wait 1h)";
     assert_eq!(show::answer(&plan), expected);
     assert!(show::json(&plan).contains("\"best\": null"));
 }
@@ -108,7 +108,7 @@ fn what_is_not_monotone_is_noted() {
     };
     let plan = search(&[kind("a", "1")], &goals(&["pending==0"]), LIMITS, simulate).unwrap();
     assert_eq!(counts(&plan), Some(vec![20]));
-    assert!(plan.notes[0].contains("hold with 20 a but not with 21 a"), "{:?}", plan.notes);
+    assert!(plan.notes[0].contains("hold with 20 × a but not with 21 × a"), "{:?}", plan.notes);
 }
 
 #[test]
@@ -138,11 +138,40 @@ fn the_number_of_simulations_is_bounded() {
 fn a_failing_simulation_names_its_nodes() {
     let simulate = |_: &[(KindIndex, u32)]| Err("out of memory");
     let error = search(&[kind("a", "1")], &goals(&["pending==0"]), LIMITS, simulate).unwrap_err();
-    assert_eq!(error.to_string(), "simulation with 1 a: out of memory");
+    assert_eq!(error.to_string(), "simulation with 1 × a: out of memory");
+}
+
+#[derive(clap::Parser)]
+struct Cli {
+    #[command(flatten)]
+    args: Args,
+}
+
+fn args(words: &[&str]) -> Result<Args, String> {
+    let words = std::iter::once("plan").chain(words.iter().copied());
+    <Cli as clap::Parser>::try_parse_from(words).map(|cli| cli.args).map_err(|e| e.to_string())
+}
+
+#[test]
+fn the_command_writes_what_it_found() {
+    let kind = "name=a,cpu=8,memory=64Gi";
+    let args = args(&["--goal", "pending==0", "--kind", kind, "--json", "--max-nodes", "9"]).unwrap();
+    let mut out = Vec::new();
+    let plan = run(&args, &args.kinds().unwrap(), needs(&[1], 7), &mut out).unwrap();
+    assert!(plan.is_met());
+    let value: serde_json::Value = serde_json::from_slice(&out).unwrap();
+    assert_eq!((&value["best"]["nodes"], &value["maxNodes"]), (&7.into(), &9.into()));
+}
+
+#[test]
+fn bad_options_say_what_is_allowed() {
+    assert!(args(&[]).unwrap_err().contains("--goal <GOAL>"));
+    assert!(args(&["--goal", "speed<=1"]).unwrap_err().contains("\"speed\" is no metric; allowed: p50-wait"));
+    assert!(args(&["--goal", "pending==0", "--max-nodes", "0"]).unwrap_err().contains("1..=100000"));
 }
 
 fn mixture() -> Plan {
-    let kinds = [kind("a100", "12.5"), kind("l40s", "4")];
+    let kinds = [kind("a100", "12.5"), kind("l40s", "3.2")];
     search(&kinds, &goals(&["p95-wait<=10m", "pending<=20"]), LIMITS, needs(&[8, 2], 90)).unwrap()
 }
 

@@ -36,7 +36,7 @@ mod tests {
     #[test]
     fn one_is_an_object_that_reads_back_and_more_are_an_array() {
         let small = samples::small();
-        assert_eq!(serde_json::from_str::<Outcome>(&json(&[small.clone()])).unwrap(), small);
+        assert_eq!(serde_json::from_str::<Outcome>(&json(std::slice::from_ref(&small))).unwrap(), small);
         assert_eq!(serde_json::from_str::<Vec<Outcome>>(&json(&[small.clone(), small])).unwrap().len(), 2);
     }
 }

@@ -2,8 +2,8 @@
 
 use super::run::World;
 use super::state::{Job, JobState, PodPhase};
-use crate::input::strategy_name;
 use crate::outcome::{Outcome, PendingWorkload, PoolOutcome, ProjectOutcome, Totals};
+use crate::strategies::strategy_name;
 use crate::words::Words;
 use berth_model::{DeviceMask, Explanation, Millis, NodeId, ReasonKind, Timestamp, WorkloadId};
 

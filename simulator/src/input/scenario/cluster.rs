@@ -4,9 +4,10 @@ use super::names::{Names, unique};
 use crate::input::error::InputError;
 use crate::input::node::{HOSTNAME_LABEL, MODEL_LABEL, POOL_LABEL};
 use crate::input::yaml::{At, Fields};
+use crate::strategies::STRATEGIES;
 use berth_model::{
     Bytes, DeviceSpec, DeviceStrategy, Effect, GpuMemoryMib, Labels, MilliCpu, NodeId, NodeSpec, PoolId,
-    PoolSelector, PoolSpec, Resources, Strategy, Taint,
+    PoolSelector, PoolSpec, Resources, Taint,
 };
 use rustc_hash::FxHashMap;
 
@@ -14,14 +15,6 @@ use rustc_hash::FxHashMap;
 const DEVICE_MEMORY: GpuMemoryMib = GpuMemoryMib(80 * 1024);
 const NODES_MAX: u32 = 1_000_000;
 const MIB: i64 = 1 << 20;
-
-/// The strategies for nodes, by name.
-pub(crate) const STRATEGIES: &[(&str, Strategy)] = &[
-    ("binpack", Strategy::Binpack),
-    ("spread", Strategy::Spread),
-    ("bestfit", Strategy::BestFit),
-    ("fgd", Strategy::Fgd),
-];
 
 /// The node pools in the order of the file; `default` is added at the end if it is not among them.
 pub(super) fn pools(top: &Fields<'_>) -> Result<Vec<PoolSpec>, InputError> {
@@ -53,8 +46,8 @@ fn pool(at: &At<'_>, id: PoolId, seen: &mut FxHashMap<String, ()>) -> Result<Poo
     let selector = (name != PoolSpec::DEFAULT_NAME)
         .then(|| PoolSelector { key: POOL_LABEL.to_owned(), value: name.clone() });
     let mut pool = PoolSpec::new(id, name, selector);
-    pool.gpu = fields.or("gpu", pool.gpu, |at| at.word(STRATEGIES))?;
-    pool.cpu = fields.or("cpu", pool.cpu, |at| at.word(STRATEGIES))?;
+    pool.gpu = fields.or("gpu", pool.gpu, |at| at.word(&STRATEGIES))?;
+    pool.cpu = fields.or("cpu", pool.cpu, |at| at.word(&STRATEGIES))?;
     pool.device = fields.or("device", pool.device, |at| {
         at.word(&[("binpack", DeviceStrategy::Binpack), ("spread", DeviceStrategy::Spread)])
     })?;

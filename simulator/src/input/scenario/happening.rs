@@ -7,7 +7,7 @@ use crate::case::{Arrival, Happening};
 use crate::input::error::InputError;
 use crate::input::yaml::{At, Fields};
 use berth_model::{
-    DepartmentId, DeviceHealth, DeviceIndex, GpuMemoryMib, NodeId, NodeSpec, PodId, PoolId, PoolSpec,
+    DepartmentId, DeviceHealth, DeviceIndex, GpuMemoryMib, Millis, NodeId, NodeSpec, PodId, PoolId, PoolSpec,
     ProjectId, QueueId, QueueQuota, Timestamp, WorkloadId,
 };
 
@@ -46,7 +46,7 @@ pub(super) fn read(
         let when = fields.need("at")?;
         let time = Timestamp(when.span()?.0);
         if let Some((last, _)) = happenings.last().filter(|(last, _)| *last > time) {
-            return Err(when.fail(format_args!("{}ms or later: events are in time order", last.0)));
+            return Err(when.fail(format_args!("{} or later: events are in time order", Millis(last.0))));
         }
         happenings.push((time, happening(&fields, organisation, &context)?));
     }

@@ -14,7 +14,6 @@ mod organisation;
 mod pod;
 mod workload;
 
-pub(crate) use cluster::STRATEGIES;
 pub(crate) use organisation::only_department;
 
 use super::error::InputError;

@@ -3,7 +3,7 @@
 use super::axis::{Axis, Scale};
 use super::text::{esc, xy};
 use crate::report::words;
-use serde::Serialize;
+use berth_model::Millis;
 use std::fmt::Write as _;
 
 /// How a layer is drawn.
@@ -82,53 +82,10 @@ pub(crate) struct Chart {
 }
 
 const TOP: f64 = 26.0;
-const LEFT: f64 = 58.0;
+/// Space at the left, for the vertical axis.
+pub(super) const LEFT: f64 = 58.0;
 const BOTTOM: f64 = 44.0;
 const LINE_HEIGHT: f64 = 17.0;
-
-/// What the read-out needs.
-#[derive(Serialize)]
-struct Data<'a> {
-    left: f64,
-    width: f64,
-    min: f64,
-    max: f64,
-    wait: bool,
-    time: bool,
-    steps: bool,
-    unit: &'a str,
-    label: &'a str,
-    series: Vec<DataSeries<'a>>,
-}
-
-#[derive(Serialize)]
-struct DataSeries<'a> {
-    name: &'a str,
-    colour: &'a str,
-    /// None if they are those of the first series.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    x: Option<Places>,
-    y: Vec<Option<f64>>,
-}
-
-/// Places on the horizontal axis; whole numbers where they suffice, which is shorter.
-#[derive(PartialEq, Serialize)]
-#[serde(untagged)]
-enum Places {
-    Whole(Vec<i64>),
-    Fine(Vec<f64>),
-}
-
-impl Places {
-    fn of(layer: &Layer, steps: bool) -> Self {
-        let places = layer.points.iter().map(|(x, _)| *x);
-        if steps {
-            Self::Whole(places.map(|x| x.round() as i64).collect())
-        } else {
-            Self::Fine(places.map(|x| (x * 100.0).round() / 100.0).collect())
-        }
-    }
-}
 
 impl Chart {
     /// The drawing and its data, to be put into a `<figure class="chart">`.
@@ -154,9 +111,19 @@ impl Chart {
         svg
     }
 
-    fn plot(&self) -> (f64, f64) {
+    /// Width and height of the area within the axes.
+    pub(super) fn plot(&self) -> (f64, f64) {
         let right = if self.labels > 0.0 { self.labels } else { 22.0 };
         (self.size.0 - LEFT - right, self.size.1 - TOP - BOTTOM)
+    }
+
+    /// A value of the vertical axis for people.
+    pub(super) fn show(&self, value: Option<f64>) -> String {
+        match (value, self.y.scale) {
+            (None, _) => words::NONE.to_owned(),
+            (Some(ms), Scale::Wait) => words::span(Millis(ms as i64)),
+            (Some(value), Scale::Linear) => words::gpus(value) + self.unit,
+        }
     }
 
     fn px(&self, x: f64) -> f64 {
@@ -305,32 +272,6 @@ impl Chart {
                 esc(&words::clip(&layer.name, limit)),
                 esc(&layer.name)
             );
-        }
-    }
-
-    fn data(&self) -> Data<'_> {
-        let first = self.layers.first().map_or(Places::Whole(vec![]), |l| Places::of(l, self.steps));
-        let series = self.layers.iter().enumerate().map(|(i, l)| DataSeries {
-            name: &l.name,
-            colour: if l.mark == Mark::Hatched { "s3" } else { l.colour },
-            x: Some(Places::of(l, self.steps)).filter(|x| i == 0 || *x != first),
-            y: l.points
-                .iter()
-                .enumerate()
-                .map(|(i, (_, y))| y.map(|y| ((y - l.floor.get(i).unwrap_or(&0.0)) * 100.0).round() / 100.0))
-                .collect(),
-        });
-        Data {
-            left: LEFT,
-            width: self.plot().0,
-            min: self.x.min,
-            max: self.x.max,
-            wait: self.x.scale == Scale::Wait,
-            time: self.x.scale == Scale::Wait || self.x.label == "virtual time",
-            steps: self.steps,
-            unit: self.unit,
-            label: &self.x.label,
-            series: series.collect(),
         }
     }
 }

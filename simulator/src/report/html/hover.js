@@ -54,7 +54,7 @@
         if (!(i in s.y) || (!d.steps && s.x[i] !== x)) continue;
         const row = document.createElement("div"), dash = document.createElement("i");
         dash.className = s.colour;
-        row.append(dash, `${s.name}: ${v === null ? "–" : number(v) + d.unit}`);
+        row.append(dash, `${s.name}: ${v === null ? "–" : (d.waits ? span(v) : number(v) + d.unit)}`);
         tip.append(row);
       }
       const at = d.left + (spread(x) - low) / (high - low) * d.width;

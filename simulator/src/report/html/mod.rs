@@ -10,6 +10,7 @@ mod overview;
 mod page;
 mod pending;
 mod pools;
+mod readout;
 mod shares;
 mod text;
 mod waits;

@@ -91,7 +91,8 @@ pub(super) fn several(outcomes: &[Outcome]) -> String {
     let best = "The best in a row is marked; rows without a mark have no better end or no difference.";
     page.section("In numbers", best, &compare::html_table(&names, &figures));
     let (used, fragmented) = pools::overlays(outcomes);
-    let how = "GPUs given out in each pool, one line per variant; in per cent where the capacities differ.";
+    let how = "GPUs given out in each pool, one line per variant; in per cent where the capacities \
+        differ. Averages over 1/120 of the time.";
     page.section("GPUs over time", how, &used);
     page.section("Waiting time", HOW_WAITS, &waits::of_variants(outcomes));
     page.section("Fragmentation", HOW_FRAGMENTATION, &fragmented);

@@ -143,7 +143,7 @@ fn at_ticks(chart: &Chart) -> Vec<Vec<String>> {
         let value = |(steps, floor): (&series::Steps, &series::Steps)| {
             let floor = series::value_at(floor, *x as i64).unwrap_or(0.0);
             let value = series::value_at(steps, *x as i64).map(|v| v - floor);
-            value.map_or_else(|| words::NONE.to_owned(), |v| words::gpus(v) + chart.unit)
+            chart.show(value)
         };
         let values = steps.iter().zip(&floors).map(value);
         std::iter::once(label.clone()).chain(values).collect()
@@ -167,7 +167,7 @@ fn at_points(chart: &Chart) -> Vec<Vec<String>> {
     let row = |x: f64| {
         let value = |layer: &super::chart::Layer| {
             let y = layer.points.iter().find(|p| p.0 == x).and_then(|p| p.1);
-            y.map_or_else(|| words::NONE.to_owned(), |y| words::gpus(y) + chart.unit)
+            chart.show(y)
         };
         std::iter::once(words::decimal(x, 2)).chain(chart.layers.iter().map(value)).collect()
     };

@@ -13,7 +13,7 @@ const POOLS_MAX: usize = 6;
 /// Requests above this many times the capacity are cut off, so that the rest stays legible.
 const REQUESTED_MAX: f64 = 1.6;
 
-/// Parts of the time over which fragmentation is averaged.
+/// Parts of the time over which curves that vary fast are averaged.
 const AVERAGES_MAX: usize = 120;
 
 /// A pool's four curves in GPUs; also of several pools put together.
@@ -141,10 +141,10 @@ fn one_pool(outcome: &Outcome, i: usize, pool: &Curves) -> String {
         steps: true,
         unit: " GPUs",
         layers: vec![
-            Layer::new("allocated", "s1", Mark::Area, points(&pool.allocated)),
             stranded,
-            Layer::new("capacity", "ink", Mark::Line, points(&pool.capacity)),
             Layer::new(cut, "s2", Mark::Thin, points(&pool.requested)),
+            Layer::new("allocated", "s1", Mark::Area, points(&pool.allocated)),
+            Layer::new("capacity", "ink", Mark::Line, points(&pool.capacity)),
         ],
     };
     figure(&format!("Pool {}", pool.name), &desc, &chart)
@@ -218,7 +218,7 @@ fn used_overlay(outcomes: &[Outcome], i: usize, name: &str, found: &[(usize, &Cu
     let same = found.windows(2).all(|pair| pair[0].1.capacity.last() == pair[1].1.capacity.last());
     let line = |(v, pool): &(usize, &Curves)| {
         let steps = if same { pool.allocated.clone() } else { pool.used() };
-        Layer::new(super::variant(outcomes, *v), hue(*v), Mark::Line, points(&steps))
+        Layer::new(super::variant(outcomes, *v), hue(*v), Mark::Line, averaged(&steps, outcomes[*v].ended.0))
     };
     let mut layers: Vec<Layer> = found.iter().map(line).collect();
     if let (true, Some((_, first))) = (same, found.first()) {

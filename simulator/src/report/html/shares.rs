@@ -110,8 +110,8 @@ fn chart(outcome: &Outcome, i: usize, share: &Share) -> String {
         ratio.map_or_else(String::new, |r| format!(" ({})", percent(Some(r))))
     );
     let mut layers = vec![
-        Layer::new("used", "s1", Mark::Area, points(&share.used)),
         Layer::new("used or waited for", "s2", Mark::Thin, points(&share.requested)),
+        Layer::new("used", "s1", Mark::Area, points(&share.used)),
     ];
     if let Some(quota) = share.quota {
         layers.push(Layer::new("quota", "ink", Mark::Line, vec![(x.min, Some(quota))]));

@@ -3,114 +3,26 @@
 //! Reading typed values through the cursor makes every error name the file, the line, the path, the
 //! value and what is allowed. Scalars keep the text as it was written, so that `0.1` stays exact.
 
+mod tree;
+
 use super::error::{InputError, shown};
 use super::quantity::{self, Allowed};
 use berth_model::{GpuShare, Millis};
-use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::Spanned;
 use std::fmt;
+use tree::{Node, Raw, Value};
 
 /// The most nodes a document may have; a million workloads belong into a trace.
 const NODES_MAX: usize = 20_000_000;
 
-/// A node as the library gives it. Plain scalars that are not strings are taken from the source.
-enum Raw {
-    Null,
-    Text(String),
-    Typed,
-    List(Vec<Spanned<Raw>>),
-    Map(Vec<(String, Spanned<Raw>)>),
-}
-
-impl<'de> Deserialize<'de> for Raw {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(RawVisitor)
+/// What is wrong with a document, in one line without the place.
+fn problem(error: &serde_saphyr::Error) -> String {
+    if let serde_saphyr::Error::DuplicateMappingKey { key: Some(key), .. } = error {
+        return format!("the field {} is there twice", shown(key));
     }
-}
-
-struct RawVisitor;
-
-impl<'de> Visitor<'de> for RawVisitor {
-    type Value = Raw;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a YAML value")
-    }
-    fn visit_unit<E>(self) -> Result<Raw, E> {
-        Ok(Raw::Null)
-    }
-    fn visit_none<E>(self) -> Result<Raw, E> {
-        Ok(Raw::Null)
-    }
-    fn visit_bool<E>(self, _: bool) -> Result<Raw, E> {
-        Ok(Raw::Typed)
-    }
-    fn visit_i64<E>(self, _: i64) -> Result<Raw, E> {
-        Ok(Raw::Typed)
-    }
-    fn visit_u64<E>(self, _: u64) -> Result<Raw, E> {
-        Ok(Raw::Typed)
-    }
-    fn visit_i128<E>(self, _: i128) -> Result<Raw, E> {
-        Ok(Raw::Typed)
-    }
-    fn visit_u128<E>(self, _: u128) -> Result<Raw, E> {
-        Ok(Raw::Typed)
-    }
-    fn visit_f64<E>(self, _: f64) -> Result<Raw, E> {
-        Ok(Raw::Typed)
-    }
-    fn visit_str<E>(self, text: &str) -> Result<Raw, E> {
-        Ok(Raw::Text(text.to_owned()))
-    }
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Raw, A::Error> {
-        let mut items = Vec::new();
-        while let Some(item) = seq.next_element()? {
-            items.push(item);
-        }
-        Ok(Raw::List(items))
-    }
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Raw, A::Error> {
-        let mut entries = Vec::new();
-        while let Some(entry) = map.next_entry()? {
-            entries.push(entry);
-        }
-        Ok(Raw::Map(entries))
-    }
-}
-
-/// A value of a document.
-enum Value {
-    Null,
-    Scalar(String),
-    List(Vec<Node>),
-    Map(Vec<(String, Node)>),
-}
-
-struct Node {
-    line: u64,
-    value: Value,
-}
-
-impl Node {
-    fn new(raw: Spanned<Raw>, source: &str) -> Self {
-        let line = raw.referenced.line();
-        let value = match raw.value {
-            Raw::Null => Value::Null,
-            Raw::Text(text) => Value::Scalar(text),
-            Raw::Typed => {
-                let span = raw.defined.span();
-                let start = span.byte_offset().unwrap_or(0) as usize;
-                let end = start + span.byte_len().unwrap_or(0) as usize;
-                Value::Scalar(source.get(start..end).unwrap_or("").trim().to_owned())
-            }
-            Raw::List(items) => Value::List(items.into_iter().map(|item| Self::new(item, source)).collect()),
-            Raw::Map(entries) => {
-                Value::Map(entries.into_iter().map(|(key, value)| (key, Self::new(value, source))).collect())
-            }
-        };
-        Self { line, value }
-    }
+    let text = error.to_string();
+    let line = text.lines().next().unwrap_or_default();
+    format!("is not YAML: {}", line.rsplit_once(" at line ").map_or(line, |(what, _)| what))
 }
 
 /// A parsed document.
@@ -134,12 +46,10 @@ impl Document {
         };
         match serde_saphyr::from_str_with_options::<Spanned<Raw>>(source, options) {
             Ok(raw) => Ok(Self { file: file.to_owned(), root: Node::new(raw, source) }),
-            Err(error) => {
-                let line = error.location().map(|l| l.line());
-                let text = error.to_string();
-                let problem = text.lines().next().unwrap_or("is not YAML").to_owned();
-                Err(InputError { line, ..InputError::file(file, problem) })
-            }
+            Err(error) => Err(InputError {
+                line: error.location().map(|l| l.line()),
+                ..InputError::file(file, problem(error.without_snippet()))
+            }),
         }
     }
 
@@ -163,7 +73,7 @@ impl<'a> At<'a> {
         let problem = match &self.node.value {
             Value::Null => "is null".to_owned(),
             Value::Scalar(text) => format!("is {}", shown(text)),
-            Value::List(_) => "is a list".to_owned(),
+            Value::List(items) => format!("is a list of {}", items.len()),
             Value::Map(_) => "is a map".to_owned(),
         };
         InputError { allowed: allowed.to_string(), ..self.problem(problem) }
@@ -357,42 +267,4 @@ impl<'a> Fields<'a> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parse(source: &str) -> Document {
-        Document::parse("t.yaml", source).unwrap()
-    }
-
-    #[test]
-    fn scalars_keep_their_text_and_their_lines() {
-        let document = parse("a: 0.10\nb: [\"x\", 1e3, yes, true, ~]\nc: &k {d: 007}\ne: *k\n");
-        let fields = document.root().fields(&["a", "b", "c", "e"]).unwrap();
-        assert_eq!(fields.need("a").unwrap().text().unwrap(), "0.10");
-        let items = fields.items("b").unwrap();
-        let texts: Vec<_> = items.iter().filter(|i| !i.is_null()).map(|i| i.text().unwrap()).collect();
-        assert_eq!(texts, ["x", "1e3", "yes", "true"]);
-        assert!(items[4].is_null());
-        assert_eq!(fields.need("c").unwrap().entries().unwrap()[0].1.text().unwrap(), "007");
-        let again = fields.need("e").unwrap().entries().unwrap();
-        assert_eq!(again[0].1.text().unwrap(), "007");
-        assert_eq!(items[1].fail("x").line, Some(2));
-    }
-
-    #[test]
-    fn errors_know_where_they_are() {
-        let document = parse("nodes:\n- {name: a}\n- {name: b,\n   cpus: 3}\n");
-        let nodes = document.root().fields(&["nodes"]).unwrap().items("nodes").unwrap();
-        let error = nodes[1].fields(&["name", "cpu"]).err().unwrap();
-        assert_eq!(error.to_string(), "t.yaml:4: nodes[1].cpus: is not a known field; allowed: name, cpu");
-        let error = nodes[0].fields(&["name"]).unwrap().need("cpu").err().unwrap();
-        assert_eq!(error.to_string(), "t.yaml:2: nodes[0]: has no `cpu`, which is required");
-    }
-
-    #[test]
-    fn what_is_no_yaml_is_refused_with_its_line() {
-        let error = |source| Document::parse("t.yaml", source).err().unwrap().to_string();
-        assert!(error("a: 1\na: 2\n").starts_with("t.yaml:2: "), "{}", error("a: 1\na: 2\n"));
-        assert!(error("a: [1\nb: 2").starts_with("t.yaml:"));
-    }
-}
+mod tests;
