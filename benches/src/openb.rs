@@ -16,8 +16,12 @@ use std::sync::Arc;
 /// MiB that each device gives out: the trace's thousand units of share.
 pub const DEVICE_MIB: i64 = 1000;
 
+type NodeRow = (i64, i64, u32, &'static str);
+/// `Text` holds the allowed models.
+type PodRow<Text> = (i64, i64, u32, i64, Text);
+
 /// cpu_milli, memory_mib, GPUs, model; how many of the trace's 1,523 nodes.
-const NODES: [((i64, i64, u32, &str), u64); 10] = [
+const NODES: [(NodeRow, u64); 10] = [
     ((96_000, 393_216, 8, "G2"), 549),
     ((104_000, 524_288, 2, "T4"), 387),
     ((32_000, 262_144, 0, ""), 129),
@@ -31,7 +35,7 @@ const NODES: [((i64, i64, u32, &str), u64); 10] = [
 ];
 
 /// cpu_milli, memory_mib, num_gpu, gpu_milli, gpu_spec; how many of the 8,152 pods of the variant `gpuspec33`.
-const PODS: [((i64, i64, u32, i64, &str), u64); 29] = [
+const PODS: [(PodRow<&str>, u64); 29] = [
     ((3_152, 5_600, 1, 810, ""), 756),
     ((11_300, 49_152, 1, 1000, ""), 524),
     ((12_500, 57_344, 0, 0, ""), 364),
@@ -152,8 +156,8 @@ impl Openb {
 /// If a file is not as published.
 pub fn inflated() -> Option<(Vec<NodeSpec>, Vec<Arc<PodSpec>>)> {
     let nodes = read_nodes(&trace("inflated_seed42_nodes.csv")?);
-    let mut known: BTreeMap<Row, Arc<PodSpec>> = BTreeMap::new();
-    let mut intern = |row: Row| {
+    let mut known: BTreeMap<PodRow<String>, Arc<PodSpec>> = BTreeMap::new();
+    let mut intern = |row: PodRow<String>| {
         let new = || pod(row.0, row.1, row.2, row.3, &row.4);
         Arc::clone(known.entry(row.clone()).or_insert_with(new))
     };
@@ -161,9 +165,7 @@ pub fn inflated() -> Option<(Vec<NodeSpec>, Vec<Arc<PodSpec>>)> {
     Some((nodes, pods.into_iter().map(&mut intern).collect()))
 }
 
-type Row = (i64, i64, u32, i64, String);
-
-fn read_pods(path: &Path) -> Vec<Row> {
+fn read_pods(path: &Path) -> Vec<PodRow<String>> {
     let row = |cells: &dyn Fn(&str) -> String| {
         let number = |column| cells(column).parse::<i64>().unwrap_or_else(|e| panic!("{column}: {e}"));
         let gpus = number("num_gpu") as u32;
