@@ -12,7 +12,7 @@ use crate::ix::{GroupIx, PodIx, PoolIx, QueueIx};
 use crate::org::Triple;
 use crate::park::Unblock;
 use crate::verdict::{Refusal, nearest};
-use crate::waiting::{FirstAsk, QueueKey, Said};
+use crate::waiting::{QueueKey, Said};
 use crate::workload::Template;
 use berth_model::{Budget, Decision, GpuRequest, Placement, PoolState, Reason};
 use smallvec::SmallVec;
@@ -21,6 +21,7 @@ use std::cmp::Reverse;
 impl Engine {
     /// Starts whatever can start with what is free, in order, without stopping anybody.
     pub(crate) fn allocate(&mut self, budget: Budget, decisions: &mut Vec<Decision>) {
+        self.waiting.forget_order();
         let busy: Vec<QueueIx> = self.waiting.busy().collect();
         for project in busy {
             self.rank(project);
@@ -34,7 +35,7 @@ impl Engine {
     }
 
     /// Brings the places of a project and its department in line with their next group and what they use (S8).
-    fn rank(&mut self, project: QueueIx) {
+    pub(crate) fn rank(&mut self, project: QueueIx) {
         let department = *self.org.at(project).path.last().expect("a path");
         let key = self.waiting.head(project).map(|group| self.queue_key(project, group));
         self.waiting.rank_project(department, project, key);
@@ -51,51 +52,53 @@ impl Engine {
         QueueKey { over_quota, rank: Reverse(self.org.at(queue).rank), submitted, workload }
     }
 
-    /// What the group asks for in the first pool of its order, remembered while rules and classes are the same.
+    /// What the group asks for in the first pool of its order. Remembered while the rules are the same, unless it
+    /// depends on the devices the pool has.
     fn first_ask(&mut self, ix: GroupIx) -> (Triple, Option<PoolIx>) {
-        if let Some((ask, pool)) = self.known_ask(ix) {
+        if let Some((pool, ask)) = self.waiting.at(ix).ask {
             return (ask, Some(pool));
         }
         let Some(pool) = self.nth_pool(ix, 0) else { return ([0; 3], None) };
         let group = self.waiting.at(ix);
-        let ask = self.ask(self.templates.at(group.key.template), &group.key.want, pool);
-        let classes = self.classes.of_pool(pool).len();
-        self.waiting.at_mut(ix).ask = Some(FirstAsk { pool, classes, ask });
+        let template = self.templates.at(group.key.template);
+        let ask = self.ask(template, &group.key.want, pool);
+        if !self.asks_for_memory(template) {
+            self.waiting.at_mut(ix).ask = Some((pool, ask));
+        }
         (ask, Some(pool))
     }
 
-    fn known_ask(&self, ix: GroupIx) -> Option<(Triple, PoolIx)> {
-        let known = self.waiting.at(ix).ask.as_ref()?;
-        (self.classes.of_pool(known.pool).len() == known.classes).then_some((known.ask, known.pool))
+    /// The pools that a group tries, in order (S10). Others of the workload may bind it to one pool; that may be one it
+    /// may not use, since nodes can change their pool.
+    pub(crate) fn nth_pool(&self, group: GroupIx, at: usize) -> Option<PoolIx> {
+        let key = &self.waiting.at(group).key;
+        let template = self.templates.at(key.template);
+        let mut order = self.pools.order(&template.pools, &self.org.at(template.queue).pools);
+        match key.pool {
+            None => order.nth(at),
+            Some(only) => order.find(|pool| *pool == only).filter(|_| at == 0),
+        }
     }
 
-    /// The pools that a group tries, in order (S10): the only one it may go to, else its template's.
-    fn nth_pool(&self, group: GroupIx, at: usize) -> Option<PoolIx> {
-        let key = &self.waiting.at(group).key;
-        if key.pool.is_some() {
-            return key.pool.filter(|_| at == 0);
-        }
-        let template = self.templates.at(key.template);
-        self.pools.order(&template.pools, &self.org.at(template.queue).pools).nth(at)
+    fn asks_for_memory(&self, template: &Template) -> bool {
+        template.roles.iter().any(|role| matches!(self.shapes.at(role.shape).gpu, GpuRequest::Memory { .. }))
     }
 
     /// What `want` asks of the quotas in a pool. MiB of a device are charged by the device (S13), which is not chosen
-    /// yet: the largest device of the pool, that is the least charge, counts.
+    /// yet: the largest device of the pool, that is the least charge, counts; without any device, none.
     pub(crate) fn ask(&self, template: &Template, want: &[u32], pool: PoolIx) -> Triple {
         let mut ask = [0; 3];
         for (role, want) in template.roles.iter().zip(want).filter(|(_, want)| **want > 0) {
             let shape = self.shapes.at(role.shape);
             let total = match shape.gpu {
                 GpuRequest::Memory { .. } => {
-                    let classes = self.classes.of_pool(pool).iter();
-                    classes
-                        .flat_map(|c| self.classes.at(*c).empty.devices.iter().map(|d| d.total))
-                        .max()
-                        .unwrap_or(1)
+                    let classes = self.classes.of_pool(pool).iter().map(|c| self.classes.at(*c));
+                    let there = classes.filter(|c| !c.nodes.is_empty());
+                    there.flat_map(|c| c.empty.devices.iter().map(|d| d.total)).max()
                 }
-                _ => 1,
+                _ => Some(1),
             };
-            let gpu = charge(shape.gpu, total).0 * i64::from(shape.gpu.devices());
+            let gpu = total.map_or(0, |total| charge(shape.gpu, total).0 * i64::from(shape.gpu.devices()));
             crate::org::add(&mut ask, [gpu, shape.cpu, shape.memory], i64::from(*want));
         }
         ask
@@ -139,10 +142,15 @@ impl Engine {
         let waiting = self.waiting.at(group);
         let want = waiting.key.want.clone();
         let template = self.templates.at(waiting.key.template);
-        let known = self.known_ask(group).filter(|(_, first)| *first == pool);
-        let ask = known.map_or_else(|| self.ask(template, &want, pool), |(ask, _)| ask);
+        let known = waiting.ask.filter(|(first, _)| *first == pool);
+        let ask = known.map_or_else(|| self.ask(template, &want, pool), |(_, ask)| ask);
         if let Err(shut) = self.org.gate(template.queue, pool, ask, template.preemptible) {
-            return Err(self.shut(shut, pool, ask, ask));
+            let mut refusal = self.shut(shut, template.queue, pool, ask, ask);
+            if self.asks_for_memory(template) {
+                // What MiB come to depends on the devices the pool has.
+                refusal.unblock.push(Unblock::Structure(pool));
+            }
+            return Err(refusal);
         }
         match template.topology.clone().filter(|_| !waiting.key.elastic) {
             None => self.try_scope(group, pool, &want, Scope::Everywhere),
@@ -159,6 +167,7 @@ impl Engine {
         scope: Scope,
     ) -> Result<(), Refusal> {
         debug_assert!(self.trial.is_empty());
+        self.changed.begin();
         let (_, _, workload) = *self.waiting.at(group).members.first().expect("an active group has members");
         let ix = self.workloads.at(workload.0).template;
         let roles = self.hardest_first(ix, want);
@@ -170,7 +179,7 @@ impl Engine {
                 let pod = PodIx { workload, pod };
                 let refusal = match self.choose(pod, pool, scope) {
                     None => self.no_room(pod, pool, (placed as u32, want[role]), at > 0, want),
-                    Some(choice) => match self.gate_of(pod, &choice, pool) {
+                    Some(choice) => match self.gate_of(pod, &choice, pool, want) {
                         Err(shut) => shut,
                         Ok(()) => {
                             self.put(pod, choice.node, choice.gpus, self.now);
@@ -187,15 +196,20 @@ impl Engine {
     }
 
     /// The gates once the devices are known: only MiB of a device are charged by the device (S13), all else has passed.
-    fn gate_of(&self, pod: PodIx, choice: &Choice, pool: PoolIx) -> Result<(), Refusal> {
+    fn gate_of(&self, pod: PodIx, choice: &Choice, pool: PoolIx, want: &[u32]) -> Result<(), Refusal> {
         let shape = self.kind_of(pod).0;
-        if !matches!(self.shapes.at(shape).gpu, GpuRequest::Memory { .. }) {
+        let template = self.templates.at(self.workloads.at(pod.workload.0).template);
+        if !self.asks_for_memory(template) {
             return Ok(());
         }
-        let template = self.templates.at(self.workloads.at(pod.workload.0).template);
         let cost = self.cost(shape, choice.node, choice.gpus);
-        let gate = self.org.gate(template.queue, pool, cost, template.preemptible);
-        gate.map_err(|shut| self.shut(shut, pool, cost, cost))
+        self.org.gate(template.queue, pool, cost, template.preemptible).map_err(|shut| {
+            let ask = self.ask(template, want, pool);
+            let mut refusal = self.shut(shut, template.queue, pool, ask, cost);
+            // MiB of another device may come to less.
+            refusal.unblock.push(Unblock::Everywhere);
+            refusal
+        })
     }
 
     /// The roles that want pods, those with the most devices per pod first, then the most CPU.
@@ -227,5 +241,6 @@ impl Engine {
         self.trial.clear();
         self.workloads.at_mut(workload.0).reported = 0;
         self.requeue(workload);
+        self.wake_neighbours();
     }
 }

@@ -9,13 +9,15 @@
 //! pods that name their nodes, for preferences about other pods, and for the strategies kept for comparison.
 
 use crate::Engine;
+use crate::class::points_of;
 use crate::index::List;
 use crate::ix::{ClassIx, NodeIx, PodIx, PoolIx, ShapeIx, TopologyIx};
-use crate::matching::{NodeView, labels_hold, repelling, selector_matches};
+use crate::matching::{NodeView, labels_hold, repelling, selector_matches, taints_of};
+use crate::neighbours::Floor;
 use crate::node::Node;
 use crate::score::{Candidate, Score, score};
-use crate::shape::Shape;
-use berth_model::{Constraint, GpuGrant, GpuRequest, Strategy};
+use crate::shape::{Pinned, Shape};
+use berth_model::{Constraint, GpuGrant, GpuRequest, Strategy, VolumeUse};
 use std::cmp::Reverse;
 
 /// How many of the tightest amounts left on shared devices are looked at per class.
@@ -43,7 +45,7 @@ struct Ask<'a> {
     shape: &'a Shape,
     kind: (ShapeIx, u32),
     pool: PoolIx,
-    floors: &'a [u32],
+    floors: &'a [Floor],
 }
 
 /// Candidates with their preference points.
@@ -91,7 +93,7 @@ impl Engine {
         let shape = self.shapes.at(kind.0);
         let strategy = if shape.gpu == GpuRequest::None { spec.cpu } else { spec.gpu };
         let ask = Ask { shape, kind, pool, floors: &floors };
-        let prefers = self.neighbours.wishes(kind.0).is_some_and(|w| w.prefers());
+        let prefers = shape.prefers_names || self.neighbours.wishes(kind.0).is_some_and(|w| w.prefers());
         if prefers || shape.pinned.is_some() || scope != Scope::Everywhere {
             self.listed(&ask, scope, &mut found);
         } else {
@@ -110,21 +112,29 @@ impl Engine {
         choice
     }
 
-    /// The emptiest eligible domain's count, per spread constraint of the shape.
-    pub(crate) fn floors(&self, shape: ShapeIx) -> Vec<u32> {
+    /// What the domains of each spread constraint of the shape hold. As in Kubernetes, nodes that are not ready count.
+    pub(crate) fn floors(&self, shape: ShapeIx) -> Vec<Floor> {
         let Some(wishes) = self.neighbours.wishes(shape).filter(|w| w.spreads()) else { return Vec::new() };
         let spec = &*self.shapes.at(shape).spec;
         self.neighbours.floors(&self.topologies, wishes, |ix, affinity, taints| {
-            let node = self.nodes.at(ix.0);
-            let view = NodeView { labels: &node.spec.labels, name: Some(&node.spec.name) };
+            let node = &self.nodes.at(ix.0).spec;
+            let view = NodeView::of(node);
             let affine = || {
                 labels_hold(&spec.node_selector, view)
                     && spec.node_affinity.as_ref().is_none_or(|s| selector_matches(s, view))
             };
-            node.usable()
-                && (!affinity || affine())
-                && (!taints || repelling(&spec.tolerations, &node.spec.taints).is_none())
+            (!affinity || affine()) && (!taints || repelling(&spec.tolerations, &taints_of(node)).is_none())
         })
+    }
+
+    /// The nodes that a pod names.
+    fn named(&self, pinned: &Pinned) -> Vec<NodeIx> {
+        let by_name = pinned.names.iter().filter_map(|name| self.node_names.get(name).copied());
+        let by_host = pinned.hosts.iter().filter_map(|host| self.hosts.get(host)).flatten().copied();
+        let mut named: Vec<NodeIx> = by_name.chain(by_host).collect();
+        named.sort_unstable();
+        named.dedup();
+        named
     }
 
     /// True if the node takes one more pod of the shape now.
@@ -138,23 +148,24 @@ impl Engine {
         &self,
         shape: &Shape,
         kind: (ShapeIx, u32),
-        floors: &[u32],
+        floors: &[Floor],
         ix: NodeIx,
     ) -> Result<(), Constraint> {
         if shape.local {
             let node = self.nodes.at(ix.0);
-            let view = NodeView { labels: &node.spec.labels, name: Some(&node.spec.name) };
+            let view = NodeView::of(&node.spec);
             let spec = &*shape.spec;
             let named = labels_hold(&spec.node_selector, view)
                 && spec.node_affinity.as_ref().is_none_or(|s| selector_matches(s, view));
             if !named {
                 return Err(Constraint::NodeAffinity);
             }
-            if spec
-                .volumes
-                .iter()
-                .any(|v| v.exclusive && self.mounted.get(&*v.handle).is_some_and(|n| *n > 0))
-            {
+            let taken = |handle: &str| self.mounted.get(handle).is_some_and(|n| *n > 0);
+            let closed = |v: &VolumeUse| {
+                v.exclusive && taken(&v.handle)
+                    || v.reachable_from.as_ref().is_some_and(|s| !selector_matches(s, view))
+            };
+            if spec.volumes.iter().any(closed) {
                 return Err(Constraint::Volume);
             }
         }
@@ -232,7 +243,12 @@ impl Engine {
             let mut consider = |ix: NodeIx, node: &Node| {
                 if tier.classes.contains(&node.class) && self.takes(ask, ix) {
                     let points = wishes.map_or(0, |w| self.neighbours.points(&self.topologies, w, ix));
-                    found.push((Reverse(tier.points + points), ix));
+                    let own = if ask.shape.prefers_names {
+                        points_of(ask.shape, &node.spec.taints, NodeView::of(&node.spec))
+                    } else {
+                        tier.points
+                    };
+                    found.push((Reverse(own + points), ix));
                 }
             };
             match (scope, &ask.shape.pinned) {
@@ -244,8 +260,8 @@ impl Engine {
                         }
                     }
                 }
-                (Scope::Everywhere, Some(names)) => {
-                    for ix in names.iter().filter_map(|n| self.node_names.get(n).copied()) {
+                (Scope::Everywhere, Some(pinned)) => {
+                    for ix in self.named(pinned) {
                         let node = self.nodes.at(ix.0);
                         if node.usable() && node.pool == Some(ask.pool) {
                             consider(ix, node);

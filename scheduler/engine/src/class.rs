@@ -8,7 +8,7 @@
 
 use crate::ix::{ClassIx, NodeIx, PoolIx, ShapeIx};
 use crate::matching::{
-    NodeView, UNSCHEDULABLE, labels_hold, repelling, selector_matches, term_matches, tolerated,
+    NodeView, UNSCHEDULABLE, labels_hold, repelling, selector_matches, taints_of, term_matches, tolerated,
 };
 use crate::node::Node;
 use crate::shape::{ResourceNames, Shape, Shapes, keys_of};
@@ -138,15 +138,6 @@ impl Classes {
 
     fn key_of(&self, spec: &NodeSpec, pool: PoolIx) -> Key {
         let relevant = |key: &String| self.relevant.iter().any(|k| **k == **key);
-        let mut taints = spec.taints.clone();
-        if spec.unschedulable && !taints.iter().any(|t| t.key == UNSCHEDULABLE) {
-            taints.push(Taint {
-                key: UNSCHEDULABLE.into(),
-                value: String::new(),
-                effect: Effect::NoSchedule,
-            });
-        }
-        taints.sort();
         Key {
             pool,
             labels: spec
@@ -155,7 +146,7 @@ impl Classes {
                 .filter(|(k, _)| relevant(k))
                 .map(|(k, v)| (k.clone(), v.clone()))
                 .collect(),
-            taints,
+            taints: taints_of(spec),
             allocatable: spec.allocatable.clone(),
             devices: spec.devices.iter().map(|d| (d.memory.0, d.link_group)).collect(),
             volume_limits: spec.volume_limits.clone(),
@@ -227,18 +218,16 @@ impl Class {
         if !self.empty.fits(shape) {
             return Err(Constraint::TooSmall);
         }
-        Ok(self.points(shape))
+        Ok(points_of(shape, &self.taints, self.view()))
     }
+}
 
-    /// Weights of the preferred terms that match, less 100 (a term's largest weight) per taint that would rather
-    /// keep the pod away.
-    fn points(&self, shape: &Shape) -> i64 {
-        let spec = &*shape.spec;
-        let preferred = spec.preferred_nodes.iter().filter(|p| term_matches(&p.preference, self.view()));
-        let repelled = self
-            .taints
-            .iter()
-            .filter(|t| t.effect == Effect::PreferNoSchedule && !tolerated(&spec.tolerations, t));
-        preferred.map(|p| i64::from(p.weight)).sum::<i64>() - 100 * repelled.count() as i64
-    }
+/// Weights of the preferred terms that match, less 100 (a term's largest weight) per taint that would rather keep the
+/// pod away (S12).
+pub(crate) fn points_of(shape: &Shape, taints: &[Taint], node: NodeView<'_>) -> i64 {
+    let spec = &*shape.spec;
+    let preferred = spec.preferred_nodes.iter().filter(|p| term_matches(&p.preference, node));
+    let repelled =
+        taints.iter().filter(|t| t.effect == Effect::PreferNoSchedule && !tolerated(&spec.tolerations, t));
+    preferred.map(|p| i64::from(p.weight)).sum::<i64>() - 100 * repelled.count() as i64
 }

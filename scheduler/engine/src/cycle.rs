@@ -12,8 +12,12 @@ impl Engine {
     pub fn decide(&mut self, now: Timestamp, budget: Budget) -> Vec<Decision> {
         self.now = now;
         let mut decisions = Vec::new();
+        self.cycle += 1;
+        self.wake_deferred();
         self.look_at_changes();
+        self.deciding = true;
         self.allocate(budget, &mut decisions);
+        self.deciding = false;
         self.report(&mut decisions);
         decisions
     }

@@ -5,10 +5,11 @@
 
 use crate::Engine;
 use crate::choose::Scope;
-use crate::ix::{GroupIx, PoolIx};
+use crate::ix::{GroupIx, PoolIx, TopologyIx};
 use crate::node::slots;
 use crate::park::Unblock;
 use crate::verdict::Refusal;
+use crate::workload::{Pod, Stage};
 use berth_model::{Constraint, Reason};
 
 impl Engine {
@@ -43,14 +44,24 @@ impl Engine {
         }
     }
 
+    /// True if the wanted pods in the domain, with those of the workload that are there, are all its minimums (S31).
+    fn completes(&self, group: GroupIx, want: &[u32], level: TopologyIx, domain: u32) -> bool {
+        let Some((_, _, workload)) = self.waiting.at(group).members.first() else { return false };
+        let workload = self.workloads.at(workload.0);
+        let template = self.templates.at(workload.template);
+        let counts = |pod: &&Pod| match (pod.stage, pod.node) {
+            (Stage::Placed, Some(node)) => self.topologies.at(level).domain(node) == domain,
+            (stage, _) => stage == Stage::Succeeded,
+        };
+        template.roles.iter().zip(want).enumerate().all(|(at, (role, want))| {
+            let first = template.first_of(at) as usize;
+            let pods = &workload.pods[first..first + role.count as usize];
+            pods.iter().filter(counts).count() as u32 + want >= role.min
+        })
+    }
+
     /// The domains of a level in which every role finds room for all it wants by itself, least free GPUs first.
-    fn domains_with_room(
-        &self,
-        group: GroupIx,
-        pool: PoolIx,
-        want: &[u32],
-        level: crate::ix::TopologyIx,
-    ) -> Vec<u32> {
+    fn domains_with_room(&self, group: GroupIx, pool: PoolIx, want: &[u32], level: TopologyIx) -> Vec<u32> {
         let template = self.templates.at(self.waiting.at(group).key.template);
         let strategy = self.pools.spec(pool).device;
         let topology = self.topologies.at(level);
@@ -63,7 +74,7 @@ impl Engine {
                 let room: i64 = here.iter().map(|n| slots(&n.free, &n.devices, shape, strategy)).sum();
                 room >= i64::from(*want)
             });
-            if fits {
+            if fits && self.completes(group, want, level, domain as u32) {
                 let free = here.iter().map(|n| i64::from(n.devices.free.count())).sum();
                 found.push((free, &topology.values[domain], domain as u32));
             }

@@ -6,7 +6,7 @@
 use crate::Engine;
 use crate::ix::{GroupIx, NodeIx, PoolIx, ShapeIx};
 use crate::node::{Node, slots};
-use crate::org::amounts;
+use crate::org::{Triple, amounts};
 use crate::shape::Shape;
 use berth_model::{
     Change, Constraint, Explanation, GpuRequest, GpuShare, Missing, NodeId, PolicyReason, PoolReason, Reason,
@@ -24,10 +24,7 @@ impl Engine {
             workload,
             running: state.running(),
             pending: state.pending(),
-            asked: parked
-                .and_then(|g| self.waiting.at(g).ask)
-                .map(|ask| amounts(ask.ask))
-                .unwrap_or_default(),
+            asked: parked.map(|group| amounts(self.asked(group))).unwrap_or_default(),
             reason: None,
             change: None,
             next: None,
@@ -46,6 +43,13 @@ impl Engine {
         explanation.change = Some(nearest.change);
         explanation.next = nearest.next;
         Some(explanation)
+    }
+
+    /// What a group asks of the quotas in the first pool of its order.
+    fn asked(&self, group: GroupIx) -> Triple {
+        let key = &self.waiting.at(group).key;
+        let pool = self.nth_pool(group, 0);
+        pool.map_or([0; 3], |pool| self.ask(self.templates.at(key.template), &key.want, pool))
     }
 
     /// The smallest change of the reason's own number.
@@ -83,7 +87,10 @@ impl Engine {
             template.roles.iter().zip(&key.want).enumerate().filter(|(_, (_, w))| **w > 0)
         {
             let shape = self.shapes.at(role.shape);
-            let takes = |class: &crate::ix::ClassIx| self.classes.at(*class).judge(shape).is_ok();
+            let takes = |class: &crate::ix::ClassIx| {
+                let class = self.classes.at(*class);
+                !class.nodes.is_empty() && class.judge(shape).is_ok()
+            };
             let classes: Vec<_> = self.classes.of_pool(pool_ix).iter().copied().filter(takes).collect();
             let failed = self.failed_constraints(role.shape, pool_ix);
             if classes.is_empty() {
@@ -130,7 +137,7 @@ impl Engine {
         &self,
         kind: (ShapeIx, u32),
         pool: PoolIx,
-        floors: &[u32],
+        floors: &[crate::neighbours::Floor],
     ) -> Option<Vec<(Constraint, u32)>> {
         let shape = self.shapes.at(kind.0);
         let mut failed = self.failed_constraints(kind.0, pool);

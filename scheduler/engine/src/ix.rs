@@ -124,9 +124,9 @@ impl<T> Slab<T> {
         self.slots[slot as usize].as_mut().expect("an occupied slot")
     }
 
-    /// The value in a slot, if there is one, to change it.
-    pub(crate) fn get_mut(&mut self, slot: u32) -> Option<&mut T> {
-        self.slots.get_mut(slot as usize)?.as_mut()
+    /// The value in a slot, if there is one.
+    pub(crate) fn get(&self, slot: u32) -> Option<&T> {
+        self.slots.get(slot as usize)?.as_ref()
     }
 
     /// All occupied slots in order of slot.

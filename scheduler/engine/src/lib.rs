@@ -82,6 +82,8 @@ pub struct Engine {
     nodes: Slab<node::Node>,
     node_ids: FxHashMap<NodeId, NodeIx>,
     node_names: FxHashMap<Box<str>, NodeIx>,
+    /// Nodes by the value of their hostname label.
+    hosts: FxHashMap<Box<str>, Vec<NodeIx>>,
     workloads: Slab<workload::Workload>,
     workload_ids: FxHashMap<WorkloadId, WorkloadIx>,
     pools: pool::Pools,
@@ -108,6 +110,9 @@ pub struct Engine {
     candidates: choose::Candidates,
     /// Pods placed by the trial under way, in order.
     trial: Vec<ix::PodIx>,
+    /// How many cycles there have been, and whether one is under way.
+    cycle: u64,
+    deciding: bool,
 }
 
 impl Engine {
@@ -122,6 +127,7 @@ impl Engine {
             nodes: Slab::default(),
             node_ids: FxHashMap::default(),
             node_names: FxHashMap::default(),
+            hosts: FxHashMap::default(),
             workloads: Slab::default(),
             workload_ids: FxHashMap::default(),
             pools: pool::Pools::default(),
@@ -142,6 +148,8 @@ impl Engine {
             misfits: Vec::new(),
             candidates: Vec::new(),
             trial: Vec::new(),
+            cycle: 0,
+            deciding: false,
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Matching of labels, taints and selectors, as Kubernetes does it (S11).
 
 use berth_model::{
-    Effect, LabelSelector, Labels, NodeSelector, NodeTerm, Operator, Requirement, Taint, Toleration,
-    TolerationOperator,
+    Effect, LabelSelector, Labels, NodeSelector, NodeSpec, NodeTerm, Operator, Requirement, Taint,
+    Toleration, TolerationOperator,
 };
 
 /// The label whose value differs on every node: never part of a class, checked node by node.
@@ -38,6 +38,19 @@ pub(crate) struct NodeView<'a> {
     pub(crate) name: Option<&'a str>,
 }
 
+impl<'a> NodeView<'a> {
+    /// All that a node shows.
+    pub(crate) fn of(node: &'a NodeSpec) -> Self {
+        Self { labels: &node.labels, name: Some(&node.name) }
+    }
+
+    /// The value of a label; the hostname is the node's name unless its labels say otherwise.
+    fn label(&self, key: &str) -> Option<&'a str> {
+        let value = self.labels.get(key).map(String::as_str);
+        if key == HOSTNAME { value.or(self.name) } else { value }
+    }
+}
+
 /// True if the node matches one of the terms.
 pub(crate) fn selector_matches(selector: &NodeSelector, node: NodeView<'_>) -> bool {
     selector.node_selector_terms.iter().any(|t| term_matches(t, node))
@@ -56,12 +69,12 @@ fn label_holds(requirement: &Requirement, node: NodeView<'_>) -> bool {
     if requirement.key == HOSTNAME && node.name.is_none() {
         return true;
     }
-    requirement_holds(requirement, node.labels.get(&requirement.key).map(String::as_str))
+    requirement_holds(requirement, node.label(&requirement.key))
 }
 
 /// True if all of the labels are there.
 pub(crate) fn labels_hold(wanted: &Labels, node: NodeView<'_>) -> bool {
-    wanted.iter().all(|(k, v)| (k == HOSTNAME && node.name.is_none()) || node.labels.get(k) == Some(v))
+    wanted.iter().all(|(k, v)| (k == HOSTNAME && node.name.is_none()) || node.label(k) == Some(v))
 }
 
 /// True if the selector picks a pod with these labels.
@@ -82,6 +95,16 @@ pub(crate) fn tolerated(tolerations: &[Toleration], taint: &Taint) -> bool {
                 TolerationOperator::Equal => t.key == taint.key && t.value == taint.value,
             }
     })
+}
+
+/// The taints of a node in order, the one of a cordoned node included.
+pub(crate) fn taints_of(node: &NodeSpec) -> Vec<Taint> {
+    let mut taints = node.taints.clone();
+    if node.unschedulable && !taints.iter().any(|t| t.key == UNSCHEDULABLE) {
+        taints.push(Taint { key: UNSCHEDULABLE.into(), value: String::new(), effect: Effect::NoSchedule });
+    }
+    taints.sort();
+    taints
 }
 
 /// The first taint that keeps a pod away, if any.

@@ -13,6 +13,9 @@ use crate::topology::{NOWHERE, Topologies};
 use berth_model::{Constraint, LabelSelector, Labels, PodAffinityTerm, Unsatisfiable};
 use rustc_hash::FxHashMap;
 
+/// Which pods: by labels (none = no pod), in which namespaces (none = all).
+type Selection = (Option<LabelSelector>, Option<Vec<Box<str>>>);
+
 /// What identifies a term.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 struct TermKey {
@@ -20,6 +23,10 @@ struct TermKey {
     /// None = all namespaces.
     namespaces: Option<Vec<Box<str>>>,
     topology: TopologyIx,
+    /// Other terms that must select the pod too: an affinity counts pods that meet all its terms, as in Kubernetes.
+    also: Vec<Selection>,
+    /// Leaving pods do not count, as in Kubernetes for topology spread.
+    staying: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -31,6 +38,17 @@ struct Term {
     /// Placed pods that must be away from those it selects, by domain.
     repelled: Vec<u32>,
     repelled_total: u32,
+    /// The same pods by node; only where leaving pods do not count.
+    by_node: Vec<u32>,
+}
+
+/// What the domains of a spread constraint hold.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Floor {
+    /// The pods in the emptiest domain that counts.
+    least: u32,
+    /// By domain, the pods on nodes that count.
+    counts: Vec<u32>,
 }
 
 /// A spread constraint of a shape.
@@ -92,6 +110,12 @@ impl Neighbours {
         self.identities.len() as u32 - 1
     }
 
+    /// The namespace and labels behind an index.
+    pub(crate) fn identity(&self, identity: u32) -> (Box<str>, Labels) {
+        let identity = &self.identities[identity as usize].0;
+        (identity.namespace.clone(), identity.labels.clone())
+    }
+
     /// Enters what a new shape says about others; returns the terms nobody has counted yet.
     pub(crate) fn listen(&mut self, ix: ShapeIx, shape: &Shape, topologies: &mut Topologies) -> Vec<TermIx> {
         let Some((namespace, labels)) = &shape.identity else { return Vec::new() };
@@ -99,17 +123,20 @@ impl Neighbours {
         let own = Identity { namespace: namespace.clone(), labels: labels.clone() };
         let mut wishes = Wishes::default();
         let spec = &*shape.spec;
-        for term in &spec.pod_affinity.required {
-            let term = self.term(term, &own, topologies);
+        for (at, term) in spec.pod_affinity.required.iter().enumerate() {
+            let others = spec.pod_affinity.required.iter().enumerate().filter(|(other, _)| *other != at);
+            let also: Vec<_> =
+                others.map(|(_, t)| (t.label_selector.clone(), namespaces_of(t, &own.namespace))).collect();
+            let term = self.term(term, &own, topologies, also, false);
             wishes.affinity.push((term, self.terms[term.i()].key.selects(&own)));
         }
         for term in &spec.pod_anti_affinity.required {
-            let term = self.term(term, &own, topologies);
+            let term = self.term(term, &own, topologies, Vec::new(), false);
             wishes.anti.push(term);
         }
         for (terms, sign) in [(&spec.pod_affinity.preferred, 1), (&spec.pod_anti_affinity.preferred, -1)] {
             for weighted in terms {
-                let term = self.term(&weighted.pod_affinity_term, &own, topologies);
+                let term = self.term(&weighted.pod_affinity_term, &own, topologies, Vec::new(), false);
                 wishes.preferred.push((term, sign * i64::from(weighted.weight)));
             }
         }
@@ -119,7 +146,7 @@ impl Neighbours {
                 topology_key: spread.topology_key.clone(),
                 ..PodAffinityTerm::default()
             };
-            let term = self.term(&like, &own, topologies);
+            let term = self.term(&like, &own, topologies, Vec::new(), true);
             wishes.spread.push(Spread {
                 term,
                 max_skew: spread.max_skew,
@@ -134,16 +161,20 @@ impl Neighbours {
         (before..self.terms.len()).map(TermIx::of).collect()
     }
 
-    fn term(&mut self, term: &PodAffinityTerm, own: &Identity, topologies: &mut Topologies) -> TermIx {
-        let mut namespaces: Vec<Box<str>> = term.namespaces.iter().map(|n| n.as_str().into()).collect();
-        if namespaces.is_empty() {
-            namespaces.push(own.namespace.clone());
-        }
-        namespaces.sort();
+    fn term(
+        &mut self,
+        term: &PodAffinityTerm,
+        own: &Identity,
+        topologies: &mut Topologies,
+        also: Vec<Selection>,
+        staying: bool,
+    ) -> TermIx {
         let key = TermKey {
             selector: term.label_selector.clone(),
-            namespaces: (!term.all_namespaces).then_some(namespaces),
+            namespaces: namespaces_of(term, &own.namespace),
             topology: topologies.intern(&term.topology_key).0,
+            also,
+            staying,
         };
         if let Some(known) = self.by_key.get(&key) {
             return *known;
@@ -155,7 +186,14 @@ impl Neighbours {
             }
         }
         self.by_key.insert(key.clone(), ix);
-        self.terms.push(Term { key, count: Vec::new(), total: 0, repelled: Vec::new(), repelled_total: 0 });
+        self.terms.push(Term {
+            key,
+            count: Vec::new(),
+            total: 0,
+            repelled: Vec::new(),
+            repelled_total: 0,
+            by_node: Vec::new(),
+        });
         ix
     }
 
@@ -164,24 +202,32 @@ impl Neighbours {
         &mut self,
         topologies: &Topologies,
         (shape, identity): (ShapeIx, u32),
-        node: NodeIx,
+        (node, leaving): (NodeIx, bool),
         sign: i32,
         only: Option<&[TermIx]>,
     ) {
         let counted = |term: &TermIx| only.is_none_or(|only| only.contains(term));
         for term in self.identities[identity as usize].1.iter().copied().filter(|t| counted(t)) {
             let term = &mut self.terms[term.i()];
-            bump(&mut term.count, &mut term.total, topologies.at(term.key.topology).domain(node), sign);
+            if !(leaving && term.key.staying) {
+                term.bump(topologies, node, sign);
+            }
         }
         let Some(wishes) = self.wishes.get(&shape) else { return };
         for term in wishes.anti.iter().copied().filter(|t| counted(t)) {
             let term = &mut self.terms[term.i()];
-            bump(
-                &mut term.repelled,
-                &mut term.repelled_total,
-                topologies.at(term.key.topology).domain(node),
-                sign,
-            );
+            let domain = topologies.at(term.key.topology).domain(node);
+            bump(&mut term.repelled, &mut term.repelled_total, domain, sign);
+        }
+    }
+
+    /// Notes that a pod is leaving.
+    pub(crate) fn note_leaving(&mut self, topologies: &Topologies, identity: u32, node: NodeIx) {
+        for term in &self.identities[identity as usize].1 {
+            let term = &mut self.terms[term.i()];
+            if term.key.staying {
+                term.bump(topologies, node, -1);
+            }
         }
     }
 
@@ -196,7 +242,7 @@ impl Neighbours {
         topologies: &Topologies,
         (shape, identity): (ShapeIx, u32),
         node: NodeIx,
-        floors: &[u32],
+        floors: &[Floor],
     ) -> Result<(), Constraint> {
         for term in &self.identities[identity as usize].1 {
             let term = &self.terms[term.i()];
@@ -222,8 +268,11 @@ impl Neighbours {
             return Err(Constraint::PodAffinity);
         }
         for (spread, floor) in wishes.spread.iter().zip(floors).filter(|(s, _)| !s.soft) {
-            let (_, domain, count) = here(&spread.term);
-            if domain == NOWHERE || count + u32::from(spread.own) > spread.max_skew.saturating_add(*floor) {
+            let (_, domain, _) = here(&spread.term);
+            let count = at(&floor.counts, domain);
+            if domain == NOWHERE
+                || count + u32::from(spread.own) > spread.max_skew.saturating_add(floor.least)
+            {
                 return Err(Constraint::TopologySpread);
             }
         }
@@ -240,27 +289,35 @@ impl Neighbours {
         preferred - wishes.spread.iter().filter(|s| s.soft).map(|s| here(s.term)).sum::<i64>()
     }
 
-    /// For every spread constraint of the shape, the count of its emptiest eligible domain. `eligible` says whether a
-    /// node counts, given whether node affinity and taints matter.
+    /// For every spread constraint of the shape, what its domains hold. `eligible` says whether a node counts, given
+    /// whether node affinity and taints matter; nodes without the labels of all hard constraints do not.
     pub(crate) fn floors(
         &self,
         topologies: &Topologies,
         wishes: &Wishes,
         eligible: impl Fn(NodeIx, bool, bool) -> bool,
-    ) -> Vec<u32> {
+    ) -> Vec<Floor> {
+        let topology = |s: &Spread| topologies.at(self.terms[s.term.i()].key.topology);
+        let hard = || wishes.spread.iter().filter(|s| !s.soft);
         let floor = |spread: &Spread| {
-            let term = &self.terms[spread.term.i()];
-            let topology = topologies.at(term.key.topology);
-            let domains = (0..topology.len() as u32).filter(|d| {
-                let mut nodes = topology.nodes[*d as usize].iter();
-                nodes.any(|n| eligible(*n, spread.honor_affinity, spread.honor_taints))
-            });
-            let (mut known, mut least) = (0, u32::MAX);
-            for domain in domains {
-                known += 1;
-                least = least.min(at(&term.count, domain));
+            if spread.soft {
+                return Floor::default();
             }
-            if known < spread.min_domains || known == 0 { 0 } else { least }
+            let (domains, by_node) = (topology(spread), &self.terms[spread.term.i()].by_node);
+            let mut counts = vec![0; domains.len()];
+            let (mut known, mut least) = (0, u32::MAX);
+            for (domain, nodes) in domains.nodes.iter().enumerate() {
+                let counting = nodes.iter().filter(|n| {
+                    hard().all(|s| topology(s).domain(**n) != NOWHERE)
+                        && eligible(**n, spread.honor_affinity, spread.honor_taints)
+                });
+                let pods = counting.map(|n| by_node.get(n.i()).copied().unwrap_or(0)).reduce(|a, b| a + b);
+                if let Some(pods) = pods {
+                    (counts[domain], known, least) = (pods, known + 1, least.min(pods));
+                }
+            }
+            let few = known == 0 || known < spread.min_domains;
+            Floor { least: if few { 0 } else { least }, counts }
         };
         wishes.spread.iter().map(floor).collect()
     }
@@ -278,11 +335,33 @@ impl Wishes {
     }
 }
 
+impl Term {
+    fn bump(&mut self, topologies: &Topologies, node: NodeIx, sign: i32) {
+        bump(&mut self.count, &mut self.total, topologies.at(self.key.topology).domain(node), sign);
+        if self.key.staying {
+            bump(&mut self.by_node, &mut 0, node.0, sign);
+        }
+    }
+}
+
 impl TermKey {
     fn selects(&self, identity: &Identity) -> bool {
-        self.selector.as_ref().is_some_and(|s| pod_matches(s, &identity.labels))
-            && self.namespaces.as_ref().is_none_or(|all| all.contains(&identity.namespace))
+        let selects = |selector: &Option<LabelSelector>, namespaces: &Option<Vec<Box<str>>>| {
+            selector.as_ref().is_some_and(|s| pod_matches(s, &identity.labels))
+                && namespaces.as_ref().is_none_or(|all| all.contains(&identity.namespace))
+        };
+        selects(&self.selector, &self.namespaces) && self.also.iter().all(|(s, n)| selects(s, n))
     }
+}
+
+/// The namespaces a term of a pod in `own` is about; none = all.
+fn namespaces_of(term: &PodAffinityTerm, own: &str) -> Option<Vec<Box<str>>> {
+    let mut namespaces: Vec<Box<str>> = term.namespaces.iter().map(|n| n.as_str().into()).collect();
+    if namespaces.is_empty() {
+        namespaces.push(own.into());
+    }
+    namespaces.sort();
+    (!term.all_namespaces).then_some(namespaces)
 }
 
 fn at(counts: &[u32], domain: u32) -> u32 {

@@ -4,7 +4,7 @@
 //! free amounts, not sums over its pods: a placement costs O(1) plus the devices it touches.
 
 use crate::device::Devices;
-use crate::ix::{ClassIx, PodIx, PoolIx};
+use crate::ix::{ClassIx, PodIx, PoolIx, WorkloadIx};
 use crate::shape::{ResourceNames, Shape};
 use berth_model::{DeviceStrategy, GpuGrant, GpuMemoryMib, GpuRequest, HostPort, NodeSpec, VolumeUse};
 use smallvec::SmallVec;
@@ -174,6 +174,17 @@ impl Node {
         }
     }
 
+    /// Ports and volumes follow the pods of a workload whose positions change.
+    pub(crate) fn renumber(&mut self, workload: WorkloadIx, moves: &[(u32, u32)]) {
+        let Some(held) = &mut self.held else { return };
+        let pods = held.ports.iter_mut().map(|(p, _)| p).chain(held.volumes.iter_mut().map(|(p, _)| p));
+        for pod in pods.filter(|p| p.workload == workload) {
+            if let Some((_, after)) = moves.iter().find(|(before, _)| *before == pod.pod) {
+                pod.pod = *after;
+            }
+        }
+    }
+
     /// True if the ports and volumes of the shape are free here.
     pub(crate) fn fits_held(&self, shape: &Shape) -> bool {
         self.ports_free(shape) && self.volumes_fit(shape)
@@ -195,15 +206,13 @@ impl Node {
     /// True if every driver can attach the volumes of the shape that are not attached here already.
     pub(crate) fn volumes_fit(&self, shape: &Shape) -> bool {
         let held: &[_] = self.held.as_ref().map_or(&[], |h| &h.volumes);
-        shape.spec.volumes.iter().all(|volume| {
+        let attached = |v: &VolumeUse| held.iter().any(|(_, h)| h.driver == v.driver && h.handle == v.handle);
+        let new: Vec<&VolumeUse> = shape.spec.volumes.iter().filter(|v| !attached(v)).collect();
+        new.iter().all(|volume| {
             let Some(limit) = self.spec.volume_limits.get(&volume.driver) else { return true };
-            let mut handles: Vec<&str> = held
-                .iter()
-                .map(|(_, v)| v)
-                .chain(&shape.spec.volumes)
-                .filter(|v| v.driver == volume.driver)
-                .map(|v| v.handle.as_str())
-                .collect();
+            let there = held.iter().map(|(_, v)| v).chain(new.iter().copied());
+            let mut handles: Vec<&str> =
+                there.filter(|v| v.driver == volume.driver).map(|v| v.handle.as_str()).collect();
             handles.sort_unstable();
             handles.dedup();
             handles.len() <= *limit as usize

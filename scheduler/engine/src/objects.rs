@@ -3,7 +3,9 @@
 use crate::Engine;
 use crate::apply::{Applied, conflict, invalid, queue_name, unknown};
 use crate::ix::{NodeIx, PodIx, PoolIx, QueueIx};
+use crate::matching::HOSTNAME;
 use crate::node::Node;
+use crate::workload::Stage;
 use berth_model::{
     DepartmentSpec, DeviceHealth, DeviceIndex, GpuMemoryMib, NodeId, NodeSpec, PoolId, PoolSpec, ProjectSpec,
     QueueId, QueueQuota, Quota,
@@ -47,9 +49,17 @@ impl Engine {
             if self.pools.of_labels(&node.spec.labels) != node.pool {
                 self.detach(ix);
                 self.attach(ix);
+                self.requeue_all_on(ix);
             }
         }
         self.wake_everybody();
+    }
+
+    /// Lets all workloads on a node wait anew: the pool they are in may be another.
+    fn requeue_all_on(&mut self, ix: NodeIx) {
+        for at in 0..self.nodes.at(ix.0).pods.len() {
+            self.requeue(self.nodes.at(ix.0).pods[at].workload);
+        }
     }
 
     /// Wakes every parked group, after a change of the rules themselves.
@@ -70,6 +80,7 @@ impl Engine {
         queue.rank = spec.rank;
         queue.node_types = spec.node_types;
         self.set_quotas(ix, &spec.quotas);
+        self.retype(ix);
         self.rules_changed(ix);
         Ok(())
     }
@@ -91,6 +102,7 @@ impl Engine {
         queue.node_types = spec.node_types;
         queue.pools = spec.pools;
         self.set_quotas(ix, &spec.quotas);
+        self.retype(ix);
         self.rules_changed(ix);
         Ok(())
     }
@@ -164,6 +176,7 @@ impl Engine {
             let ix = NodeIx(self.nodes.insert(node));
             self.node_ids.insert(id, ix);
             self.node_names.insert(name, ix);
+            self.enter_host(ix);
             self.attach(ix);
             return Ok(());
         };
@@ -171,6 +184,7 @@ impl Engine {
         keep_lost_devices(&mut spec, &old);
         self.detach(ix);
         self.node_names.remove(&*old.name);
+        self.leave_host(ix);
         self.node_names.insert(spec.name.as_str().into(), ix);
         let pods = std::mem::take(&mut self.nodes.at_mut(ix.0).pods);
         let mut node = Node::new(Arc::new(spec), &mut self.names, self.settings.foreign_allowance);
@@ -178,10 +192,12 @@ impl Engine {
             node.take(pod, self.shapes.at(self.kind_of(pod).0), self.pod(pod).gpus);
         }
         *self.nodes.at_mut(ix.0) = node;
+        self.enter_host(ix);
         self.attach(ix);
         if let Some(pool) = self.nodes.at(ix.0).pool {
             self.note_structure(pool, true);
         }
+        self.requeue_all_on(ix);
         Ok(())
     }
 
@@ -193,6 +209,7 @@ impl Engine {
         }
         self.detach(ix);
         self.forget_change(ix);
+        self.leave_host(ix);
         if let Some(node) = self.nodes.remove(ix.0) {
             self.node_names.remove(&*node.spec.name);
         }
@@ -201,6 +218,23 @@ impl Engine {
             self.requeue(pod.workload);
         }
         Ok(())
+    }
+
+    fn enter_host(&mut self, ix: NodeIx) {
+        let spec = &self.nodes.at(ix.0).spec;
+        let host = spec.labels.get(HOSTNAME).unwrap_or(&spec.name).as_str().into();
+        self.hosts.entry(host).or_default().push(ix);
+    }
+
+    fn leave_host(&mut self, ix: NodeIx) {
+        let spec = &self.nodes.at(ix.0).spec;
+        let host = spec.labels.get(HOSTNAME).unwrap_or(&spec.name).as_str();
+        if let Some(nodes) = self.hosts.get_mut(host) {
+            nodes.retain(|n| *n != ix);
+            if nodes.is_empty() {
+                self.hosts.remove(host);
+            }
+        }
     }
 
     pub(crate) fn set_condition(&mut self, id: NodeId, ready: bool, unschedulable: bool) -> Applied {
@@ -315,13 +349,18 @@ impl Engine {
             let pod = self.nodes.at(ix.0).pods[at];
             let (shape, labels) = self.kind_of(pod);
             if !self.neighbours.idle() {
-                self.neighbours.count(&self.topologies, (shape, labels), ix, sign as i32, None);
+                let leaving = self.pod(pod).stage == Stage::Leaving;
+                self.neighbours.count(&self.topologies, (shape, labels), (ix, leaving), sign as i32, None);
             }
             let Some(pool) = pool else { continue };
             let cost = self.cost(shape, ix, self.pod(pod).gpus);
             let template = self.templates.at(self.workloads.at(pod.workload.0).template);
-            self.org.charge(template.queue, pool, cost, template.preemptible, sign);
+            let queue = template.queue;
+            self.org.charge(queue, pool, cost, template.preemptible, sign);
             self.pools.at_mut(pool).allocated += sign * cost[0];
+            if sign < 0 {
+                self.org.loosen_path(queue, pool);
+            }
         }
     }
 

@@ -156,6 +156,9 @@ impl Org {
     fn disown(&mut self, child: QueueIx) {
         let Some(parent) = self.parent(child) else { return };
         self.carry(child, parent, -1);
+        for pool in 0..self.all[parent.i()].in_pool.len() {
+            self.loosen(parent, PoolIx::of(pool));
+        }
         if let Some(edge) = self.tree.find_edge(self.all[parent.i()].place, self.all[child.i()].place) {
             self.tree.remove_edge(edge);
         }
@@ -216,6 +219,13 @@ impl Org {
         }
     }
 
+    /// As [`Self::loosen`], for a project and its department.
+    pub(crate) fn loosen_path(&mut self, project: QueueIx, pool: PoolIx) {
+        for at in 0..self.all[project.i()].path.len() {
+            self.loosen(self.all[project.i()].path[at], pool);
+        }
+    }
+
     /// Charges (or with `sign` -1 discharges) the project and its department.
     pub(crate) fn charge(
         &mut self,
@@ -249,7 +259,8 @@ impl Org {
         for queue in self.all[project.i()].path.iter().copied() {
             let here = self.in_pool(queue, pool);
             for (at, bound) in here.bounds().into_iter().enumerate() {
-                if ask[at] == 0 {
+                // What is not asked for, or not managed, blocks nothing (S2).
+                if ask[at] == 0 || bound.quota == Quota::Unmanaged {
                     continue;
                 }
                 if let Some(limit) = bound.limit

@@ -8,17 +8,35 @@ use crate::org::Triple;
 use crate::waiting::Said;
 use crate::watch::{Watched, Watcher};
 
+/// A node, its pool then, and what was free on it then; none if it took no pods then.
+type Noted = (NodeIx, Option<PoolIx>, Option<(Free, Devices)>);
+
 /// Nodes that have changed since their watchers were last looked at.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Changed {
-    /// The node, and what was free on it then; none if it took no pods then.
-    nodes: Vec<(NodeIx, Option<(Free, Devices)>)>,
+    nodes: Vec<Noted>,
     /// By node: it is in the list.
     noted: Vec<bool>,
     /// Pools that got or lost nodes, or whose nodes changed what they are.
     structure: Vec<PoolIx>,
     /// Pools in which what was counted before no longer compares, because nodes changed what they are.
     reshaped: Vec<PoolIx>,
+    /// How many nodes were noted when the trial under way began.
+    mark: usize,
+}
+
+impl Changed {
+    /// A trial begins: what it changes is not noted if it is undone.
+    pub(crate) fn begin(&mut self) {
+        self.mark = self.nodes.len();
+    }
+
+    /// The trial is undone: the nodes it has changed are as they were before.
+    pub(crate) fn undo(&mut self) {
+        for (node, _, _) in self.nodes.drain(self.mark..) {
+            self.noted[node.i()] = false;
+        }
+    }
 }
 
 /// What a parked group waits for in one pool.
@@ -51,7 +69,7 @@ impl Engine {
         }
         if !std::mem::replace(&mut self.changed.noted[ix.i()], true) {
             let was = node.usable().then(|| (node.free.clone(), node.devices.clone()));
-            self.changed.nodes.push((ix, was));
+            self.changed.nodes.push((ix, Some(pool), was));
         }
     }
 
@@ -61,7 +79,7 @@ impl Engine {
             self.changed.noted.resize(ix.i() + 1, false);
         }
         if !std::mem::replace(&mut self.changed.noted[ix.i()], true) {
-            self.changed.nodes.push((ix, None));
+            self.changed.nodes.push((ix, None, None));
         }
     }
 
@@ -80,7 +98,7 @@ impl Engine {
     pub(crate) fn forget_change(&mut self, ix: NodeIx) {
         if self.changed.noted.get(ix.i()).copied().unwrap_or(false) {
             self.changed.noted[ix.i()] = false;
-            self.changed.nodes.retain(|(n, _)| *n != ix);
+            self.changed.nodes.retain(|(n, _, _)| *n != ix);
         }
     }
 
@@ -91,6 +109,7 @@ impl Engine {
         let workloads = &self.workloads;
         let untold = |w: crate::ix::WorkloadIx, kind| workloads.at(w.0).reported != kind as u8 + 1;
         self.waiting.park(group, said, dominant, untold);
+        self.waiting.at_mut(group).tried = Some(self.cycle);
         let preemptible = self.templates.at(self.waiting.at(group).key.template).preemptible;
         for unblock in unblocks {
             let watcher = |ask| Watcher { group, ask, preemptible };
@@ -107,12 +126,33 @@ impl Engine {
         }
     }
 
-    /// Wakes a parked group.
+    /// Wakes a parked group. One that was tried in the cycle under way is not tried again before the next.
     pub(crate) fn wake(&mut self, group: GroupIx) {
-        if self.waiting.at(group).verdict.is_some() {
-            self.watches.forget(group);
-            self.waiting.wake(group);
+        if self.waiting.at(group).verdict.is_none() {
+            return;
         }
+        self.watches.forget(group);
+        let state = self.waiting.at(group);
+        if self.deciding && state.tried == Some(self.cycle) && !state.members.is_empty() {
+            self.waiting.deferred.push(group);
+            return;
+        }
+        self.waiting.wake(group);
+        if self.deciding {
+            self.rank(self.waiting.at(group).queue);
+        }
+    }
+
+    /// Wakes the groups that a change within the last cycle concerned.
+    pub(crate) fn wake_deferred(&mut self) {
+        for group in std::mem::take(&mut self.waiting.deferred) {
+            self.wake(group);
+        }
+    }
+
+    /// Wakes those whom placed pods keep from starting, or may let start, after more have been placed (S11).
+    pub(crate) fn wake_neighbours(&mut self) {
+        self.wake_all(Watched::Everywhere);
     }
 
     fn wake_all(&mut self, what: Watched) {
@@ -141,8 +181,10 @@ impl Engine {
                 self.wake(group);
             }
         }
-        for (node, was) in std::mem::take(&mut self.changed.nodes) {
+        for (node, pool, was) in std::mem::take(&mut self.changed.nodes) {
             self.changed.noted[node.i()] = false;
+            // A node that came from another pool brings all it has.
+            let was = was.filter(|_| pool == self.nodes.at(node.0).pool);
             self.look_at_node(node, was.as_ref());
         }
     }

@@ -46,7 +46,6 @@ impl Engine {
         let pool = self.nodes.at(node.0).pool;
         self.account(pod, node, gpus, pool, 1);
         let workload = self.workloads.at_mut(pod.workload.0);
-        workload.pool = pool.or(workload.pool);
         workload.pods[pod.pod as usize] =
             Pod { stage: Stage::Placed, node: Some(node), gpus, since, until: Timestamp::default() };
     }
@@ -58,9 +57,6 @@ impl Engine {
         self.account(pod, node, gpus, pool, -1);
         let workload = self.workloads.at_mut(pod.workload.0);
         workload.pods[pod.pod as usize] = Pod::default();
-        if workload.pods.len() == 1 || !workload.pods.iter().any(Pod::on_node) {
-            workload.pool = None;
-        }
     }
 
     fn account(&mut self, pod: PodIx, node: NodeIx, gpus: GpuGrant, pool: Option<PoolIx>, sign: i64) {
@@ -72,7 +68,8 @@ impl Engine {
             if sign > 0 { node.take(pod, shape, gpus) } else { node.give(pod, shape, gpus) }
         });
         if !self.neighbours.idle() {
-            self.neighbours.count(&self.topologies, (shape, labels), node, sign as i32, None);
+            let leaving = self.pod(pod).stage == Stage::Leaving;
+            self.neighbours.count(&self.topologies, (shape, labels), (node, leaving), sign as i32, None);
         }
         self.count_mounts(shape, sign);
         let template = self.templates.at(self.workloads.at(pod.workload.0).template);
@@ -115,5 +112,6 @@ impl Engine {
         while let Some(pod) = self.trial.pop() {
             self.lift(pod);
         }
+        self.changed.undo();
     }
 }

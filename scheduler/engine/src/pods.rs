@@ -95,15 +95,15 @@ impl Engine {
             Some(_) => self.org.at(queue).name.clone(),
             None => spec.namespace.as_str().into(),
         };
-        let rule = self.org.at(queue).path.iter().find_map(|q| self.org.at(*q).node_types.as_ref());
-        let node_type = spec.node_type.as_ref().zip(rule.map(|r| r.key.clone()));
+        let node_type = self.node_type(queue, spec.node_type.as_deref());
         if let Some(topology) = &spec.topology {
             self.enter_topology(&topology.key);
         }
         let roles = spec.roles.iter().map(|role| {
             let pod = with_node_type(&role.pod, node_type.as_ref());
             let (shape, labels) = self.enter_shape(&pod, &namespace, &role.labels);
-            Role { name: role.name.as_str().into(), shape, labels, count: role.count, min: role.min }
+            let (name, pod) = (role.name.as_str().into(), role.pod.clone());
+            Role { name, shape, pod, labels, count: role.count, min: role.min }
         });
         let roles = roles.collect();
         Template {
@@ -114,6 +114,34 @@ impl Engine {
             node_type: spec.node_type.as_deref().map(Into::into),
             topology: spec.topology.clone(),
             roles,
+        }
+    }
+
+    /// The label and value that a chosen node type comes to in a queue.
+    fn node_type(&self, queue: crate::ix::QueueIx, chosen: Option<&str>) -> Option<(String, String)> {
+        let rule = self.org.at(queue).path.iter().find_map(|q| self.org.at(*q).node_types.as_ref())?;
+        Some((rule.key.clone(), chosen?.to_owned()))
+    }
+
+    /// Gives the workloads of a project or department that chose a node type the label that this comes to now.
+    pub(crate) fn retype(&mut self, queue: crate::ix::QueueIx) {
+        let all: Vec<WorkloadIx> = self.workloads.iter().map(|(slot, _)| WorkloadIx(slot)).collect();
+        for ix in all {
+            let mut template = self.templates.at(self.workloads.at(ix.0).template).clone();
+            if template.node_type.is_none() || !self.org.at(template.queue).path.contains(&queue) {
+                continue;
+            }
+            let node_type = self.node_type(template.queue, template.node_type.as_deref());
+            for role in &mut template.roles {
+                let pod = with_node_type(&role.pod, node_type.as_ref());
+                let (namespace, labels) = self.neighbours.identity(role.labels);
+                role.shape = self.enter_shape(&pod, &namespace, &labels).0;
+            }
+            self.dequeue(ix);
+            self.count_presence(ix, -1);
+            self.workloads.at_mut(ix.0).template = self.templates.intern(template);
+            self.count_presence(ix, 1);
+            self.enqueue(ix);
         }
     }
 
@@ -146,10 +174,12 @@ impl Engine {
         }
         if !terms.is_empty() {
             let running = self.nodes.iter().flat_map(|(slot, n)| n.pods.iter().map(move |p| (slot, *p)));
-            let running: Vec<_> = running.map(|(slot, pod)| (slot, self.kind_of(pod))).collect();
-            for (slot, kind) in running {
+            let running: Vec<_> = running
+                .map(|(slot, pod)| (slot, self.pod(pod).stage == Stage::Leaving, self.kind_of(pod)))
+                .collect();
+            for (slot, leaving, kind) in running {
                 let node = crate::ix::NodeIx(slot);
-                self.neighbours.count(&self.topologies, kind, node, 1, Some(&terms));
+                self.neighbours.count(&self.topologies, kind, (node, leaving), 1, Some(&terms));
             }
         }
         (shape, identity)
@@ -158,10 +188,11 @@ impl Engine {
     fn change_workload(&mut self, ix: WorkloadIx, spec: &WorkloadSpec) -> Applied {
         let old = self.templates.at(self.workloads.at(ix.0).template).clone();
         self.check_change(ix, &old, &spec.roles)?;
-        let new = self.template_of(spec);
-        if new.queue != old.queue && self.workloads.at(ix.0).pods.iter().any(Pod::on_node) {
+        let queue = spec.project.and_then(|p| self.org.find(QueueId::Project(p))).unwrap_or(self.unmanaged);
+        if queue != old.queue && self.workloads.at(ix.0).pods.iter().any(Pod::on_node) {
             return Err(conflict(spec.id, "it cannot change its project while pods of it are on nodes"));
         }
+        let new = self.template_of(spec);
         self.dequeue(ix);
         self.count_presence(ix, -1);
         self.count_workload(ix, -1);
@@ -169,17 +200,17 @@ impl Engine {
             self.recharge(ix, &new);
         }
         let mut pods: SmallVec<[Pod; 1]> = SmallVec::new();
+        let mut moves: Vec<(u32, u32)> = Vec::new();
         for role in &new.roles {
             let was = old.roles.iter().position(|r| r.name == role.name);
             for index in 0..role.count {
-                let kept = was.filter(|at| index < old.roles[*at].count);
-                pods.push(kept.map_or_else(Pod::default, |at| {
-                    self.workloads.at(ix.0).pods[(old.first_of(at) + index) as usize]
-                }));
+                let kept = was.filter(|at| index < old.roles[*at].count).map(|at| old.first_of(at) + index);
+                moves.extend(kept.map(|before| (before, pods.len() as u32)));
+                pods.push(kept.map_or_else(Pod::default, |at| self.workloads.at(ix.0).pods[at as usize]));
             }
         }
         let template = self.templates.intern(new);
-        self.renumber(ix, &pods);
+        self.renumber(ix, &pods, &moves);
         let workload = self.workloads.at_mut(ix.0);
         workload.template = template;
         workload.pods = pods;
@@ -209,8 +240,11 @@ impl Engine {
                 let allowed = format!("more than {highest}: that pod is on a node");
                 return Err(invalid(workload.id, "roles.count", count, allowed));
             }
-            let shape = self.shapes.at(was.shape);
-            if now.is_some_and(|r| r.pod.gpu != shape.gpu || r.pod.requests != shape.spec.requests) {
+            let same = |r: &RoleSpec| {
+                takes_the_same(&r.pod, &self.shapes.at(was.shape).spec)
+                    && r.labels == self.neighbours.identity(was.labels).1
+            };
+            if !now.is_some_and(same) {
                 return Err(conflict(
                     workload.id,
                     format!("role {} has pods on nodes, its pod is fixed", was.name),
@@ -228,13 +262,15 @@ impl Engine {
             let cost = self.cost(self.kind_of(pod).0, node, gpus);
             self.org.charge(new.queue, pool, cost, !new.preemptible, -1);
             self.org.charge(new.queue, pool, cost, new.preemptible, 1);
+            self.org.loosen_path(new.queue, pool);
         }
     }
 
-    /// Tells the nodes the new positions of pods that are on them.
-    fn renumber(&mut self, ix: WorkloadIx, pods: &[Pod]) {
+    /// Tells the nodes the new positions of pods that are on them; `moves` are positions before and after.
+    fn renumber(&mut self, ix: WorkloadIx, pods: &[Pod], moves: &[(u32, u32)]) {
         let nodes: std::collections::BTreeSet<_> = pods.iter().filter_map(|p| p.node).collect();
         for node in nodes {
+            self.nodes.at_mut(node.0).renumber(ix, moves);
             let listed = &mut self.nodes.at_mut(node.0).pods;
             listed.retain(|p| p.workload != ix);
             let here = pods.iter().enumerate().filter(|(_, p)| p.node == Some(node));
@@ -262,10 +298,7 @@ impl Engine {
         self.gained(node);
         if let Some(pool) = self.nodes.at(node.0).pool {
             let project = self.templates.at(self.workloads.at(pod.workload.0).template).queue;
-            for at in 0..self.org.at(project).path.len() {
-                let queue = self.org.at(project).path[at];
-                self.org.loosen(queue, pool);
-            }
+            self.org.loosen_path(project, pool);
         }
     }
 
@@ -339,6 +372,13 @@ impl Engine {
         if !self.pod(pod).on_node() {
             return Err(conflict(id, "it is on no node"));
         }
+        if let Pod { stage: Stage::Placed, node: Some(node), .. } = *self.pod(pod)
+            && !self.neighbours.idle()
+        {
+            let (_, labels) = self.kind_of(pod);
+            self.note_change(node);
+            self.neighbours.note_leaving(&self.topologies, labels, node);
+        }
         self.dequeue(pod.workload);
         let state = self.pod_mut(pod);
         state.stage = Stage::Leaving;
@@ -405,7 +445,12 @@ impl Engine {
     /// nothing.
     pub(crate) fn enqueue(&mut self, ix: WorkloadIx) {
         let workload = self.workloads.at(ix.0);
-        if !workload.pods.iter().any(|p| p.stage == Stage::Waiting) {
+        let first = workload.pods.iter().find_map(|p| p.node);
+        let pool = first.and_then(|node| self.nodes.at(node.0).pool);
+        let workload = self.workloads.at_mut(ix.0);
+        workload.pool = pool;
+        let pending = workload.pods.iter().any(|p| p.stage == Stage::Waiting);
+        if !pending {
             return;
         }
         let template = self.templates.at(workload.template);
@@ -413,7 +458,9 @@ impl Engine {
         let roles = template.roles.len();
         let (pool, of) = (workload.pool, workload.template);
         if missing.iter().any(|m| *m > 0) {
-            self.enter_group(ix, GroupKey { template: of, pool, want: missing, elastic: false });
+            let together = template.topology.is_some() && workload.pods.iter().any(Pod::on_node);
+            let alone = together.then_some(workload.id);
+            self.enter_group(ix, GroupKey { template: of, pool, want: missing, elastic: false, alone });
             return;
         }
         for role in 0..roles {
@@ -421,7 +468,7 @@ impl Engine {
             if workload.waiting(self.templates.at(of), role).next().is_some() {
                 let mut want: SmallVec<[u32; 2]> = smallvec::smallvec![0; roles];
                 want[role] = 1;
-                self.enter_group(ix, GroupKey { template: of, pool, want, elastic: true });
+                self.enter_group(ix, GroupKey { template: of, pool, want, elastic: true, alone: None });
             }
         }
     }
@@ -440,15 +487,22 @@ impl Engine {
 }
 
 /// A mandatory node type is one more label that the node must have (S11).
-fn with_node_type(pod: &Arc<PodSpec>, node_type: Option<&(&String, String)>) -> Arc<PodSpec> {
+fn with_node_type(pod: &Arc<PodSpec>, node_type: Option<&(String, String)>) -> Arc<PodSpec> {
     match node_type {
         None => pod.clone(),
-        Some((value, key)) => {
+        Some((key, value)) => {
             let mut spec = PodSpec::clone(pod);
-            spec.node_selector.insert(key.clone(), (*value).clone());
+            spec.node_selector.insert(key.clone(), value.clone());
             Arc::new(spec)
         }
     }
+}
+
+/// True if pods of both specs take the same of a node and say the same about other pods.
+fn takes_the_same(a: &PodSpec, b: &PodSpec) -> bool {
+    let taken = |p: &PodSpec| (p.gpu, p.requests.clone(), p.host_ports.clone(), p.volumes.clone());
+    let said = |p: &PodSpec| (p.pod_affinity.clone(), p.pod_anti_affinity.clone(), p.topology_spread.clone());
+    taken(a) == taken(b) && said(a) == said(b)
 }
 
 fn check_pod(name: &str, pod: &PodSpec) -> Applied {

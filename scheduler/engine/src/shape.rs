@@ -41,6 +41,15 @@ struct Key {
     identity: Option<(Box<str>, Labels)>,
 }
 
+/// The only nodes that a pod may run on, as it names them.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Pinned {
+    /// Names of nodes.
+    pub(crate) names: Vec<Box<str>>,
+    /// Values of the hostname label.
+    pub(crate) hosts: Vec<Box<str>>,
+}
+
 /// A shape.
 #[derive(Clone, Debug)]
 pub(crate) struct Shape {
@@ -53,7 +62,9 @@ pub(crate) struct Shape {
     /// Something about it can only be judged node by node: names, ports, volumes, other pods.
     pub(crate) local: bool,
     /// Names of the only nodes it may run on, if it names them.
-    pub(crate) pinned: Option<Vec<Box<str>>>,
+    pub(crate) pinned: Option<Pinned>,
+    /// It prefers nodes by their names.
+    pub(crate) prefers_names: bool,
     /// Namespace and labels, for shapes that are about pods.
     pub(crate) identity: Option<(Box<str>, Labels)>,
     /// A number that depends on what the shape asks for alone, the same in every engine.
@@ -118,6 +129,7 @@ impl Shape {
             gpu: spec.gpu,
             local: about_pods || named.1 || !spec.host_ports.is_empty() || !spec.volumes.is_empty(),
             pinned: named.0,
+            prefers_names: spec.preferred_nodes.iter().any(|p| names_in(&p.preference).next().is_some()),
             identity: key.identity.clone(),
             content: content(spec),
         }
@@ -134,24 +146,24 @@ fn is_about_pods(spec: &PodSpec) -> bool {
     !spec.pod_affinity.is_empty() || !spec.pod_anti_affinity.is_empty() || !spec.topology_spread.is_empty()
 }
 
-/// The names of the only nodes a pod may run on, if it lists them; and whether it names nodes at all.
-fn names_of_nodes(spec: &PodSpec) -> (Option<Vec<Box<str>>>, bool) {
-    if let Some(name) = spec.node_selector.get(HOSTNAME) {
-        return (Some(vec![name.as_str().into()]), true);
+/// The only nodes a pod may run on, if it lists them; and whether it names nodes at all.
+fn names_of_nodes(spec: &PodSpec) -> (Option<Pinned>, bool) {
+    if let Some(host) = spec.node_selector.get(HOSTNAME) {
+        return (Some(Pinned { names: Vec::new(), hosts: vec![host.as_str().into()] }), true);
     }
     let Some(selector) = &spec.node_affinity else { return (None, false) };
     let terms = &selector.node_selector_terms;
     let about_names = terms.iter().any(|t| names_in(t).next().is_some());
-    let mut names: Vec<Box<str>> = Vec::new();
+    let mut pinned = Pinned::default();
     for term in terms {
-        match names_in(term).find(|r| r.operator == berth_model::Operator::In) {
-            Some(requirement) => names.extend(requirement.values.iter().map(|v| v.as_str().into())),
-            None => return (None, about_names),
-        }
+        let Some(listed) = names_in(term).find(|r| r.operator == berth_model::Operator::In) else {
+            return (None, about_names);
+        };
+        let by_host = term.match_expressions.contains(listed);
+        let list = if by_host { &mut pinned.hosts } else { &mut pinned.names };
+        list.extend(listed.values.iter().map(|v| v.as_str().into()));
     }
-    names.sort();
-    names.dedup();
-    (about_names.then_some(names), about_names)
+    (about_names.then_some(pinned), about_names)
 }
 
 fn names_in(term: &NodeTerm) -> impl Iterator<Item = &Requirement> {

@@ -1,7 +1,7 @@
 //! Verdicts: why an attempt failed, what would unblock it, and telling those who wait (S29, S30).
 
 use crate::Engine;
-use crate::ix::{PodIx, PoolIx};
+use crate::ix::{PodIx, PoolIx, QueueIx};
 use crate::org::{Shut, Triple, resource};
 use crate::park::Unblock;
 use crate::waiting::Said;
@@ -43,7 +43,14 @@ impl Engine {
     }
 
     /// A gate that is shut, as a refusal. `ask` is what the workload asks for, `request` what did not pass.
-    pub(crate) fn shut(&self, shut: Shut, pool: PoolIx, ask: Triple, request: Triple) -> Refusal {
+    pub(crate) fn shut(
+        &self,
+        shut: Shut,
+        project: QueueIx,
+        pool: PoolIx,
+        ask: Triple,
+        request: Triple,
+    ) -> Refusal {
         let queue = self.org.at(shut.queue).id.expect("unmanaged queues have no gates");
         let (pool_id, asked) = (self.pools.spec(pool).id, ask[shut.resource]);
         let (resource, used) = (resource(shut.resource), shut.used);
@@ -52,7 +59,10 @@ impl Engine {
         } else {
             Reason::Quota { queue, pool: pool_id, resource, quota: shut.bound, used, asked }
         };
-        Refusal::new(reason, Unblock::Queue(shut.queue, pool, request))
+        // Once this gate opens the next may be shut: both are watched.
+        let path = self.org.at(project).path.iter();
+        let unblock = path.map(|queue| Unblock::Queue(*queue, pool, request)).collect();
+        Refusal { reason: Box::new(reason), unblock }
     }
 
     /// The verdict when a pod finds no node: the state is still that of the trial, `placed` pods of its role are in.
@@ -68,7 +78,8 @@ impl Engine {
         let kind = self.kind_of(pod);
         let role = self.templates.at(self.workloads.at(pod.workload.0).template).role_of(pod.pod).0;
         let nodes = self.pools.at(pool).nodes;
-        if self.classes.tiers(kind.0, pool).is_empty() {
+        let mut taking = self.classes.tiers(kind.0, pool).iter().flat_map(|t| &t.classes);
+        if taking.all(|c| self.classes.at(*c).nodes.is_empty()) {
             let failed = self.failed_constraints(kind.0, pool);
             let reason = Reason::Feasibility { pool: id, role, nodes, failed };
             return Refusal::new(reason, Unblock::Structure(pool));
@@ -98,8 +109,14 @@ impl Engine {
             let untold = std::mem::take(&mut group.unreported);
             let Some((said, dominant)) = &group.verdict else { continue };
             let reason = Box::new(said[*dominant].reason.clone());
-            for workload in untold {
-                let Some(workload) = self.workloads.get_mut(workload.0) else { continue };
+            for told in untold {
+                let Some(workload) = self.workloads.get(told.0) else { continue };
+                // Of several things a workload waits for, the first has the dominant reason.
+                let first = workload.groups.iter().find(|g| self.waiting.at(**g).verdict.is_some());
+                if first != Some(&ix) {
+                    continue;
+                }
+                let workload = self.workloads.at_mut(told.0);
                 let kind = reason.kind() as u8 + 1;
                 if workload.reported != kind {
                     workload.reported = kind;

@@ -27,6 +27,8 @@ pub(crate) struct GroupKey {
     pub(crate) want: SmallVec<[u32; 2]>,
     /// It is one pod above the minimum.
     pub(crate) elastic: bool,
+    /// The only member, if where its other pods are matters (S31).
+    pub(crate) alone: Option<WorkloadId>,
 }
 
 /// What one pool said when the group was last tried.
@@ -36,34 +38,27 @@ pub(crate) struct Said {
     pub(crate) reason: Reason,
 }
 
-/// What a group asks for in its first pool, as far as it is known before devices are chosen.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct FirstAsk {
-    pub(crate) pool: PoolIx,
-    /// How many classes the pool had then: MiB of a device are charged by the device.
-    pub(crate) classes: usize,
-    pub(crate) ask: Triple,
-}
-
 /// A group.
 #[derive(Clone, Debug)]
 pub(crate) struct Group {
     pub(crate) key: GroupKey,
     pub(crate) queue: QueueIx,
     pub(crate) priority: Priority,
-    /// What the group asks of the quotas of its first pool, in which its queues are compared.
-    pub(crate) ask: Option<FirstAsk>,
+    /// Its first pool, in which its queues are compared, and what it asks of the quotas there, once known.
+    pub(crate) ask: Option<(PoolIx, Triple)>,
     pub(crate) members: BTreeSet<(Timestamp, WorkloadId, WorkloadIx)>,
     /// Parked with these verdicts, in the order of its pools; the dominant one's position.
     pub(crate) verdict: Option<(Vec<Said>, usize)>,
     /// Members that joined or whose reason changed since the last report.
     pub(crate) unreported: Vec<WorkloadIx>,
+    /// The cycle in which it was last parked.
+    pub(crate) tried: Option<u64>,
     /// Its entry among the active groups of its project, if it is active.
     entry: Option<Entry>,
 }
 
-/// S9: priority, then minimums before elastic pods, then submission, then id.
-type Entry = (Reverse<Priority>, bool, Timestamp, WorkloadId, GroupIx);
+/// S9: priority, then minimums before elastic pods, then submission, then id; elastic pods of one workload by role.
+type Entry = (Reverse<Priority>, bool, Timestamp, WorkloadId, usize, GroupIx);
 
 /// S8, as far as it is decided by quota, rank and age: within quota, then rank, then the older head.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -88,6 +83,8 @@ pub(crate) struct Waiting {
     departments: Ordered,
     /// Groups with unreported members.
     pub(crate) to_report: Vec<GroupIx>,
+    /// Groups parked in this cycle that are to wake in the next.
+    pub(crate) deferred: Vec<GroupIx>,
 }
 
 impl Waiting {
@@ -118,6 +115,7 @@ impl Waiting {
             members: BTreeSet::new(),
             verdict: None,
             unreported: Vec::new(),
+            tried: None,
             entry: None,
         });
         ix
@@ -177,7 +175,8 @@ impl Waiting {
     fn refresh(&mut self, ix: GroupIx) {
         let group = &mut self.all[ix.i()];
         let head = group.members.first().filter(|_| group.verdict.is_none());
-        let entry = head.map(|(at, id, _)| (Reverse(group.priority), group.key.elastic, *at, *id, ix));
+        let role = group.key.want.iter().position(|n| *n > 0).unwrap_or(0);
+        let entry = head.map(|(at, id, _)| (Reverse(group.priority), group.key.elastic, *at, *id, role, ix));
         if entry == group.entry {
             return;
         }
@@ -195,12 +194,18 @@ impl Waiting {
 
     /// The first active group of a project.
     pub(crate) fn head(&self, project: QueueIx) -> Option<GroupIx> {
-        self.active.get(project.i())?.first().map(|entry| entry.4)
+        self.active.get(project.i())?.first().map(|entry| entry.5)
     }
 
     /// Projects that have active groups, in order of index.
     pub(crate) fn busy(&self) -> impl Iterator<Item = QueueIx> + use<'_> {
         self.active.iter().enumerate().filter(|(_, a)| !a.is_empty()).map(|(q, _)| QueueIx::of(q))
+    }
+
+    /// Forgets the order of queues: since the last cycle, groups may have come and gone and projects moved.
+    pub(crate) fn forget_order(&mut self) {
+        self.departments.clear();
+        self.projects.iter_mut().for_each(Ordered::clear);
     }
 
     /// Sets or removes the key of a project in its department.

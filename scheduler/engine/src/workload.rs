@@ -4,15 +4,20 @@
 //! pod costs well under 512 bytes.
 
 use crate::ix::{GroupIx, NodeIx, PoolIx, QueueIx, ShapeIx, TemplateIx};
-use berth_model::{GpuGrant, Millis, PodId, PoolId, Priority, Timestamp, TopologyRequest, WorkloadId};
+use berth_model::{
+    GpuGrant, Millis, PodId, PodSpec, PoolId, Priority, Timestamp, TopologyRequest, WorkloadId,
+};
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
+use std::sync::Arc;
 
 /// A role of a template.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct Role {
     pub(crate) name: Box<str>,
     pub(crate) shape: ShapeIx,
+    /// What its pods ask for, without the node type.
+    pub(crate) pod: Arc<PodSpec>,
     /// Interned namespace and labels, for other pods' constraints.
     pub(crate) labels: u32,
     pub(crate) count: u32,
@@ -132,7 +137,7 @@ pub(crate) struct Workload {
     pub(crate) expected_runtime: Option<Millis>,
     pub(crate) stale_grace: Option<Millis>,
     pub(crate) stale_since: Option<Timestamp>,
-    /// The pool its pods are in, while any is on a node.
+    /// The pool of its first pod on a node, as of when it was last entered among those who wait.
     pub(crate) pool: Option<PoolIx>,
     pub(crate) pods: SmallVec<[Pod; 1]>,
     /// Where it waits.

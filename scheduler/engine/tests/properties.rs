@@ -1,0 +1,349 @@
+//! Properties of the engine on random histories: no broken rule, the same as the reference, the same after a restart
+//! and a replay, nothing left of a gang that does not fit or of an event that is refused.
+//!
+//! Histories are random but the seeds are fixed. Failures found earlier are kept as named cases in `found.rs`.
+
+#[expect(dead_code, reason = "tests share it, each uses a part")]
+mod random;
+mod reference;
+
+use berth_engine::{Engine, Settings};
+use berth_model::check::{CheckSettings, Judge};
+use berth_model::{
+    Budget, Decision, Event, GpuGrant, PodOutcome, PodState, Timestamp, WorkloadId, WorkloadSpec,
+};
+use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
+use random::world::{Entry, Outcome, World, enter};
+use random::{History, Step, history};
+use reference::state::State;
+use reference::{Decided, Reference};
+
+/// Fixed seeds, so that a run says the same twice; more cases by `PROPTEST_CASES`.
+fn config(cases: u32) -> ProptestConfig {
+    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(cases);
+    let seed = std::env::var("PROPTEST_RNG_SEED").ok().and_then(|n| n.parse().ok()).unwrap_or(1);
+    ProptestConfig {
+        cases,
+        rng_seed: RngSeed::Fixed(seed),
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    }
+}
+
+/// Lets a history happen; `each` sees every entry with its outcome, and the world after it.
+fn live(history: &History, mut each: impl FnMut(&mut World, &Entry, &Outcome)) -> World {
+    let mut world = World::new();
+    for entry in World::founding(history) {
+        let outcome = world.enter(&entry);
+        assert_eq!(outcome, Outcome::Applied(Ok(())));
+        each(&mut world, &entry, &outcome);
+    }
+    for step in &history.steps {
+        let Some(entry) = world.entry(step) else { continue };
+        let outcome = world.enter(&entry);
+        each(&mut world, &entry, &outcome);
+    }
+    world
+}
+
+fn places(decisions: &[Decision]) -> Vec<Decision> {
+    decisions.iter().filter(|d| !matches!(d, Decision::Report { .. })).cloned().collect()
+}
+
+/// The judge finds no broken rule, at any step.
+fn breaks_no_rule(history: &History) {
+    let mut judge = Judge::new(CheckSettings::default());
+    live(history, |_, entry, outcome| {
+        let found = match (entry, outcome) {
+            (Entry::Apply(event), Outcome::Applied(Ok(()))) => judge.apply(event),
+            (Entry::Decide(now, _), Outcome::Decided(decisions)) => judge.decided(*now, decisions),
+            _ => Vec::new(),
+        };
+        let found: Vec<String> = found.into_iter().chain(judge.audit()).map(|v| v.to_string()).collect();
+        assert!(found.is_empty(), "after {entry:?}\n{outcome:?}\n{found:#?}");
+    });
+}
+
+/// Sets a pool as it is: every verdict falls, and the next decision looks at everything.
+fn look_again(world: &World) -> Entry {
+    Entry::Apply(Event::PoolSet(world.state.pools[&berth_model::PoolId(0)].clone()))
+}
+
+/// The engine decides as the reference does, when it looks at everything.
+fn decides_as_the_reference(history: &History) {
+    let mut reference = Reference::default();
+    let mut world = World::new();
+    let founding = World::founding(history);
+    founding.iter().for_each(|entry| drop(world.enter(entry)));
+    founding.iter().for_each(|entry| {
+        if let Entry::Apply(event) = entry {
+            reference.apply(event)
+        }
+    });
+    for step in &history.steps {
+        let step = if matches!(step, Step::DecideSome(_)) { &Step::Decide } else { step };
+        let Some(entry) = world.entry(step) else { continue };
+        if matches!(entry, Entry::Decide(..)) {
+            world.enter(&look_again(&world));
+        }
+        match (&entry, world.enter(&entry)) {
+            (Entry::Apply(event), Outcome::Applied(Ok(()))) => reference.apply(event),
+            (_, Outcome::Decided(decisions)) => {
+                let (decided, expected) = (Decided::of(&decisions), reference.decide());
+                assert!(decided == expected, "the engine\n{decided:?}\nthe reference\n{expected:?}");
+            }
+            _ => {}
+        }
+    }
+}
+
+/// S33: an engine built from the objects as they are now decides the same as the one that saw it all happen, when both
+/// look at everything. (Whose turn it is depends on who is known not to fit, so verdicts that stand may differ in that.)
+fn decides_as_one_just_started(history: &History) {
+    let mut world = World::new();
+    World::founding(history).iter().for_each(|entry| drop(world.enter(entry)));
+    for step in &history.steps {
+        let Some(entry) = world.entry(step) else { continue };
+        if !matches!(entry, Entry::Decide(_, Budget::UNLIMITED)) {
+            world.enter(&entry);
+            continue;
+        }
+        let mut fresh = started(&world.state);
+        world.enter(&look_again(&world));
+        let (Outcome::Decided(decisions), Outcome::Decided(expected)) =
+            (world.enter(&entry), enter(&mut fresh, &entry))
+        else {
+            unreachable!()
+        };
+        let (decided, expected) = (places(&decisions), places(&expected));
+        assert!(decided == expected, "the old engine\n{decided:?}\na new one\n{expected:?}");
+    }
+}
+
+/// S30: once nothing more is placed, an engine that has just started and holds no verdicts places nothing either: no
+/// verdict stands that should have fallen.
+fn wakes_whoever_can_start(history: &History) {
+    let mut world = World::new();
+    World::founding(history).iter().for_each(|entry| drop(world.enter(entry)));
+    for step in &history.steps {
+        let Some(entry) = world.entry(step) else { continue };
+        world.enter(&entry);
+        if !matches!(entry, Entry::Decide(_, Budget::UNLIMITED)) {
+            continue;
+        }
+        let quiet = |world: &mut World| {
+            let Some(entry) = world.entry(&Step::Decide) else { return true };
+            matches!(world.enter(&entry), Outcome::Decided(decisions) if places(&decisions).is_empty())
+        };
+        assert!((0..50).any(|_| quiet(&mut world)), "it never comes to an end");
+        let fresh = enter(&mut started(&world.state), &entry);
+        let Outcome::Decided(missed) = fresh else { unreachable!() };
+        assert!(places(&missed).is_empty(), "S30: these should have been woken: {:?}", places(&missed));
+    }
+}
+
+/// An engine that learns of everything as it is now.
+fn started(state: &State) -> Engine {
+    let mut engine = Engine::new(Settings::default());
+    let mut tell = |event: Event| engine.apply(event.clone()).unwrap_or_else(|e| panic!("{e}: {event:?}"));
+    state.pools.values().for_each(|pool| tell(Event::PoolSet(pool.clone())));
+    // Classes of nodes depend on all labels that were ever asked about.
+    tell(Event::WorkloadSet(asks_about_all(state)));
+    tell(Event::WorkloadRemoved(WorkloadId(u64::MAX)));
+    state.departments.values().for_each(|d| tell(Event::DepartmentSet(d.clone())));
+    state.projects.values().for_each(|p| tell(Event::ProjectSet(p.clone())));
+    state.nodes.values().for_each(|node| tell(Event::NodeSet(node.clone())));
+    state.workloads.values().for_each(|w| tell(Event::WorkloadSet(w.clone())));
+    for (pod, seat) in &state.pods {
+        let leaving = seat.leaving.then_some(Timestamp(0));
+        let found = PodState { pod: *pod, node: seat.node, gpus: seat.gpus, since: Timestamp(0), leaving };
+        tell(Event::PodRunning(found));
+    }
+    for (pod, outcome) in &state.ended {
+        tell(Event::PodEnded { pod: *pod, outcome: *outcome });
+    }
+    engine
+}
+
+fn asks_about_all(state: &State) -> WorkloadSpec {
+    let node_selector = state.keys.iter().map(|key| (key.clone(), "?".to_owned())).collect();
+    let pod = berth_model::PodSpec { node_selector, ..Default::default() };
+    let role = berth_model::RoleSpec {
+        name: "all".to_owned(),
+        count: 1,
+        min: 1,
+        labels: Default::default(),
+        pod: std::sync::Arc::new(pod),
+    };
+    WorkloadSpec {
+        id: WorkloadId(u64::MAX),
+        name: "asks".to_owned(),
+        project: None,
+        namespace: "open".to_owned(),
+        priority: berth_model::Priority(50),
+        preemptible: true,
+        submitted: Timestamp(0),
+        grace: Default::default(),
+        pools: Vec::new(),
+        node_type: None,
+        topology: None,
+        expected_runtime: None,
+        stale_grace: None,
+        stale_since: None,
+        roles: vec![role],
+    }
+}
+
+/// The log, written down and read back, gives the same answers in a new engine.
+fn replays(history: &History) {
+    let mut log: Vec<(Entry, Outcome)> = Vec::new();
+    live(history, |_, entry, outcome| log.push((entry.clone(), outcome.clone())));
+    let written: Vec<String> =
+        log.iter().map(|(entry, _)| serde_json::to_string(entry).expect("an entry can be written")).collect();
+    let mut engine = Engine::new(Settings::default());
+    for (line, (_, outcome)) in written.iter().zip(&log) {
+        let entry: Entry = serde_json::from_str(line).expect("an entry can be read");
+        assert_eq!(enter(&mut engine, &entry), *outcome, "the second answer (left) to {line}");
+    }
+}
+
+/// A gang that was tried and did not fit leaves nothing behind: what is placed after it is placed as if it had been
+/// submitted and withdrawn without ever having been tried.
+fn leaves_nothing_of_what_fails(history: &History, gang: &WorkloadSpec, probes: &[WorkloadSpec]) {
+    let run = |tried: bool| {
+        let mut world = live(history, |_, _, _| {});
+        let mut gang = WorkloadSpec { id: WorkloadId(1 << 40), name: "gang".to_owned(), ..gang.clone() };
+        // The last role is more than there can be, and is placed last.
+        let last = gang.roles.last().cloned().expect("a role");
+        let mut pod = berth_model::PodSpec::clone(&last.pod);
+        pod.gpu = berth_model::GpuRequest::None;
+        pod.requests.cpu = berth_model::MilliCpu(1);
+        gang.pools.retain(|pool| world.state.pools.contains_key(pool));
+        gang.roles.iter_mut().for_each(|role| role.min = role.count);
+        let pod = std::sync::Arc::new(pod);
+        gang.roles.push(berth_model::RoleSpec {
+            name: "many".to_owned(),
+            count: 2000,
+            min: 2000,
+            pod,
+            ..last
+        });
+        let apply = |world: &mut World, event| drop(world.enter(&Entry::Apply(event)));
+        apply(&mut world, Event::WorkloadSet(gang.clone()));
+        if tried {
+            let decided = world.enter(&Entry::Decide(Timestamp(1000), Budget::UNLIMITED));
+            let Outcome::Decided(decisions) = decided else { unreachable!() };
+            assert_eq!(places(&decisions), [], "everything else had been decided");
+        }
+        apply(&mut world, Event::WorkloadRemoved(gang.id));
+        for (at, probe) in probes.iter().enumerate() {
+            let mut probe = WorkloadSpec { id: WorkloadId((1 << 41) + at as u64), ..probe.clone() };
+            probe.pools.retain(|pool| world.state.pools.contains_key(pool));
+            apply(&mut world, Event::WorkloadSet(probe));
+        }
+        world.enter(&Entry::Decide(Timestamp(2000), Budget::UNLIMITED))
+    };
+    let (Outcome::Decided(tried), Outcome::Decided(untried)) = (run(true), run(false)) else {
+        unreachable!()
+    };
+    assert_eq!(places(&tried), places(&untried), "after the gang was tried (left) and without");
+}
+
+/// Decides until nothing is placed any more, so that a later decision is about what is new alone.
+fn settled(mut history: History) -> History {
+    history.steps.extend((0..5).map(|_| Step::Decide));
+    history
+}
+
+/// A refused event changes nothing: with all refused events left out, the answers are the same.
+fn refuses_without_trace(history: &History) {
+    let mut log: Vec<(Entry, Outcome)> = Vec::new();
+    let mut bad = 0;
+    live(history, |world, entry, outcome| {
+        for event in bad_events(world) {
+            let refused = world.engine.apply(event.clone());
+            assert!(refused.is_err(), "accepted: {event:?}");
+            bad += 1;
+        }
+        log.push((entry.clone(), outcome.clone()));
+    });
+    let mut engine = Engine::new(Settings::default());
+    for (entry, outcome) in log.iter().filter(|(_, o)| !matches!(o, Outcome::Applied(Err(_)))) {
+        assert_eq!(enter(&mut engine, entry), *outcome, "without {bad} refused events (left)");
+    }
+}
+
+/// Events that no engine in this world may accept.
+fn bad_events(world: &World) -> Vec<Event> {
+    let mut bad = vec![Event::NodeRemoved(berth_model::NodeId(999)), Event::WorkloadRemoved(WorkloadId(999))];
+    if let Some((pod, seat)) = world.state.pods.iter().next() {
+        let other = world.state.nodes.keys().find(|node| **node != seat.node);
+        bad.extend(other.map(|node| Event::BindFailed { pod: *pod, node: *node }));
+        bad.extend(other.map(|node| {
+            let gpus = GpuGrant::None;
+            Event::PodRunning(PodState { pod: *pod, node: *node, gpus, since: world.now, leaving: None })
+        }));
+        let mut moved = world.state.workloads[&pod.workload].clone();
+        moved.project = if moved.project.is_none() { Some(berth_model::ProjectId(0)) } else { None };
+        for role in &mut moved.roles {
+            let labels = random::pods::labels([("never", "asked")]);
+            std::sync::Arc::make_mut(&mut role.pod).node_selector = labels;
+        }
+        bad.push(Event::WorkloadSet(moved));
+    }
+    if let Some(pod) = world.state.ended.keys().next() {
+        bad.push(Event::PodEnded { pod: *pod, outcome: PodOutcome::Failed });
+    }
+    if let Some(workload) = world.state.workloads.values().next() {
+        let mut greedy = workload.clone();
+        greedy.roles[0].min = greedy.roles[0].count + 1;
+        bad.push(Event::WorkloadSet(greedy));
+        let nowhere = WorkloadSpec { pools: vec![berth_model::PoolId(99)], ..workload.clone() };
+        bad.push(Event::WorkloadSet(nowhere));
+    }
+    bad
+}
+
+proptest! {
+    #![proptest_config(config(400))]
+
+    #[test]
+    fn no_decision_breaks_a_rule(history in history(40)) {
+        breaks_no_rule(&history);
+    }
+
+    #[test]
+    fn the_engine_decides_as_the_reference(history in history(30)) {
+        decides_as_the_reference(&history);
+    }
+
+    #[test]
+    fn a_restarted_engine_decides_the_same(history in history(40)) {
+        decides_as_one_just_started(&history);
+    }
+
+    #[test]
+    fn no_verdict_stands_that_should_have_fallen(history in history(40)) {
+        wakes_whoever_can_start(&history);
+    }
+
+    #[test]
+    fn the_same_log_gives_the_same_decisions(history in history(40)) {
+        replays(&history);
+    }
+
+    #[test]
+    fn a_gang_that_fails_leaves_no_trace(
+        history in history(20).prop_map(settled),
+        gang in random::objects::workload(random::PROJECTS),
+        probes in prop::collection::vec(random::objects::workload(random::PROJECTS), 1..=4),
+    ) {
+        leaves_nothing_of_what_fails(&history, &gang, &probes);
+    }
+
+    #[test]
+    fn a_refused_event_leaves_no_trace(history in history(30)) {
+        refuses_without_trace(&history);
+    }
+}

@@ -1,0 +1,166 @@
+//! Random clusters and what happens to them.
+//!
+//! A [`History`] holds steps that name objects by position ("the third running pod"), so that it stays meaningful
+//! when it shrinks; [`world::World`] turns them into events as it goes.
+
+pub mod objects;
+pub mod pods;
+pub mod world;
+
+use berth_model::{
+    DeviceHealth, DeviceStrategy, NodeSpec, PodOutcome, QueueQuota, Strategy as Preference, WorkloadSpec,
+};
+use proptest::prelude::*;
+use proptest::sample::select;
+
+/// How many projects there are; they belong to [`DEPARTMENTS`] departments.
+pub const PROJECTS: u32 = 3;
+/// How many departments there are.
+pub const DEPARTMENTS: u32 = 2;
+
+/// One thing that happens. Numbers choose an object among those there are.
+#[derive(Clone, Debug)]
+pub enum Step {
+    Decide,
+    /// With a budget of this many attempts.
+    DecideSome(u64),
+    Submit(Box<WorkloadSpec>),
+    /// One more like an earlier one.
+    Again(usize),
+    /// More pods, another priority or minimum, preemptible or not, gates gone.
+    Change(usize, u32),
+    Remove(usize),
+    NodeNew(Box<NodeSpec>),
+    /// The node becomes like this one.
+    NodeLike(usize, Box<NodeSpec>),
+    /// The node gets the labels of this one.
+    Relabel(usize, Box<NodeSpec>),
+    NodeGone(usize),
+    Condition(usize, bool, bool),
+    Health(usize, usize, DeviceHealth),
+    Foreign(usize, usize, i64),
+    Ended(usize, PodOutcome),
+    /// A pod ends that was never placed.
+    Withdrawn(usize, PodOutcome),
+    BindFailed(usize),
+    Leaving(usize),
+    Confirmed(usize),
+    /// A waiting pod is found on a node.
+    Found(usize, usize),
+    Quota(usize, usize, QueueQuota),
+    /// A project gets another rank or department.
+    Project(usize, i32, usize),
+    /// The node type rule of a department or project comes or goes.
+    NodeType(usize, bool),
+    Pool(usize, Preference, DeviceStrategy, bool),
+}
+
+/// A cluster at the start, and what happens then.
+#[derive(Clone)]
+pub struct History {
+    pub pools: usize,
+    pub quotas: Vec<QueueQuota>,
+    pub steps: Vec<Step>,
+}
+
+impl std::fmt::Debug for History {
+    /// One step a line; defaults are left out.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        writeln!(f, "{} pools", self.pools)?;
+        for quota in &self.quotas {
+            writeln!(f, "  {}", json(quota))?;
+        }
+        for step in &self.steps {
+            match step {
+                Step::Submit(spec) => writeln!(f, "  Submit {}", json(spec))?,
+                Step::NodeNew(spec) => writeln!(f, "  NodeNew {}", json(spec))?,
+                Step::NodeLike(at, spec) => writeln!(f, "  NodeLike {at} {}", json(spec))?,
+                Step::Relabel(at, spec) => writeln!(f, "  Relabel {at} {:?}", spec.labels)?,
+                Step::Quota(queue, pool, quota) => writeln!(f, "  Quota {queue} {pool} {}", json(quota))?,
+                other => writeln!(f, "  {other:?}")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+fn json(value: &impl serde::Serialize) -> String {
+    serde_json::to_string(value).unwrap_or_default()
+}
+
+/// Random histories of at most this many steps.
+pub fn history(steps: usize) -> impl Strategy<Value = History> {
+    let nodes = prop::collection::vec(objects::node().prop_map(|n| Step::NodeNew(Box::new(n))), 2..=9);
+    let first = prop::collection::vec(submit(), 1..=5);
+    let quotas = prop::collection::vec(objects::quota(), ((PROJECTS + DEPARTMENTS) * 3) as usize);
+    let rest = prop::collection::vec(step(), 1..=steps);
+    (1..=3usize, quotas, nodes, first, rest).prop_map(|(pools, quotas, nodes, first, rest)| {
+        let mut steps = nodes;
+        steps.extend(first);
+        steps.extend(rest);
+        steps.push(Step::Decide);
+        History { pools, quotas, steps }
+    })
+}
+
+fn submit() -> impl Strategy<Value = Step> {
+    objects::workload(PROJECTS).prop_map(|w| Step::Submit(Box::new(w)))
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        5 => Just(Step::Decide),
+        1 => (0..=3u64).prop_map(Step::DecideSome),
+        4 => submit(),
+        3 => any::<usize>().prop_map(Step::Again),
+        6 => pods(),
+        5 => nodes(),
+        4 => rules(),
+    ]
+}
+
+/// What happens to pods and workloads.
+fn pods() -> impl Strategy<Value = Step> {
+    let which = any::<usize>;
+    let outcomes = [PodOutcome::Succeeded, PodOutcome::Failed, PodOutcome::Evicted, PodOutcome::Deleted];
+    let outcome = || select(outcomes.to_vec());
+    prop_oneof![
+        6 => (which(), outcome()).prop_map(|(pod, outcome)| Step::Ended(pod, outcome)),
+        1 => (which(), outcome()).prop_map(|(pod, outcome)| Step::Withdrawn(pod, outcome)),
+        1 => which().prop_map(Step::BindFailed),
+        2 => which().prop_map(Step::Leaving),
+        1 => which().prop_map(Step::Confirmed),
+        2 => (which(), which()).prop_map(|(pod, node)| Step::Found(pod, node)),
+        3 => (which(), any::<u32>()).prop_map(|(workload, how)| Step::Change(workload, how)),
+        3 => which().prop_map(Step::Remove),
+    ]
+}
+
+/// What happens to nodes.
+fn nodes() -> impl Strategy<Value = Step> {
+    let which = any::<usize>;
+    let node = || objects::node().prop_map(Box::new);
+    let health = select(vec![DeviceHealth::Healthy, DeviceHealth::Unhealthy, DeviceHealth::Silent]);
+    prop_oneof![
+        2 => node().prop_map(Step::NodeNew),
+        1 => (which(), node()).prop_map(|(at, node)| Step::NodeLike(at, node)),
+        2 => (which(), node()).prop_map(|(at, node)| Step::Relabel(at, node)),
+        1 => which().prop_map(Step::NodeGone),
+        2 => (which(), any::<bool>(), prop::bool::weighted(0.3)).prop_map(|(at, r, c)| Step::Condition(at, r, c)),
+        2 => (which(), which(), health).prop_map(|(at, device, health)| Step::Health(at, device, health)),
+        2 => (which(), which(), select(vec![0, 300, 600, 900])).prop_map(|(at, d, m)| Step::Foreign(at, d, m)),
+    ]
+}
+
+/// What happens to queues and pools.
+fn rules() -> impl Strategy<Value = Step> {
+    let which = any::<usize>;
+    let preference = select(vec![Preference::Binpack, Preference::Binpack, Preference::Spread]);
+    let device = select(vec![DeviceStrategy::Binpack, DeviceStrategy::Spread]);
+    prop_oneof![
+        4 => (which(), which(), objects::quota()).prop_map(|(queue, pool, quota)| Step::Quota(queue, pool, quota)),
+        1 => (which(), select(vec![50, 100, 150]), which()).prop_map(|(p, rank, d)| Step::Project(p, rank, d)),
+        1 => (which(), any::<bool>()).prop_map(|(queue, rule)| Step::NodeType(queue, rule)),
+        1 => (which(), preference, device, any::<bool>()).prop_map(|(p, g, d, z)| Step::Pool(p, g, d, z)),
+    ]
+}

@@ -1,0 +1,148 @@
+//! Random nodes, queues and workloads.
+
+use super::pods::{GIB, HOSTNAME, pod};
+use berth_model::{
+    Bytes, DeviceSpec, Effect, GpuMemoryMib, MilliCpu, NodeId, NodeSpec, PoolId, Priority, ProjectId,
+    QueueQuota, Quota, ResourceQuota, Resources, RoleSpec, Taint, Timestamp, TopologyRequest, WorkloadId,
+    WorkloadSpec,
+};
+use proptest::prelude::*;
+use proptest::sample::{select, subsequence};
+use std::sync::Arc;
+
+/// A node; whoever uses it gives it an identifier and a name.
+pub fn node() -> impl Strategy<Value = NodeSpec> {
+    let label = |key: &'static str, values: Vec<&'static str>| {
+        prop::option::weighted(0.8, select(values))
+            .prop_map(move |v| v.map(|v| (key.to_owned(), v.to_owned())))
+    };
+    let labels = (
+        label("pool", vec!["x", "x", "y"]),
+        label("zone", vec!["a", "b", "c"]),
+        label("rack", vec!["r1", "r2"]),
+        label("gen", vec!["5", "6", "7"]),
+        prop::option::weighted(0.05, Just((HOSTNAME.to_owned(), "other".to_owned()))),
+    );
+    let labels = labels.prop_map(|(a, b, c, d, e)| [a, b, c, d, e].into_iter().flatten().collect());
+    let limits = prop::option::weighted(0.3, 0..=2u32);
+    let limits = limits.prop_map(|limit| limit.map(|n| ("csi".to_owned(), n)).into_iter().collect());
+    let state = (prop::bool::weighted(0.93), prop::bool::weighted(0.07));
+    (labels, taints(), allocatable(), devices(), limits, state).prop_map(
+        |(labels, taints, allocatable, devices, volume_limits, (ready, unschedulable))| NodeSpec {
+            id: NodeId(0),
+            name: String::new(),
+            labels,
+            taints,
+            allocatable,
+            devices,
+            volume_limits,
+            ready,
+            unschedulable,
+        },
+    )
+}
+
+fn taints() -> impl Strategy<Value = Vec<Taint>> {
+    let taint = |key: &str, effect| Taint { key: key.to_owned(), value: "x".to_owned(), effect };
+    let all = vec![
+        taint("dedicated", Effect::NoSchedule),
+        taint("dedicated", Effect::NoExecute),
+        taint("old", Effect::PreferNoSchedule),
+    ];
+    prop_oneof![4 => Just(Vec::new()), 1 => subsequence(all, 1..=2)]
+}
+
+fn allocatable() -> impl Strategy<Value = Resources> {
+    let pods = select(vec![110, 110, 110, 3, 2]);
+    (select(vec![2, 4, 4, 8, 12]), select(vec![4, 16, 16, 32]), pods, any::<bool>(), 0..=2i64).prop_map(
+        |(cpu, memory, pods, disk, nics)| Resources {
+            cpu: MilliCpu(cpu * 1000),
+            memory: Bytes(memory * GIB),
+            ephemeral: Bytes(if disk { 10 * GIB } else { 0 }),
+            pods,
+            extended: if nics > 0 {
+                [("example.com/nic".to_owned(), nics)].into()
+            } else {
+                Default::default()
+            },
+        },
+    )
+}
+
+fn devices() -> impl Strategy<Value = Vec<DeviceSpec>> {
+    let device =
+        |memory: i64, link_group: u8| DeviceSpec { link_group, ..DeviceSpec::new(GpuMemoryMib(memory), "x") };
+    let alike =
+        (0..=4usize, select(vec![1000, 1000, 2000]), any::<bool>()).prop_map(move |(n, memory, linked)| {
+            (0..n).map(|at| device(memory, if linked { at as u8 / 2 } else { 0 })).collect()
+        });
+    let mixed = prop::collection::vec((select(vec![700, 1000, 2000]), 0..=1u8), 1..=3);
+    let mixed =
+        mixed.prop_map(move |all| all.into_iter().map(|(memory, link)| device(memory, link)).collect());
+    prop_oneof![5 => alike, 1 => mixed]
+}
+
+/// Quotas of one queue in one pool.
+pub fn quota() -> impl Strategy<Value = QueueQuota> {
+    let gpu = prop_oneof![
+        2 => Just(Quota::Unlimited),
+        3 => select(vec![0, 500_000, 1_000_000, 2_000_000, 4_000_000]).prop_map(Quota::Of),
+    ];
+    let limit = prop::option::weighted(0.3, select(vec![500_000, 1_000_000, 3_000_000]));
+    let cpu = prop_oneof![4 => Just(Quota::Unmanaged), 1 => select(vec![1000, 4000]).prop_map(Quota::Of)];
+    let cpu_limit = prop::option::weighted(0.2, select(vec![2000, 6000]));
+    (gpu, limit, cpu, cpu_limit).prop_map(|(gpu, limit, cpu, cpu_limit)| QueueQuota {
+        gpu: ResourceQuota { quota: gpu, limit },
+        cpu: ResourceQuota { quota: cpu, limit: cpu_limit },
+        ..QueueQuota::default()
+    })
+}
+
+/// A workload; whoever uses it gives it an identifier. `projects` says how many there are.
+pub fn workload(projects: u32) -> impl Strategy<Value = WorkloadSpec> {
+    let project = prop::option::weighted(0.9, (0..projects).prop_map(ProjectId));
+    let pools = prop_oneof![
+        4 => Just(Vec::new()),
+        2 => select(vec![vec![PoolId(0)], vec![PoolId(1)], vec![PoolId(1), PoolId(0)], vec![PoolId(2), PoolId(1)]]),
+    ];
+    let topology = (select(vec!["zone", "rack", HOSTNAME]), any::<bool>());
+    let topology = prop::option::weighted(0.15, topology)
+        .prop_map(|t| t.map(|(key, required)| TopologyRequest { key: key.to_owned(), required }));
+    let node_type = prop::option::weighted(0.3, select(vec!["5", "6", "9"]));
+    let standing = (select(vec![25, 80, 80, 125]), any::<bool>(), 0..=5i64);
+    let roles = prop_oneof![3 => prop::collection::vec(role(), 1), 1 => prop::collection::vec(role(), 2)];
+    (project, pools, topology, node_type, standing, roles).prop_map(
+        |(project, pools, topology, node_type, (priority, preemptible, submitted), mut roles)| {
+            roles.iter_mut().enumerate().for_each(|(at, role)| role.name = format!("role{at}"));
+            WorkloadSpec {
+                id: WorkloadId(0),
+                name: String::new(),
+                project,
+                namespace: "open".to_owned(),
+                priority: Priority(priority),
+                preemptible,
+                submitted: Timestamp(submitted),
+                grace: Default::default(),
+                pools,
+                node_type: node_type.map(str::to_owned),
+                topology,
+                expected_runtime: None,
+                stale_grace: None,
+                stale_since: None,
+                roles,
+            }
+        },
+    )
+}
+
+fn role() -> impl Strategy<Value = RoleSpec> {
+    let count = (1..=4u32, 0..=4u32).prop_map(|(count, less)| (count, count.saturating_sub(less / 2)));
+    let app = prop::option::weighted(0.8, select(vec!["a", "b"]));
+    (count, app, pod()).prop_map(|((count, min), app, pod)| RoleSpec {
+        name: String::new(),
+        count,
+        min,
+        labels: app.map(|app| ("app".to_owned(), app.to_owned())).into_iter().collect(),
+        pod: Arc::new(pod),
+    })
+}

@@ -1,0 +1,179 @@
+//! Starting one want: pool by pool, all of it or nothing (S5, S6, S10, S31), and why not (S29).
+
+use super::fits::could_take;
+use super::labels::label;
+use super::order::Want;
+use super::prefer::Domain;
+use super::state::State;
+use berth_model::{
+    Decision, GpuRequest, NodeSpec, PodId, PodOutcome, PoolId, ReasonKind, TopologyRequest, WorkloadSpec,
+};
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
+
+impl State {
+    /// Places all that is wanted and says where, or changes nothing and says why not.
+    pub fn start(&mut self, want: &Want) -> Result<Vec<Decision>, ReasonKind> {
+        let workload = self.workloads[&want.workload].clone();
+        if self.forbidden(&workload) {
+            return Err(ReasonKind::Policy);
+        }
+        let mut kinds = Vec::new();
+        for pool in self.pools_for(want) {
+            match self.try_pool(&workload, want, pool) {
+                Ok(placed) => return Ok(placed),
+                Err(kind) => kinds.push(kind),
+            }
+        }
+        Err(nearest(&kinds))
+    }
+
+    /// S11: a node type is missing or refused, or a scheduling gate is there.
+    fn forbidden(&self, workload: &WorkloadSpec) -> bool {
+        let refused = self.node_type_rule(workload).is_some_and(|rule| {
+            workload.node_type.as_ref().is_none_or(|chosen| !rule.values.contains(chosen))
+        });
+        refused || workload.roles.iter().any(|role| !role.pod.scheduling_gates.is_empty())
+    }
+
+    fn try_pool(
+        &mut self,
+        workload: &WorkloadSpec,
+        want: &Want,
+        pool: PoolId,
+    ) -> Result<Vec<Decision>, ReasonKind> {
+        if self.ready_nodes(pool).is_empty() {
+            return Err(ReasonKind::Pool);
+        }
+        self.gate(workload, pool, self.ask(want, pool))?;
+        let Some(topology) = workload.topology.as_ref().filter(|_| !want.elastic) else {
+            return self.try_domain(workload, want, pool, None);
+        };
+        for domain in self.domains_of(workload, want, pool, topology) {
+            if let Ok(placed) = self.try_domain(workload, want, pool, Some(&domain)) {
+                return Ok(placed);
+            }
+        }
+        let before = self.pods.clone();
+        match self.try_domain(workload, want, pool, None) {
+            Ok(_) if topology.required => {
+                self.pods = before;
+                Err(ReasonKind::Feasibility)
+            }
+            anywhere => anywhere,
+        }
+    }
+
+    /// S31: the domains in which all minimums would be together, least free GPUs first, then by value.
+    fn domains_of(
+        &self,
+        workload: &WorkloadSpec,
+        want: &Want,
+        pool: PoolId,
+        topology: &TopologyRequest,
+    ) -> Vec<Domain> {
+        let key = &topology.key;
+        let nodes = self.ready_nodes(pool);
+        let values: BTreeSet<&str> = nodes.iter().filter_map(|node| label(node, key)).collect();
+        let free = |value: &str| -> usize {
+            let here = nodes.iter().filter(|node| label(node, key) == Some(value));
+            here.map(|node| self.devices(node.id).iter().filter(|d| d.free).count()).sum()
+        };
+        let mut found: Vec<(usize, &str)> = values
+            .into_iter()
+            .filter(|value| self.completes(workload, want, key, value))
+            .map(|value| (free(value), value))
+            .collect();
+        found.sort_unstable();
+        found.into_iter().map(|(_, value)| (key.clone(), value.to_owned())).collect()
+    }
+
+    /// True if the wanted pods and those already in the domain are all minimums.
+    fn completes(&self, workload: &WorkloadSpec, want: &Want, key: &str, value: &str) -> bool {
+        workload.roles.iter().enumerate().all(|(role, spec)| {
+            let of_role = |pod: &PodId| pod.workload == workload.id && usize::from(pod.role) == role;
+            let here = self.pods.iter().filter(|(pod, seat)| {
+                of_role(pod) && !seat.leaving && label(&self.nodes[&seat.node], key) == Some(value)
+            });
+            let done = self.ended.iter().filter(|(pod, o)| of_role(pod) && **o == PodOutcome::Succeeded);
+            here.count() as u32 + done.count() as u32 + want.pods[role] >= spec.min
+        })
+    }
+
+    /// Places all pods in the pool, in one domain if one is given, or changes nothing.
+    fn try_domain(
+        &mut self,
+        workload: &WorkloadSpec,
+        want: &Want,
+        pool: PoolId,
+        domain: Option<&Domain>,
+    ) -> Result<Vec<Decision>, ReasonKind> {
+        let before = self.pods.clone();
+        let mut placed = Vec::new();
+        for role in hardest_first(workload, want) {
+            let pods = self.waiting(workload, role).into_iter().take(want.pods[role] as usize);
+            for pod in pods.collect::<Vec<_>>() {
+                match self.try_pod(workload, pod, pool, domain) {
+                    Ok(decision) => placed.push(decision),
+                    Err(kind) => {
+                        self.pods = before;
+                        return Err(kind);
+                    }
+                }
+            }
+        }
+        Ok(placed)
+    }
+
+    fn try_pod(
+        &mut self,
+        workload: &WorkloadSpec,
+        pod: PodId,
+        pool: PoolId,
+        domain: Option<&Domain>,
+    ) -> Result<Decision, ReasonKind> {
+        let shape = self.shape(pod);
+        let Some(at) = self.choose(&shape, pool, domain) else {
+            let nodes = self.ready_nodes(pool);
+            let allowed = |node: &&NodeSpec| could_take(&shape, node, true) && self.allowed(&shape, node);
+            let some = nodes.iter().any(allowed);
+            return Err(if some { ReasonKind::Capacity } else { ReasonKind::Feasibility });
+        };
+        self.gate(workload, pool, self.cost(pod, at.node, at.gpus))?;
+        self.place(pod, at);
+        Ok(Decision::Place { pod, at })
+    }
+}
+
+/// The roles that want pods: those that ask for the most of the GPUs first, then the most CPU. The rules leave this
+/// open; MiB go before whole devices.
+fn hardest_first(workload: &WorkloadSpec, want: &Want) -> Vec<usize> {
+    let mut roles: Vec<usize> = (0..want.pods.len()).filter(|role| want.pods[*role] > 0).collect();
+    roles.sort_by_key(|role| {
+        let pod = &workload.roles[*role].pod;
+        let memory = if let GpuRequest::Memory { memory, devices, .. } = pod.gpu {
+            memory.0 * i64::from(devices)
+        } else {
+            0
+        };
+        let share = match pod.gpu {
+            GpuRequest::Whole(n) => i64::from(n) * 1_000_000,
+            GpuRequest::Share { share, devices, .. } => share.0 * i64::from(devices),
+            _ => 0,
+        };
+        (Reverse(memory), Reverse(share), Reverse(pod.requests.cpu.0), *role)
+    });
+    roles
+}
+
+/// S29: the kind of the pool nearest to starting; without a pool, that there is none.
+fn nearest(kinds: &[ReasonKind]) -> ReasonKind {
+    let order = [
+        ReasonKind::Capacity,
+        ReasonKind::Limit,
+        ReasonKind::Quota,
+        ReasonKind::Feasibility,
+        ReasonKind::Pool,
+    ];
+    order.into_iter().find(|kind| kinds.contains(kind)).unwrap_or(ReasonKind::Pool)
+}

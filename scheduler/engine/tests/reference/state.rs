@@ -1,0 +1,259 @@
+//! What the cluster is: plain maps by identifier, as the accepted events and the decisions leave them.
+//!
+//! Nothing is summed up or indexed. Whoever wants to know what is free counts the pods.
+
+use berth_model::{
+    DepartmentId, DepartmentSpec, DeviceHealth, DeviceSpec, Event, GpuGrant, GpuRequest, NodeId, NodeSpec,
+    Placement, PodId, PodOutcome, PodSpec, PodState, PoolId, PoolSpec, ProjectId, ProjectSpec, QueueId,
+    QueueQuota, WorkloadId, WorkloadSpec,
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The label that is the node's name unless its labels say otherwise.
+pub const HOSTNAME: &str = "kubernetes.io/hostname";
+
+/// A pod on a node.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Seat {
+    pub node: NodeId,
+    pub gpus: GpuGrant,
+    pub leaving: bool,
+}
+
+/// The cluster.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct State {
+    pub pools: BTreeMap<PoolId, PoolSpec>,
+    pub departments: BTreeMap<DepartmentId, DepartmentSpec>,
+    pub projects: BTreeMap<ProjectId, ProjectSpec>,
+    pub nodes: BTreeMap<NodeId, NodeSpec>,
+    pub workloads: BTreeMap<WorkloadId, WorkloadSpec>,
+    /// Pods that have a node.
+    pub pods: BTreeMap<PodId, Seat>,
+    /// Pods that have ended and are not wanted again.
+    pub ended: BTreeMap<PodId, PodOutcome>,
+    /// The node labels that some pod ever asked about, the hostname apart: they divide the nodes into classes.
+    pub keys: BTreeSet<String>,
+}
+
+/// What a pod is: what it asks for, its node type included, and how other pods see it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Shape {
+    pub spec: PodSpec,
+    pub namespace: String,
+    pub labels: berth_model::Labels,
+}
+
+impl Shape {
+    /// True if the pod has rules about other pods.
+    pub fn about_pods(&self) -> bool {
+        let s = &self.spec;
+        !(s.pod_affinity.is_empty() && s.pod_anti_affinity.is_empty() && s.topology_spread.is_empty())
+    }
+
+    /// True if the two count as one shape: they ask for the same, and if it is about other pods, look the same.
+    pub fn same(&self, other: &Self) -> bool {
+        self.spec == other.spec
+            && (!self.about_pods() || self.namespace == other.namespace && self.labels == other.labels)
+    }
+}
+
+impl State {
+    /// Takes in an event that is known to be valid.
+    pub fn apply(&mut self, event: &Event) {
+        match event {
+            Event::PoolSet(pool) => drop(self.pools.insert(pool.id, pool.clone())),
+            Event::PoolRemoved(id) => drop(self.pools.remove(id)),
+            Event::DepartmentSet(d) => drop(self.departments.insert(d.id, d.clone())),
+            Event::DepartmentRemoved(id) => drop(self.departments.remove(id)),
+            Event::ProjectSet(p) => drop(self.projects.insert(p.id, p.clone())),
+            Event::ProjectRemoved(id) => drop(self.projects.remove(id)),
+            Event::QuotaSet { queue, pool, quota } => self.set_quota(*queue, *pool, *quota),
+            Event::NodeSet(node) => self.set_node(node),
+            Event::NodeRemoved(id) => {
+                self.nodes.remove(id);
+                self.pods.retain(|_, seat| seat.node != *id);
+            }
+            Event::NodeCondition { node, ready, unschedulable } => {
+                let node = self.nodes.get_mut(node).expect("a node");
+                (node.ready, node.unschedulable) = (*ready, *unschedulable);
+            }
+            Event::DeviceHealth { node, device, health } => {
+                self.nodes.get_mut(node).expect("a node").devices[device.index()].health = *health;
+            }
+            Event::DeviceForeign { node, device, memory } => {
+                self.nodes.get_mut(node).expect("a node").devices[device.index()].foreign = *memory;
+            }
+            Event::PodMemory { .. } => {}
+            Event::WorkloadSet(workload) => self.set_workload(workload),
+            Event::WorkloadRemoved(id) => {
+                self.workloads.remove(id);
+                self.pods.retain(|pod, _| pod.workload != *id);
+                self.ended.retain(|pod, _| pod.workload != *id);
+            }
+            Event::PodRunning(found) => self.found(found),
+            Event::PodLeaving { pod, .. } => self.pods.get_mut(pod).expect("a pod on a node").leaving = true,
+            Event::PodEnded { pod, outcome } => {
+                self.pods.remove(pod);
+                if *outcome != PodOutcome::Evicted {
+                    self.ended.insert(*pod, *outcome);
+                }
+            }
+            Event::BindFailed { pod, .. } => drop(self.pods.remove(pod)),
+        }
+        if matches!(event, Event::WorkloadSet(_) | Event::DepartmentSet(_) | Event::ProjectSet(_)) {
+            self.note_keys();
+        }
+    }
+
+    /// Puts a pod on its node.
+    pub fn place(&mut self, pod: PodId, at: Placement) {
+        self.pods.insert(pod, Seat { node: at.node, gpus: at.gpus, leaving: false });
+    }
+
+    fn set_quota(&mut self, queue: QueueId, pool: PoolId, quota: QueueQuota) {
+        let quotas = match queue {
+            QueueId::Department(id) => &mut self.departments.get_mut(&id).expect("a department").quotas,
+            QueueId::Project(id) => &mut self.projects.get_mut(&id).expect("a project").quotas,
+        };
+        quotas.retain(|(of, _)| *of != pool);
+        quotas.push((pool, quota));
+    }
+
+    /// Devices that are no longer listed are lost, not forgotten.
+    fn set_node(&mut self, node: &NodeSpec) {
+        let mut node = node.clone();
+        if let Some(old) = self.nodes.get(&node.id) {
+            for device in old.devices.iter().skip(node.devices.len()) {
+                node.devices.push(DeviceSpec { health: DeviceHealth::Lost, ..device.clone() });
+            }
+        }
+        self.nodes.insert(node.id, node);
+    }
+
+    /// Pods that are no longer asked for are forgotten.
+    fn set_workload(&mut self, workload: &WorkloadSpec) {
+        let kept = |pod: &PodId| {
+            let count = workload.roles.get(usize::from(pod.role)).map_or(0, |role| role.count);
+            pod.workload != workload.id || pod.index < count
+        };
+        self.ended.retain(|pod, _| kept(pod));
+        self.workloads.insert(workload.id, workload.clone());
+    }
+
+    fn found(&mut self, found: &PodState) {
+        let leaving = found.leaving.is_some();
+        if let Some(seat) = self.pods.get_mut(&found.pod) {
+            seat.leaving |= leaving;
+            return;
+        }
+        let request = self.shape(found.pod).spec.gpu;
+        let gpus = if found.gpus == GpuGrant::None && request != GpuRequest::None {
+            let some = self.choose_devices(found.node, request, Default::default());
+            some.expect("an event that was accepted")
+        } else {
+            found.gpus
+        };
+        self.pods.insert(found.pod, Seat { node: found.node, gpus, leaving });
+    }
+
+    /// S11: the node type rule that holds for a workload: its project's, else its department's.
+    pub fn node_type_rule(&self, workload: &WorkloadSpec) -> Option<&berth_model::NodeTypeRule> {
+        let project = self.projects.get(&workload.project?)?;
+        let department = self.departments.get(&project.department)?;
+        project.node_types.as_ref().or(department.node_types.as_ref())
+    }
+
+    /// The namespace of a workload's pods.
+    pub fn namespace(&self, workload: &WorkloadSpec) -> String {
+        match workload.project {
+            Some(project) => self.projects[&project].name.clone(),
+            None => workload.namespace.clone(),
+        }
+    }
+
+    /// What the pods of a role are.
+    pub fn shape_of(&self, workload: &WorkloadSpec, role: usize) -> Shape {
+        let mut spec = PodSpec::clone(&workload.roles[role].pod);
+        if let (Some(value), Some(rule)) = (&workload.node_type, self.node_type_rule(workload)) {
+            spec.node_selector.insert(rule.key.clone(), value.clone());
+        }
+        Shape { spec, namespace: self.namespace(workload), labels: workload.roles[role].labels.clone() }
+    }
+
+    /// What a pod is.
+    pub fn shape(&self, pod: PodId) -> Shape {
+        self.shape_of(&self.workloads[&pod.workload], usize::from(pod.role))
+    }
+
+    /// The pods of a role that should run and have no node, lowest index first.
+    pub fn waiting(&self, workload: &WorkloadSpec, role: usize) -> Vec<PodId> {
+        let pods = (0..workload.roles[role].count).map(|index| PodId {
+            workload: workload.id,
+            role: role as u16,
+            index,
+        });
+        pods.filter(|pod| !self.pods.contains_key(pod) && !self.ended.contains_key(pod)).collect()
+    }
+
+    /// The pods on a node.
+    pub fn pods_on(&self, node: NodeId) -> impl Iterator<Item = (PodId, Seat)> {
+        self.pods.iter().filter(move |(_, seat)| seat.node == node).map(|(pod, seat)| (*pod, *seat))
+    }
+
+    /// S1: the pool of a node: the first by name that selects it, else `default`.
+    pub fn pool_of(&self, node: &NodeSpec) -> Option<PoolId> {
+        let pools = self.pools_by_name();
+        let selects = |pool: &&&PoolSpec| {
+            let selector = pool.selector.as_ref();
+            selector.is_some_and(|s| node.labels.get(&s.key) == Some(&s.value))
+        };
+        let default = || pools.iter().find(|pool| pool.name == PoolSpec::DEFAULT_NAME);
+        pools.iter().find(selects).or_else(default).map(|pool| pool.id)
+    }
+
+    /// All pools by name.
+    pub fn pools_by_name(&self) -> Vec<&PoolSpec> {
+        let mut pools: Vec<&PoolSpec> = self.pools.values().collect();
+        pools.sort_by(|a, b| a.name.cmp(&b.name));
+        pools
+    }
+
+    /// The nodes of a pool that are ready.
+    pub fn ready_nodes(&self, pool: PoolId) -> Vec<&NodeSpec> {
+        self.nodes.values().filter(|n| n.ready && self.pool_of(n) == Some(pool)).collect()
+    }
+
+    /// Notes the node labels that the pods of all workloads ask about.
+    fn note_keys(&mut self) {
+        let all = self.workloads.values();
+        let shapes: Vec<Shape> = all
+            .flat_map(|w| (0..w.roles.len()).map(|role| self.shape_of(w, role)).collect::<Vec<_>>())
+            .collect();
+        for pod in shapes.iter().map(|shape| &shape.spec) {
+            let affinity = pod.node_affinity.iter().flat_map(|s| &s.node_selector_terms);
+            let volumes = pod.volumes.iter().filter_map(|v| v.reachable_from.as_ref());
+            let terms = affinity
+                .chain(pod.preferred_nodes.iter().map(|p| &p.preference))
+                .chain(volumes.flat_map(|s| &s.node_selector_terms));
+            self.keys.extend(terms.flat_map(|t| &t.match_expressions).map(|r| r.key.clone()));
+            self.keys.extend(pod.node_selector.keys().cloned());
+        }
+        self.keys.remove(HOSTNAME);
+    }
+
+    /// A workload as it is asked for, without what differs between identical ones.
+    pub fn likeness(&self, workload: &WorkloadSpec) -> WorkloadSpec {
+        WorkloadSpec {
+            id: WorkloadId(0),
+            name: String::new(),
+            submitted: Default::default(),
+            grace: Default::default(),
+            expected_runtime: None,
+            stale_grace: None,
+            stale_since: None,
+            namespace: self.namespace(workload),
+            ..workload.clone()
+        }
+    }
+}
