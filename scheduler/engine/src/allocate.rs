@@ -6,31 +6,17 @@
 //! nothing until it wakes (S30).
 
 use crate::Engine;
-use crate::choose::Scope;
+use crate::choose::{Choice, Scope};
 use crate::device::charge;
 use crate::ix::{GroupIx, PodIx, PoolIx, QueueIx};
-use crate::node::slots;
-use crate::org::{Shut, Triple, resource};
+use crate::org::Triple;
 use crate::park::Unblock;
+use crate::verdict::{Refusal, nearest};
 use crate::waiting::{QueueKey, Said};
-use crate::workload::{Pod, Stage, Template};
-use berth_model::{
-    Budget, Constraint, Decision, GpuRequest, Placement, PolicyReason, PoolState, Reason, ReasonKind,
-};
+use crate::workload::Template;
+use berth_model::{Budget, Decision, GpuRequest, Placement, PoolState, Reason};
 use smallvec::SmallVec;
 use std::cmp::Reverse;
-
-/// Why a group cannot start in a pool, and what would unblock it.
-pub(crate) struct Refusal {
-    pub(crate) reason: Reason,
-    pub(crate) unblock: SmallVec<[Unblock; 2]>,
-}
-
-impl Refusal {
-    fn new(reason: Reason, unblock: Unblock) -> Self {
-        Self { reason, unblock: SmallVec::from_slice(&[unblock]) }
-    }
-}
 
 impl Engine {
     /// Starts whatever can start with what is free, in order, without stopping anybody.
@@ -66,21 +52,32 @@ impl Engine {
         QueueKey { over_quota, rank: Reverse(self.org.at(queue).rank), submitted, workload }
     }
 
-    /// What the group asks for in the first pool of its order, remembered while it has that first pool.
+    /// What the group asks for in the first pool of its order. Remembered while the rules are the same, unless it
+    /// depends on the devices the pool has.
     fn first_ask(&mut self, ix: GroupIx) -> (Triple, Option<PoolIx>) {
+        if let Some((pool, ask)) = self.waiting.at(ix).ask {
+            return (ask, Some(pool));
+        }
+        let Some(pool) = self.nth_pool(ix, 0) else { return ([0; 3], None) };
         let group = self.waiting.at(ix);
         let template = self.templates.at(group.key.template);
-        let project = &self.org.at(template.queue).pools;
-        let first =
-            self.pools.order(&template.pools, project).find(|p| group.key.pool.is_none_or(|in_| in_ == *p));
-        if (first != group.first_pool || self.asks_for_memory(template))
-            && let Some(pool) = first
-        {
-            let ask = self.ask(template, &group.key.want, pool);
-            let group = self.waiting.at_mut(ix);
-            (group.ask, group.first_pool) = (ask, first);
+        let ask = self.ask(template, &group.key.want, pool);
+        if !self.asks_for_memory(template) {
+            self.waiting.at_mut(ix).ask = Some((pool, ask));
         }
-        (self.waiting.at(ix).ask, first)
+        (ask, Some(pool))
+    }
+
+    /// The pools that a group tries, in order (S10). Others of the workload may bind it to one pool; that may be one it
+    /// may not use, since nodes can change their pool.
+    pub(crate) fn nth_pool(&self, group: GroupIx, at: usize) -> Option<PoolIx> {
+        let key = &self.waiting.at(group).key;
+        let template = self.templates.at(key.template);
+        let mut order = self.pools.order(&template.pools, &self.org.at(template.queue).pools);
+        match key.pool {
+            None => order.nth(at),
+            Some(only) => order.find(|pool| *pool == only).filter(|_| at == 0),
+        }
     }
 
     fn asks_for_memory(&self, template: &Template) -> bool {
@@ -115,19 +112,15 @@ impl Engine {
             let said = vec![Said { pool: Default::default(), reason: Reason::Policy(policy) }];
             return self.park(group, said, 0, &[Unblock::Owner]);
         }
-        let project = &self.org.at(template.queue).pools;
-        // Others of the workload may be in a pool that it may not use, since nodes can change their pool.
-        let may_use = |pool: &PoolIx| key.pool.is_none_or(|in_| in_ == *pool);
-        let pools: SmallVec<[PoolIx; 4]> =
-            self.pools.order(&template.pools, project).filter(may_use).collect();
         let mut said = Vec::new();
         let mut unblocks: SmallVec<[Unblock; 4]> = SmallVec::new();
-        for pool in pools {
+        for at in 0.. {
+            let Some(pool) = self.nth_pool(group, at) else { break };
             match self.try_pool(group, pool) {
                 Ok(()) => return self.commit(group, decisions),
                 Err(refusal) => {
                     unblocks.extend(refusal.unblock);
-                    said.push(Said { pool: self.pools.spec(pool).id, reason: refusal.reason });
+                    said.push(Said { pool: self.pools.spec(pool).id, reason: *refusal.reason });
                 }
             }
         }
@@ -139,26 +132,6 @@ impl Engine {
         self.park(group, said, dominant, &unblocks);
     }
 
-    /// A rule of the administrator, or a gate, that keeps the workload from being scheduled at all (S11).
-    fn policy(&self, template: &Template) -> Option<PolicyReason> {
-        let rule = self.org.at(template.queue).path.iter().find_map(|q| self.org.at(*q).node_types.as_ref());
-        if let Some(rule) = rule {
-            let (key, allowed) = (rule.key.clone(), rule.values.clone());
-            match &template.node_type {
-                None => return Some(PolicyReason::NodeTypeMissing { key, allowed }),
-                Some(value) if !rule.values.iter().any(|v| **v == **value) => {
-                    return Some(PolicyReason::NodeTypeRefused { key, value: value.to_string(), allowed });
-                }
-                Some(_) => {}
-            }
-        }
-        let gates = |shape| self.shapes.at(shape).spec.scheduling_gates.iter().cloned();
-        let mut gates: Vec<String> = template.roles.iter().flat_map(|r| gates(r.shape)).collect();
-        gates.sort();
-        gates.dedup();
-        (!gates.is_empty()).then_some(PolicyReason::Gated { gates })
-    }
-
     /// Tries to place all that the first member of the group wants into a pool. On failure nothing has changed.
     fn try_pool(&mut self, group: GroupIx, pool: PoolIx) -> Result<(), Refusal> {
         let id = self.pools.spec(pool).id;
@@ -166,10 +139,11 @@ impl Engine {
             let state = if self.pools.at(pool).nodes == 0 { PoolState::Empty } else { PoolState::NotReady };
             return Err(Refusal::new(Reason::Pool { pool: Some(id), state }, Unblock::Structure(pool)));
         }
-        let key = &self.waiting.at(group).key;
-        let (template, want) = (key.template, key.want.clone());
-        let template = self.templates.at(template);
-        let ask = self.ask(template, &want, pool);
+        let waiting = self.waiting.at(group);
+        let want = waiting.key.want.clone();
+        let template = self.templates.at(waiting.key.template);
+        let known = waiting.ask.filter(|(first, _)| *first == pool);
+        let ask = known.map_or_else(|| self.ask(template, &want, pool), |(_, ask)| ask);
         if let Err(shut) = self.org.gate(template.queue, pool, ask, template.preemptible) {
             let mut refusal = self.shut(shut, template.queue, pool, ask, ask);
             if self.asks_for_memory(template) {
@@ -178,60 +152,20 @@ impl Engine {
             }
             return Err(refusal);
         }
-        match template.topology.clone().filter(|_| !self.waiting.at(group).key.elastic) {
+        match template.topology.clone().filter(|_| !waiting.key.elastic) {
             None => self.try_scope(group, pool, &want, Scope::Everywhere),
             Some(topology) => self.try_domains(group, pool, &want, &topology),
         }
     }
 
-    /// A gate that is shut, as a refusal. `ask` is what the workload asks for, `request` what did not pass.
-    fn shut(&self, shut: Shut, project: QueueIx, pool: PoolIx, ask: Triple, request: Triple) -> Refusal {
-        let queue = self.org.at(shut.queue).id.expect("unmanaged queues have no gates");
-        let (pool_id, asked) = (self.pools.spec(pool).id, ask[shut.resource]);
-        let (resource, used) = (resource(shut.resource), shut.used);
-        let reason = if shut.limit {
-            Reason::Limit { queue, pool: pool_id, resource, limit: shut.bound, used, asked }
-        } else {
-            Reason::Quota { queue, pool: pool_id, resource, quota: shut.bound, used, asked }
-        };
-        // Once this gate opens the next may be shut: both are watched.
-        let path = self.org.at(project).path.iter();
-        Refusal { reason, unblock: path.map(|queue| Unblock::Queue(*queue, pool, request)).collect() }
-    }
-
-    /// Tries the domains of a topology level one after the other, the one with the least room that suffices first
-    /// (S31); if the level is only preferred, then the whole pool.
-    fn try_domains(
+    /// Places what the first member of the group wants within a scope, hardest role first, or changes nothing.
+    pub(crate) fn try_scope(
         &mut self,
         group: GroupIx,
         pool: PoolIx,
         want: &[u32],
-        topology: &berth_model::TopologyRequest,
+        scope: Scope,
     ) -> Result<(), Refusal> {
-        let (level, _) = self.topologies.intern(&topology.key);
-        for domain in self.domains_with_room(group, pool, want, level) {
-            if self.try_scope(group, pool, want, Scope::Domain(level, domain)).is_ok() {
-                return Ok(());
-            }
-        }
-        if !topology.required {
-            return self.try_scope(group, pool, want, Scope::Everywhere);
-        }
-        // Would it fit without the requirement? If not, that is the nearer reason.
-        match self.try_scope(group, pool, want, Scope::Everywhere) {
-            Err(refusal) => Err(refusal),
-            Ok(()) => {
-                self.roll_back();
-                let nodes = self.pools.at(pool).nodes;
-                let failed = vec![(Constraint::Topology, nodes)];
-                let reason = Reason::Feasibility { pool: self.pools.spec(pool).id, role: 0, nodes, failed };
-                Err(Refusal::new(reason, Unblock::Any(pool)))
-            }
-        }
-    }
-
-    /// Places what the first member of the group wants within a scope, hardest role first, or changes nothing.
-    fn try_scope(&mut self, group: GroupIx, pool: PoolIx, want: &[u32], scope: Scope) -> Result<(), Refusal> {
         debug_assert!(self.trial.is_empty());
         self.changed.begin();
         let (_, _, workload) = *self.waiting.at(group).members.first().expect("an active group has members");
@@ -239,31 +173,20 @@ impl Engine {
         let roles = self.hardest_first(ix, want);
         for (at, role) in roles.iter().copied().enumerate() {
             let template = self.templates.at(ix);
-            let (shape, preemptible, queue) =
-                (template.roles[role].shape, template.preemptible, template.queue);
             let pods: SmallVec<[u32; 8]> =
                 self.workloads.at(workload.0).waiting(template, role).take(want[role] as usize).collect();
             for (placed, pod) in pods.into_iter().enumerate() {
                 let pod = PodIx { workload, pod };
                 let refusal = match self.choose(pod, pool, scope) {
                     None => self.no_room(pod, pool, (placed as u32, want[role]), at > 0, want),
-                    Some(choice) => {
-                        let cost = self.cost(shape, choice.node, choice.gpus);
-                        match self.org.gate(queue, pool, cost, preemptible) {
-                            Err(shut) => {
-                                let ask = self.ask(self.templates.at(ix), want, pool);
-                                let mut refusal = self.shut(shut, queue, pool, ask, cost);
-                                // MiB of another device may come to less.
-                                refusal.unblock.push(Unblock::Everywhere);
-                                refusal
-                            }
-                            Ok(()) => {
-                                self.put(pod, choice.node, choice.gpus, self.now);
-                                self.trial.push(pod);
-                                continue;
-                            }
+                    Some(choice) => match self.gate_of(pod, &choice, pool, want) {
+                        Err(shut) => shut,
+                        Ok(()) => {
+                            self.put(pod, choice.node, choice.gpus, self.now);
+                            self.trial.push(pod);
+                            continue;
                         }
-                    }
+                    },
                 };
                 self.roll_back();
                 return Err(refusal);
@@ -272,52 +195,35 @@ impl Engine {
         Ok(())
     }
 
+    /// The gates once the devices are known: only MiB of a device are charged by the device (S13), all else has passed.
+    fn gate_of(&self, pod: PodIx, choice: &Choice, pool: PoolIx, want: &[u32]) -> Result<(), Refusal> {
+        let shape = self.kind_of(pod).0;
+        let template = self.templates.at(self.workloads.at(pod.workload.0).template);
+        if !self.asks_for_memory(template) {
+            return Ok(());
+        }
+        let cost = self.cost(shape, choice.node, choice.gpus);
+        self.org.gate(template.queue, pool, cost, template.preemptible).map_err(|shut| {
+            let ask = self.ask(template, want, pool);
+            let mut refusal = self.shut(shut, template.queue, pool, ask, cost);
+            // MiB of another device may come to less.
+            refusal.unblock.push(Unblock::Everywhere);
+            refusal
+        })
+    }
+
     /// The roles that want pods, those with the most devices per pod first, then the most CPU.
     fn hardest_first(&self, template: crate::ix::TemplateIx, want: &[u32]) -> SmallVec<[usize; 2]> {
         let template = self.templates.at(template);
         let mut roles: SmallVec<[usize; 2]> = (0..want.len()).filter(|r| want[*r] > 0).collect();
+        if roles.len() == 1 {
+            return roles;
+        }
         roles.sort_by_key(|r| {
             let shape = self.shapes.at(template.roles[*r].shape);
             (Reverse(charge(shape.gpu, 1).0 * i64::from(shape.gpu.devices())), Reverse(shape.cpu), *r)
         });
         roles
-    }
-
-    /// The verdict when a pod finds no node: the state is still that of the trial, `placed` pods of its role are in.
-    fn no_room(
-        &self,
-        pod: PodIx,
-        pool: PoolIx,
-        (placed, wanted): (u32, u32),
-        others_placed: bool,
-        all: &[u32],
-    ) -> Refusal {
-        let id = self.pools.spec(pool).id;
-        let kind = self.kind_of(pod);
-        let role = self.templates.at(self.workloads.at(pod.workload.0).template).role_of(pod.pod).0;
-        let nodes = self.pools.at(pool).nodes;
-        let mut taking = self.classes.tiers(kind.0, pool).iter().flat_map(|t| &t.classes);
-        if taking.all(|c| self.classes.at(*c).nodes.is_empty()) {
-            let failed = self.failed_constraints(kind.0, pool);
-            let reason = Reason::Feasibility { pool: id, role, nodes, failed };
-            return Refusal::new(reason, Unblock::Structure(pool));
-        }
-        let about_pods = !self.neighbours.idle();
-        if (about_pods || self.shapes.at(kind.0).local)
-            && let Some(failed) = self.forbidden_everywhere(kind, pool, &self.floors(kind.0))
-        {
-            return Refusal::new(Reason::Feasibility { pool: id, role, nodes, failed }, Unblock::Everywhere);
-        }
-        let (closest, missing) = self.closest(kind.0, pool);
-        let reason = Reason::Capacity { pool: id, role, placed, wanted, closest, missing };
-        let several = all.iter().filter(|w| **w > 0).count() > 1;
-        let unblock = match self.shapes.at(kind.0).local {
-            _ if about_pods => Unblock::Everywhere,
-            true => Unblock::Any(pool),
-            false if several && others_placed => Unblock::Any(pool),
-            false => Unblock::Room(pool, kind.0, i64::from(wanted - placed)),
-        };
-        Refusal::new(reason, unblock)
     }
 
     /// Turns the trial under way into decisions, and lets the workload wait for what it lacks next.
@@ -337,87 +243,4 @@ impl Engine {
         self.requeue(workload);
         self.wake_neighbours();
     }
-
-    /// Tells every workload whose reason is new or of another kind than before why it waits (S29).
-    pub(crate) fn report(&mut self, decisions: &mut Vec<Decision>) {
-        for ix in std::mem::take(&mut self.waiting.to_report) {
-            let group = self.waiting.at_mut(ix);
-            let untold = std::mem::take(&mut group.unreported);
-            let Some((said, dominant)) = &group.verdict else { continue };
-            let reason = Box::new(said[*dominant].reason.clone());
-            for ix_workload in untold {
-                let Some(workload) = self.workloads.get(ix_workload.0) else { continue };
-                // Of several things a workload waits for, the first has the dominant reason.
-                let first = workload.groups.iter().find(|g| self.waiting.at(**g).verdict.is_some());
-                if first != Some(&ix) {
-                    continue;
-                }
-                let workload = self.workloads.at_mut(ix_workload.0);
-                let kind = reason.kind() as u8 + 1;
-                if workload.reported != kind {
-                    workload.reported = kind;
-                    decisions.push(Decision::Report { workload: workload.id, reason: reason.clone() });
-                }
-            }
-        }
-    }
-
-    /// True if the wanted pods in the domain, with those of the workload that are there, are all its minimums (S31).
-    fn completes(&self, group: GroupIx, want: &[u32], level: crate::ix::TopologyIx, domain: u32) -> bool {
-        let Some((_, _, workload)) = self.waiting.at(group).members.first() else { return false };
-        let workload = self.workloads.at(workload.0);
-        let template = self.templates.at(workload.template);
-        let counts = |pod: &&Pod| match (pod.stage, pod.node) {
-            (Stage::Placed, Some(node)) => self.topologies.at(level).domain(node) == domain,
-            (stage, _) => stage == Stage::Succeeded,
-        };
-        template.roles.iter().zip(want).enumerate().all(|(at, (role, want))| {
-            let first = template.first_of(at) as usize;
-            let pods = &workload.pods[first..first + role.count as usize];
-            pods.iter().filter(counts).count() as u32 + want >= role.min
-        })
-    }
-
-    /// The domains of a level in which every role finds room for all it wants by itself, least free GPUs first.
-    fn domains_with_room(
-        &self,
-        group: GroupIx,
-        pool: PoolIx,
-        want: &[u32],
-        level: crate::ix::TopologyIx,
-    ) -> Vec<u32> {
-        let template = self.templates.at(self.waiting.at(group).key.template);
-        let strategy = self.pools.spec(pool).device;
-        let topology = self.topologies.at(level);
-        let mut found: Vec<(i64, &str, u32)> = Vec::new();
-        for domain in 0..topology.len() {
-            let here = topology.nodes[domain].iter().map(|n| self.nodes.at(n.0));
-            let here: Vec<_> = here.filter(|n| n.usable() && n.pool == Some(pool)).collect();
-            let fits = template.roles.iter().zip(want).all(|(role, want)| {
-                let shape = self.shapes.at(role.shape);
-                let room: i64 = here.iter().map(|n| slots(&n.free, &n.devices, shape, strategy)).sum();
-                room >= i64::from(*want)
-            });
-            if fits && self.completes(group, want, level, domain as u32) {
-                let free = here.iter().map(|n| i64::from(n.devices.free.count())).sum();
-                found.push((free, &topology.values[domain], domain as u32));
-            }
-        }
-        found.sort_unstable();
-        found.into_iter().map(|(_, _, domain)| domain).collect()
-    }
-}
-
-/// The position of the verdict of the pool nearest to starting (S29): of those that lack least in kind, the first.
-fn nearest(said: &[Said]) -> usize {
-    let distance = |s: &Said| match s.reason.kind() {
-        ReasonKind::Waiting => 0,
-        ReasonKind::Capacity => 1,
-        ReasonKind::Limit => 2,
-        ReasonKind::Quota => 3,
-        ReasonKind::Feasibility => 4,
-        ReasonKind::Pool => 5,
-        ReasonKind::Policy => 6,
-    };
-    (0..said.len()).min_by_key(|at| distance(&said[*at])).unwrap_or(0)
 }

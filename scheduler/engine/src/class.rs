@@ -32,7 +32,6 @@ struct Key {
 /// A class of nodes.
 #[derive(Clone, Debug)]
 pub(crate) struct Class {
-    pub(crate) pool: PoolIx,
     /// Relevant labels.
     labels: Labels,
     /// Taints, the one of a cordoned node included.
@@ -124,7 +123,6 @@ impl Classes {
             device.foreign = GpuMemoryMib::ZERO;
         }
         self.all.push(Class {
-            pool,
             labels: key.labels.clone(),
             taints: key.taints.clone(),
             empty: Node::new(Arc::new(pristine), names, GpuMemoryMib::ZERO),
@@ -178,11 +176,6 @@ impl Classes {
         }
         tiers.sort_by_key(|t| std::cmp::Reverse(t.points));
         self.tiers[shape.i()][pool.i()] = (count, tiers);
-    }
-
-    /// True if the class can take the shape, after [`Self::prepare`].
-    pub(crate) fn takes(&self, shape: ShapeIx, pool: PoolIx, class: ClassIx) -> bool {
-        self.tiers(shape, pool).iter().any(|t| t.classes.contains(&class))
     }
 
     /// The classes of the pool that can take the shape, most preferred first, after [`Self::prepare`].

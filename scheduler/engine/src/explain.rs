@@ -6,7 +6,7 @@
 use crate::Engine;
 use crate::ix::{GroupIx, NodeIx, PoolIx, ShapeIx};
 use crate::node::{Node, slots};
-use crate::org::amounts;
+use crate::org::{Triple, amounts};
 use crate::shape::Shape;
 use berth_model::{
     Change, Constraint, Explanation, GpuRequest, GpuShare, Missing, NodeId, PolicyReason, PoolReason, Reason,
@@ -24,7 +24,7 @@ impl Engine {
             workload,
             running: state.running(),
             pending: state.pending(),
-            asked: parked.map(|g| amounts(self.waiting.at(g).ask)).unwrap_or_default(),
+            asked: parked.map(|group| amounts(self.asked(group))).unwrap_or_default(),
             reason: None,
             change: None,
             next: None,
@@ -43,6 +43,13 @@ impl Engine {
         explanation.change = Some(nearest.change);
         explanation.next = nearest.next;
         Some(explanation)
+    }
+
+    /// What a group asks of the quotas in the first pool of its order.
+    fn asked(&self, group: GroupIx) -> Triple {
+        let key = &self.waiting.at(group).key;
+        let pool = self.nth_pool(group, 0);
+        pool.map_or([0; 3], |pool| self.ask(self.templates.at(key.template), &key.want, pool))
     }
 
     /// The smallest change of the reason's own number.

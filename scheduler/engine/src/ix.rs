@@ -1,11 +1,15 @@
 //! Dense indices into the engine's tables. They never leave the engine and decide nothing: ties break by the
 //! identifiers of the model.
 
+/// An index: `slab` into a [`Slab`], `table` into a growing table (made from and used as a position).
 macro_rules! ix {
-    ($(#[$doc:meta])* $name:ident) => {
+    ($(#[$doc:meta])* slab $name:ident) => {
         $(#[$doc])*
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
         pub(crate) struct $name(pub(crate) u32);
+    };
+    ($(#[$doc:meta])* table $name:ident) => {
+        ix!($(#[$doc])* slab $name);
 
         impl $name {
             pub(crate) const fn of(index: usize) -> Self {
@@ -20,43 +24,50 @@ macro_rules! ix {
 
 ix!(
     /// A node.
-    NodeIx
+    slab NodeIx
 );
+
+impl NodeIx {
+    /// Position in tables kept beside the slab.
+    pub(crate) const fn i(self) -> usize {
+        self.0 as usize
+    }
+}
 ix!(
     /// A class of identical nodes.
-    ClassIx
+    table ClassIx
 );
 ix!(
     /// A shape of identical pods.
-    ShapeIx
+    table ShapeIx
 );
 ix!(
     /// A pool.
-    PoolIx
+    table PoolIx
 );
 ix!(
     /// A queue: a department or project.
-    QueueIx
+    table QueueIx
 );
 ix!(
     /// A workload.
-    WorkloadIx
+    slab WorkloadIx
 );
 ix!(
     /// Identical workloads of one project.
-    TemplateIx
+    table TemplateIx
 );
 ix!(
     /// Workloads that wait for the same.
-    GroupIx
+    table GroupIx
 );
 ix!(
     /// A selector of pods with a topology key.
-    TermIx
+    table TermIx
 );
 ix!(
     /// A topology key in use.
-    TopologyIx
+    table TopologyIx
 );
 
 /// One pod: the workload and the pod's position over all its roles.
@@ -118,18 +129,8 @@ impl<T> Slab<T> {
         self.slots.get(slot as usize)?.as_ref()
     }
 
-    /// As [`Self::get`], to change it.
-    pub(crate) fn get_mut(&mut self, slot: u32) -> Option<&mut T> {
-        self.slots.get_mut(slot as usize)?.as_mut()
-    }
-
     /// All occupied slots in order of slot.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &T)> {
         self.slots.iter().enumerate().filter_map(|(i, v)| v.as_ref().map(|v| (i as u32, v)))
-    }
-
-    /// How many slots there are, vacant ones included.
-    pub(crate) fn capacity(&self) -> usize {
-        self.slots.len()
     }
 }

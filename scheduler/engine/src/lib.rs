@@ -10,13 +10,14 @@
 //! |---|---|
 //! | `cycle` | one scheduling cycle on one screen (S32) |
 //! | `allocate` | the allocation loop: whose turn, which pool, all minimums or nothing (S5, S6, S10) |
+//! | `domains` | gangs that want one topology domain (S31) |
 //! | `choose` | which node a pod gets (S12), from a bounded number of candidates |
-//! | `profile`, `score` | the shapes present, and what a placement would strand of GPU capacity (S12) |
+//! | `profile`, `kinds`, `score`, `remember` | the shapes present, and what a placement would strand of GPU capacity (S12) |
 //! | `index` | free nodes in order, per class and level |
 //! | `device` | the devices of one node (S13 to S18, S31) |
 //! | `neighbours`, `topology` | pods about other pods, and domains (S11, S31) |
 //! | `waiting`, `watch`, `park` | who waits, for what, and when a verdict is looked at again (S8, S9, S30) |
-//! | `explain` | why a workload waits, from the verdicts of the allocation loop (S29) |
+//! | `verdict`, `explain` | why a workload waits, from the verdicts of the allocation loop (S29) |
 //! | `org`, `pool`, `workload`, `node`, `class`, `shape` | the state |
 //! | `apply`, `objects`, `pods` | events into state |
 //! | `place` | the undo log: putting pods on nodes and taking them off again |
@@ -29,9 +30,11 @@ mod choose;
 mod class;
 mod cycle;
 mod device;
+mod domains;
 mod explain;
 mod index;
 mod ix;
+mod kinds;
 mod matching;
 mod neighbours;
 mod node;
@@ -42,10 +45,12 @@ mod place;
 mod pods;
 mod pool;
 mod profile;
+mod remember;
 mod score;
 mod shape;
 mod topology;
 mod usage;
+mod verdict;
 mod waiting;
 mod watch;
 mod workload;

@@ -13,6 +13,9 @@ use crate::topology::{NOWHERE, Topologies};
 use berth_model::{Constraint, LabelSelector, Labels, PodAffinityTerm, Unsatisfiable};
 use rustc_hash::FxHashMap;
 
+/// Which pods: by labels (none = no pod), in which namespaces (none = all).
+type Selection = (Option<LabelSelector>, Option<Vec<Box<str>>>);
+
 /// What identifies a term.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 struct TermKey {
@@ -21,7 +24,7 @@ struct TermKey {
     namespaces: Option<Vec<Box<str>>>,
     topology: TopologyIx,
     /// Other terms that must select the pod too: an affinity counts pods that meet all its terms, as in Kubernetes.
-    also: Vec<(Option<LabelSelector>, Option<Vec<Box<str>>>)>,
+    also: Vec<Selection>,
     /// Leaving pods do not count, as in Kubernetes for topology spread.
     staying: bool,
 }
@@ -163,7 +166,7 @@ impl Neighbours {
         term: &PodAffinityTerm,
         own: &Identity,
         topologies: &mut Topologies,
-        also: Vec<(Option<LabelSelector>, Option<Vec<Box<str>>>)>,
+        also: Vec<Selection>,
         staying: bool,
     ) -> TermIx {
         let key = TermKey {
@@ -192,11 +195,6 @@ impl Neighbours {
             by_node: Vec::new(),
         });
         ix
-    }
-
-    /// The topology key of a term.
-    pub(crate) fn topology_of(&self, term: TermIx) -> TopologyIx {
-        self.terms[term.i()].key.topology
     }
 
     /// Counts a pod that is placed (`sign` 1) or gone (-1), under all terms or only under `only`.

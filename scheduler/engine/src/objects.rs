@@ -29,7 +29,7 @@ impl Engine {
             ));
         }
         self.pools.set(spec);
-        // Another choice of devices costs otherwise.
+        // What is remembered was computed under the old strategy.
         self.profile.classes_changed();
         self.assign_nodes();
         Ok(())
@@ -66,6 +66,7 @@ impl Engine {
     /// Wakes every parked group, after a change of the rules themselves.
     fn wake_everybody(&mut self) {
         for group in (0..self.waiting.len()).map(crate::ix::GroupIx::of) {
+            self.waiting.at_mut(group).ask = None;
             self.wake(group);
         }
     }
@@ -135,6 +136,7 @@ impl Engine {
     fn rules_changed(&mut self, queue: QueueIx) {
         for group in (0..self.waiting.len()).map(crate::ix::GroupIx::of) {
             if self.org.at(self.waiting.at(group).queue).path.contains(&queue) {
+                self.waiting.at_mut(group).ask = None;
                 self.wake(group);
             }
         }

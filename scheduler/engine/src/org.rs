@@ -14,11 +14,6 @@ use smallvec::SmallVec;
 /// GPU, CPU, memory.
 pub(crate) type Triple = [i64; 3];
 
-/// An amount as a triple.
-pub(crate) fn triple(amounts: Amounts) -> Triple {
-    [amounts.gpu.0, amounts.cpu.0, amounts.memory.0]
-}
-
 /// A triple as an amount.
 pub(crate) fn amounts(t: Triple) -> Amounts {
     Amounts {
@@ -120,11 +115,6 @@ impl Org {
     /// A queue, to change it.
     pub(crate) fn at_mut(&mut self, ix: QueueIx) -> &mut Queue {
         &mut self.all[ix.i()]
-    }
-
-    /// All queues with an identifier.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = QueueIx> {
-        self.by_id.values().copied().collect::<std::collections::BTreeSet<_>>().into_iter()
     }
 
     /// Adds a queue below `parent`. One without an identifier stands for the unmanaged namespaces (S3).

@@ -8,11 +8,13 @@ use crate::org::Triple;
 use crate::waiting::Said;
 use crate::watch::{Watched, Watcher};
 
+/// A node, its pool then, and what was free on it then; none if it took no pods then.
+type Noted = (NodeIx, Option<PoolIx>, Option<(Free, Devices)>);
+
 /// Nodes that have changed since their watchers were last looked at.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Changed {
-    /// The node, its pool then, and what was free on it then; none if it took no pods then.
-    nodes: Vec<(NodeIx, Option<PoolIx>, Option<(Free, Devices)>)>,
+    nodes: Vec<Noted>,
     /// By node: it is in the list.
     noted: Vec<bool>,
     /// Pools that got or lost nodes, or whose nodes changed what they are.

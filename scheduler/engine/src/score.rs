@@ -14,6 +14,7 @@
 use crate::class::Classes;
 use crate::device::Devices;
 use crate::ix::{ClassIx, NodeIx, PoolIx, ShapeIx};
+use crate::kinds::KindMask;
 use crate::node::Node;
 use crate::profile::Profiles;
 use crate::shape::{Shape, Shapes};
@@ -90,14 +91,32 @@ fn cost(
     }
     let base = profiles.view(class).base(cpu, memory, left.free);
     let mut sum = 0;
-    let mut rank = 0;
-    let whole = std::iter::repeat_n((u32::MAX, u32::MAX, true), left.free as usize);
-    for (have, total, free) in whole.chain(left.parts.iter().map(|(l, t)| (*l, *t, false))) {
-        rank += 1;
-        let view = profiles.view(class);
-        let usable = if base == 0 { 0 } else { base & view.fit(have, free) & view.fed(cpu, memory, rank) };
-        let share = if free { 1_000_000 } else { u64::from(have) * 1_000_000 / u64::from(total.max(1)) };
-        sum += share * profiles.device_cost(pool, usable);
+    // Ranks that the same kinds can use cost the same, and most often neighbours are alike.
+    let mut last: Option<(KindMask, u64)> = None;
+    let mut device_cost = |profiles: &mut Profiles, usable: KindMask| match last {
+        Some((kinds, known)) if kinds == usable => known,
+        _ => {
+            let cost = profiles.device_cost(pool, usable);
+            last = Some((usable, cost));
+            cost
+        }
+    };
+    let whole = base & profiles.view(class).fit(u32::MAX, true);
+    let fed = |profiles: &Profiles, kinds: KindMask, rank: u32| match kinds {
+        0 => 0,
+        _ => kinds & profiles.view(class).fed(cpu, memory, rank.into()),
+    };
+    // Fewer kinds can use a later rank, never others: if the first and the last are alike, all are.
+    let (mut next, until) = (1, left.free);
+    while next <= until {
+        let usable = fed(profiles, whole, next);
+        let alike = if fed(profiles, whole, until) == usable { until + 1 - next } else { 1 };
+        sum += u64::from(alike) * 1_000_000 * device_cost(profiles, usable);
+        next += alike;
+    }
+    for (rank, (have, total)) in (left.free + 1..).zip(&left.parts) {
+        let usable = fed(profiles, base & profiles.view(class).fit(*have, false), rank);
+        sum += share(*have, *total) * device_cost(profiles, usable);
     }
     if let Some(state) = state {
         profiles.learn_state(pool, state, sum as i64);
@@ -107,11 +126,11 @@ fn cost(
 
 /// What the capacity left on a node costs now; remembered until the node or the shapes present change.
 fn cost_now(profiles: &mut Profiles, ix: NodeIx, node: &Node, pool: PoolIx) -> i64 {
-    if let Some(known) = profiles.remembered(ix) {
+    if let Some(known) = profiles.known_cost(ix) {
         return known;
     }
     let now = cost(profiles, pool, node.class, (node.free.cpu, node.free.memory), &Left::now(&node.devices));
-    profiles.remember(ix, now);
+    profiles.learn_cost(ix, now);
     now
 }
 
@@ -137,14 +156,19 @@ pub(crate) fn score(
     let cpu = node.free.cpu - candidate.shape.cpu;
     let id = node.spec.id;
     match strategy {
-        Strategy::Binpack => {
+        Strategy::Binpack | Strategy::Fgd => {
             let known = profiles.known_score(candidate.ix, candidate.kind);
             let measure = known.unwrap_or_else(|| {
                 profiles.prepare(node.class, candidate.pool, classes, shapes);
-                let measure = stranded_by(candidate, profiles);
+                let measure = match strategy {
+                    Strategy::Fgd => fragmented_by(candidate, profiles, shapes),
+                    _ => stranded_by(candidate, profiles),
+                };
                 profiles.learn_score(candidate.ix, candidate.kind, measure);
                 measure
             });
+            // FGD knows no second criterion.
+            let cpu = if strategy == Strategy::Fgd { 0 } else { cpu };
             Score { measure, cpu, node: id }
         }
         Strategy::Spread => {
@@ -153,9 +177,6 @@ pub(crate) fn score(
             Score { measure: -free, cpu: -cpu, node: id }
         }
         Strategy::BestFit => Score { measure: fullness(candidate, classes), cpu: 0, node: id },
-        Strategy::Fgd => {
-            Score { measure: fragmented_by(candidate, profiles, classes, shapes), cpu: 0, node: id }
-        }
     }
 }
 
@@ -167,7 +188,7 @@ fn stranded_by(candidate: &Candidate<'_>, profiles: &mut Profiles) -> i64 {
     let free = (node.free.cpu - shape.cpu, node.free.memory - shape.memory);
     let after = cost(profiles, *pool, node.class, free, &left);
     let taken = node.devices.charge(shape.gpu, *gpus).0.unsigned_abs();
-    after - before + (taken * profiles.view(node.class).price() << 16) as i64
+    after - before + ((taken * profiles.price(node.class)) << 16) as i64
 }
 
 /// Plain best fit: CPU and GPU left after the placement, each as a share of the largest node of the pool.
@@ -180,27 +201,27 @@ fn fullness(candidate: &Candidate<'_>, classes: &Classes) -> i64 {
     (node.free.cpu - candidate.shape.cpu) * 1_000_000 / cpu + left / gpus
 }
 
+/// What is left of a device, in millionths of it.
+fn share(left: u32, total: u32) -> u64 {
+    u64::from(left) * 1_000_000 / u64::from(total.max(1))
+}
+
 fn free_share(left: &Left) -> u64 {
-    let parts = left.parts.iter().map(|(l, t)| u64::from(*l) * 1_000_000 / u64::from((*t).max(1)));
+    let parts = left.parts.iter().map(|(l, t)| share(*l, *t));
     u64::from(left.free) * 1_000_000 + parts.sum::<u64>()
 }
 
 /// Fragmentation gradient descent: expected GPU share that one pod drawn from the kinds cannot use, after less before.
-fn fragmented_by(
-    candidate: &Candidate<'_>,
-    profiles: &Profiles,
-    classes: &mut Classes,
-    shapes: &Shapes,
-) -> i64 {
+fn fragmented_by(candidate: &Candidate<'_>, profiles: &Profiles, shapes: &Shapes) -> i64 {
     let node = candidate.node;
     let after = Left::after(&node.devices, candidate.gpus);
     let now = Left::now(&node.devices);
     let free = (node.free.cpu, node.free.memory);
     let then = (free.0 - candidate.shape.cpu, free.1 - candidate.shape.memory);
+    let taken = profiles.view(node.class).taken();
     let mut sum = 0;
-    for (kind, weight) in profiles.kinds() {
-        classes.prepare(shapes, kind, candidate.pool);
-        let takes = classes.takes(kind, candidate.pool, node.class);
+    for (at, (kind, weight)) in profiles.kinds().enumerate().filter(|(_, (_, weight))| *weight > 0) {
+        let takes = taken >> at & 1 == 1;
         let unusable = |free: (i64, i64), left: &Left| unusable(shapes.at(kind), takes, free, left);
         sum += weight as i64 * (unusable(then, &after) - unusable(free, &now));
     }
@@ -224,7 +245,7 @@ fn unusable(kind: &Shape, takes: bool, (cpu, memory): (i64, i64), left: &Left) -
         }
         request => {
             let parts = left.parts.iter().filter(|(l, t)| *l >= crate::device::need(request, *t));
-            let parts: u64 = parts.map(|(l, t)| u64::from(*l) * 1_000_000 / u64::from((*t).max(1))).sum();
+            let parts: u64 = parts.map(|(l, t)| share(*l, *t)).sum();
             i64::from(left.free) * device + parts as i64
         }
     };
@@ -239,10 +260,10 @@ pub(crate) fn stranded_on(node: &Node, kinds: &[(&Shape, u64, bool)]) -> i64 {
         return 0;
     }
     let free = (node.free.cpu, node.free.memory);
-    let (mut sum, mut weights) = (0i128, 0i128);
+    let (mut sum, mut weights) = (0, 0);
     for (kind, weight, takes) in kinds {
-        sum += i128::from(*weight) * i128::from(unusable(kind, *takes, free, &now));
-        weights += i128::from(*weight);
+        sum += *weight as i64 * unusable(kind, *takes, free, &now);
+        weights += *weight as i64;
     }
-    if weights == 0 { 0 } else { (sum / weights) as i64 }
+    sum.checked_div(weights).unwrap_or(0)
 }

@@ -61,8 +61,6 @@ pub(crate) struct Shape {
     pub(crate) gpu: GpuRequest,
     /// Something about it can only be judged node by node: names, ports, volumes, other pods.
     pub(crate) local: bool,
-    /// Other pods decide where it may or should go.
-    pub(crate) about_pods: bool,
     /// Names of the only nodes it may run on, if it names them.
     pub(crate) pinned: Option<Pinned>,
     /// It prefers nodes by their names.
@@ -130,7 +128,6 @@ impl Shape {
                 .collect(),
             gpu: spec.gpu,
             local: about_pods || named.1 || !spec.host_ports.is_empty() || !spec.volumes.is_empty(),
-            about_pods,
             pinned: named.0,
             prefers_names: spec.preferred_nodes.iter().any(|p| names_in(&p.preference).next().is_some()),
             identity: key.identity.clone(),

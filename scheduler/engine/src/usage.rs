@@ -2,9 +2,11 @@
 
 use crate::Engine;
 use crate::ix::{ClassIx, PoolIx};
+use crate::node::Node;
 use crate::org::amounts;
 use crate::score::stranded_on;
 use berth_model::{Amounts, GpuShare, PoolId, QueueId, WorkloadId};
+use rustc_hash::FxHashMap;
 
 /// What one pool has, and what is used of it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -45,11 +47,23 @@ impl Engine {
     fn stranded(&self, pool: PoolIx) -> i64 {
         let of_class = |class: &ClassIx| {
             let class = self.classes.at(*class);
-            let kinds = self.profile.kinds().map(|(shape, weight)| (self.shapes.at(shape), weight));
+            let kinds = self
+                .profile
+                .kinds()
+                .filter(|(_, weight)| *weight > 0)
+                .map(|(shape, weight)| (self.shapes.at(shape), weight));
             let kinds: Vec<_> =
                 kinds.map(|(shape, weight)| (shape, weight, class.judge(shape).is_ok())).collect();
-            let nodes = class.nodes.iter().map(|n| stranded_on(self.nodes.at(n.0), &kinds));
-            nodes.sum::<i64>()
+            // Nodes without shared devices are often alike: compute each state once.
+            let mut known: FxHashMap<(i64, i64, u32), i64> = FxHashMap::default();
+            let mut stranded = |node: &Node| {
+                if !node.devices.shared.is_empty() {
+                    return stranded_on(node, &kinds);
+                }
+                let state = (node.free.cpu, node.free.memory, node.devices.free.count());
+                *known.entry(state).or_insert_with(|| stranded_on(node, &kinds))
+            };
+            class.nodes.iter().map(|n| stranded(self.nodes.at(n.0))).sum::<i64>()
         };
         self.classes.of_pool(pool).iter().map(of_class).sum()
     }

@@ -44,10 +44,8 @@ pub(crate) struct Group {
     pub(crate) key: GroupKey,
     pub(crate) queue: QueueIx,
     pub(crate) priority: Priority,
-    /// What the group asks of the quotas of its first pool, as far as it is known before devices are chosen.
-    pub(crate) ask: Triple,
-    /// Its first pool, in which its queues are compared.
-    pub(crate) first_pool: Option<PoolIx>,
+    /// Its first pool, in which its queues are compared, and what it asks of the quotas there, once known.
+    pub(crate) ask: Option<(PoolIx, Triple)>,
     pub(crate) members: BTreeSet<(Timestamp, WorkloadId, WorkloadIx)>,
     /// Parked with these verdicts, in the order of its pools; the dominant one's position.
     pub(crate) verdict: Option<(Vec<Said>, usize)>,
@@ -57,13 +55,6 @@ pub(crate) struct Group {
     pub(crate) tried: Option<u64>,
     /// Its entry among the active groups of its project, if it is active.
     entry: Option<Entry>,
-}
-
-impl Group {
-    /// The kind of the dominant reason, if parked.
-    pub(crate) fn kind(&self) -> Option<ReasonKind> {
-        self.verdict.as_ref().map(|(said, dominant)| said[*dominant].reason.kind())
-    }
 }
 
 /// S9: priority, then minimums before elastic pods, then submission, then id; elastic pods of one workload by role.
@@ -120,8 +111,7 @@ impl Waiting {
             key,
             queue,
             priority,
-            ask: [0; 3],
-            first_pool: None,
+            ask: None,
             members: BTreeSet::new(),
             verdict: None,
             unreported: Vec::new(),

@@ -93,9 +93,9 @@ impl Kinds {
     fn stranded(&self, y: u64, z: u64) -> u64 {
         let w: u64 = self.0.iter().map(|k| k.weight).sum();
         let v: u64 = self.0.iter().map(|k| k.hard).sum();
-        let share = |part: u64, sum: u64| if sum == 0 { 0 } else { (part << 16) / sum };
+        let share = |part: u64, sum: u64| (part << 16).checked_div(sum).unwrap_or(0);
         let (q, h) = (share(w - y, w), share(v - z, v));
-        let squared = |x: u128| x * x >> 32;
+        let squared = |x: u128| (x * x) >> 32;
         let power = squared(squared(squared(squared(u128::from(q) << 16))));
         power as u64 + (h << 16) / 16
     }

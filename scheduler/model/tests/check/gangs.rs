@@ -109,7 +109,7 @@ fn one_domain() {
 #[test]
 fn reasons_are_given_for_pending_workloads() {
     let gates = PolicyReason::Gated { gates: vec![] };
-    let report = Decision::Report { workload: WorkloadId(1), reason: Reason::Policy(gates) };
+    let report = Decision::Report { workload: WorkloadId(1), reason: Box::new(Reason::Policy(gates)) };
     let list = std::slice::from_ref(&report);
     world().decides(0, list, &["S29"]);
     world().workload(1, gang(2, 1)).decides(0, list, &[]);

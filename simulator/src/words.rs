@@ -1,0 +1,193 @@
+//! Reasons and changes in words, with names instead of identifiers.
+
+use crate::case::Cluster;
+use berth_model::{
+    Bytes, Change, Constraint, GpuMemoryMib, GpuShare, MilliCpu, Missing, NodeId, PolicyReason, PoolId,
+    PoolState, QueueId, Reason, Resource,
+};
+
+/// Speaks of one cluster.
+pub struct Words<'a> {
+    cluster: &'a Cluster,
+}
+
+impl<'a> Words<'a> {
+    /// For reasons about this cluster.
+    pub fn new(cluster: &'a Cluster) -> Self {
+        Self { cluster }
+    }
+
+    /// Why a workload waits.
+    pub fn reason(&self, reason: &Reason) -> String {
+        match reason {
+            Reason::Quota { queue, pool, resource, quota, used, asked } => format!(
+                "{} may use {} without preemption in pool {}, uses {}, and {} more is asked for",
+                self.queue(*queue),
+                amount(resource, *quota),
+                self.pool(*pool),
+                amount(resource, *used),
+                amount(resource, *asked)
+            ),
+            Reason::Limit { queue, pool, resource, limit, used, asked } => format!(
+                "{} is limited to {} in pool {}, uses {}, and {} more is asked for",
+                self.queue(*queue),
+                amount(resource, *limit),
+                self.pool(*pool),
+                amount(resource, *used),
+                amount(resource, *asked)
+            ),
+            Reason::Policy(policy) => policy_words(policy),
+            Reason::Pool { pool: None, .. } => "none of its pools exists".to_owned(),
+            Reason::Pool { pool: Some(pool), state: PoolState::Empty } => {
+                format!("pool {} has no nodes", self.pool(*pool))
+            }
+            Reason::Pool { pool: Some(pool), state: PoolState::NotReady } => {
+                format!("no node of pool {} is ready and schedulable", self.pool(*pool))
+            }
+            Reason::Feasibility { pool, nodes, failed, .. } => self.infeasible(*pool, *nodes, failed),
+            Reason::Capacity { pool, placed, wanted, closest, missing, .. } => {
+                self.short(*pool, (*placed, *wanted), *closest, missing)
+            }
+            Reason::Waiting { pool, leaving, until } => format!(
+                "room is kept in pool {}; {} must leave first, by {}",
+                self.pool(*pool),
+                count(leaving.len() as u64, "pod"),
+                berth_model::Millis(until.0)
+            ),
+        }
+    }
+
+    /// What would start it.
+    pub fn change(&self, change: &Change) -> String {
+        match change {
+            Change::Raise { queue, pool, resource, by } => format!(
+                "{} had {} more in pool {}",
+                self.queue(*queue),
+                amount(resource, *by),
+                self.pool(*pool)
+            ),
+            Change::Free { pool, node, missing, pods } => {
+                let each = if *pods > 1 { format!(" for each of {pods} pods") } else { String::new() };
+                format!(
+                    "{} became free on a node such as {} of pool {}{each}",
+                    list(missing.iter().map(missing_words)),
+                    self.node(*node),
+                    self.pool(*pool)
+                )
+            }
+            Change::Nodes { pool, constraint: Some(constraint) } => format!(
+                "pool {} had nodes that meet its constraints; most fail at {}",
+                self.pool(*pool),
+                constraint_words(constraint)
+            ),
+            Change::Nodes { pool, constraint: None } => format!("pool {} had ready nodes", self.pool(*pool)),
+            Change::Choose { allowed } => format!("it chose one of {}", allowed.join(", ")),
+            Change::Ungate { gates } => format!("the gates {} were removed", gates.join(", ")),
+            Change::Wait { until } => {
+                format!("nothing is needed; it starts by {}", berth_model::Millis(until.0))
+            }
+        }
+    }
+
+    fn infeasible(&self, pool: PoolId, nodes: u32, failed: &[(Constraint, u32)]) -> String {
+        let failed =
+            failed.iter().map(|(constraint, n)| format!("{n} fail at {}", constraint_words(constraint)));
+        format!(
+            "none of {} of pool {} can ever take it: {}",
+            count(nodes.into(), "node"),
+            self.pool(pool),
+            list(failed)
+        )
+    }
+
+    fn short(
+        &self,
+        pool: PoolId,
+        (placed, wanted): (u32, u32),
+        closest: Option<NodeId>,
+        missing: &[Missing],
+    ) -> String {
+        let mut words =
+            format!("pool {} has room for {placed} of {}", self.pool(pool), count(wanted.into(), "pod"));
+        if let Some(node) = closest {
+            let missing = list(missing.iter().map(missing_words));
+            words.push_str(&format!("; {missing} missing on {}, the closest node", self.node(node)));
+        }
+        words
+    }
+
+    fn pool(&self, pool: PoolId) -> String {
+        self.cluster.pools.get(pool.index()).map_or_else(|| pool.to_string(), |p| p.name.clone())
+    }
+
+    fn node(&self, node: NodeId) -> String {
+        self.cluster.nodes.get(node.index()).map_or_else(|| node.to_string(), |n| n.name.clone())
+    }
+
+    fn queue(&self, queue: QueueId) -> String {
+        match queue {
+            QueueId::Department(id) => {
+                let spec = self.cluster.departments.get(id.index());
+                spec.map_or_else(|| id.to_string(), |d| format!("department {}", d.name))
+            }
+            QueueId::Project(id) => {
+                let spec = self.cluster.projects.get(id.index());
+                spec.map_or_else(|| id.to_string(), |p| format!("project {}", p.name))
+            }
+        }
+    }
+}
+
+/// An amount of a resource with its unit.
+fn amount(resource: &Resource, amount: i64) -> String {
+    match resource {
+        Resource::Gpu => format!("{} GPU", GpuShare(amount)),
+        Resource::GpuMemory => format!("{} of GPU memory", GpuMemoryMib(amount)),
+        Resource::Cpu => format!("{} CPU", MilliCpu(amount)),
+        Resource::Memory => format!("{} of memory", Bytes(amount)),
+        Resource::Ephemeral => format!("{} of ephemeral storage", Bytes(amount)),
+        Resource::Pods => count(amount.unsigned_abs(), "pod"),
+        Resource::Extended(name) => format!("{amount} {name}"),
+        Resource::Volumes(driver) => format!("{amount} more volumes of {driver}"),
+    }
+}
+
+fn missing_words(missing: &Missing) -> String {
+    amount(&missing.resource, missing.amount)
+}
+
+fn constraint_words(constraint: &Constraint) -> String {
+    match constraint {
+        Constraint::NotReady => "being ready".to_owned(),
+        Constraint::Unschedulable => "being schedulable".to_owned(),
+        Constraint::Taint(taint) => format!("the taint {taint}"),
+        Constraint::NodeAffinity => "node selector or affinity".to_owned(),
+        Constraint::Volume => "reaching a volume".to_owned(),
+        Constraint::TooSmall => "their size, even when empty".to_owned(),
+        Constraint::HostPort => "a host port".to_owned(),
+        Constraint::PodAffinity => "pod affinity".to_owned(),
+        Constraint::PodAntiAffinity => "pod anti-affinity".to_owned(),
+        Constraint::TopologySpread => "topology spread".to_owned(),
+        Constraint::Topology => "the required topology".to_owned(),
+    }
+}
+
+fn policy_words(policy: &PolicyReason) -> String {
+    match policy {
+        PolicyReason::NodeTypeMissing { key, allowed } => {
+            format!("a node type ({key}) must be chosen: {}", allowed.join(", "))
+        }
+        PolicyReason::NodeTypeRefused { key, value, allowed } => {
+            format!("the node type {value} ({key}) is not allowed; allowed: {}", allowed.join(", "))
+        }
+        PolicyReason::Gated { gates } => format!("held by scheduling gates: {}", gates.join(", ")),
+    }
+}
+
+fn list(words: impl Iterator<Item = String>) -> String {
+    words.collect::<Vec<_>>().join(", ")
+}
+
+fn count(n: u64, what: &str) -> String {
+    if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
+}
