@@ -101,7 +101,7 @@ impl Engine {
                 classes.iter().flat_map(|c| self.classes.at(*c).nodes.iter()).map(|n| self.nodes.at(n.0));
             let room: i64 = nodes.map(|n| slots(&n.free, &n.devices, shape, strategy)).sum();
             if room < i64::from(*want) {
-                let (closest, missing) = self.closest(role.shape, pool_ix);
+                let (closest, missing) = self.closest((role.shape, role.labels), pool_ix);
                 let (role, placed) = (at as u16, room as u32);
                 return Some(Reason::Capacity { pool: *pool, role, placed, wanted: *want, closest, missing });
             }
@@ -158,26 +158,42 @@ impl Engine {
         Some(failed)
     }
 
-    /// Where the least is missing for one more pod of the shape, and what: of the nodes with the most wholly free
+    /// Where the least is missing for one more pod of the kind, and what: of the nodes with the most wholly free
     /// devices, those with the most left on a shared one, and those with the most CPU, of each class that could take it.
-    pub(crate) fn closest(&self, shape: ShapeIx, pool: PoolIx) -> (Option<NodeId>, Vec<Missing>) {
-        let asked = self.shapes.at(shape);
-        let classes = self.classes.tiers(shape, pool).iter().flat_map(|t| t.classes.iter());
-        let mut best: Option<(usize, i64, NodeId, NodeIx)> = None;
-        for class in classes {
-            let lists = self.index.of(*class);
-            let tightest = lists.shared.iter().next_back().map(|(_, list)| list);
-            for list in lists.levels().chain(tightest) {
-                let Some((_, id, ix)) = list.first() else { continue };
-                let missing = missing(self.nodes.at(ix.0), asked);
-                let gpu = missing.iter().find(|m| matches!(m.resource, Resource::Gpu | Resource::GpuMemory));
-                let key = (missing.len(), gpu.map_or(0, |m| m.amount), *id, *ix);
-                if best.is_none_or(|known| (key.1, key.0, key.2) < (known.1, known.0, known.2)) {
-                    best = Some(key);
+    /// Where other constraints are to be met on the node, of all that meet them.
+    pub(crate) fn closest(&self, kind: (ShapeIx, u32), pool: PoolIx) -> (Option<NodeId>, Vec<Missing>) {
+        let asked = self.shapes.at(kind.0);
+        let classes = self.classes.tiers(kind.0, pool).iter().flat_map(|t| t.classes.iter());
+        let mut best: Option<((i64, usize, NodeId), NodeIx)> = None;
+        let mut consider = |ix: NodeIx| {
+            let node = self.nodes.at(ix.0);
+            let missing = missing(node, asked);
+            let gpu = missing.iter().find(|m| matches!(m.resource, Resource::Gpu | Resource::GpuMemory));
+            let key = (gpu.map_or(0, |m| m.amount), missing.len(), node.spec.id);
+            if best.is_none_or(|(known, _)| key < known) {
+                best = Some((key, ix));
+            }
+        };
+        if asked.local || !self.neighbours.idle() {
+            let floors = self.floors(kind.0);
+            for ix in classes.flat_map(|c| self.classes.at(*c).nodes.iter().copied()) {
+                let free = self.nodes.at(ix.0).ports_free(asked);
+                if free && self.admits(asked, kind, &floors, ix).is_ok() {
+                    consider(ix);
                 }
             }
+        } else {
+            for class in classes {
+                let lists = self.index.of(*class);
+                let tightest = lists.shared.iter().next_back().map(|(_, list)| list);
+                lists
+                    .levels()
+                    .chain(tightest)
+                    .filter_map(|list| list.first())
+                    .for_each(|(_, _, ix)| consider(*ix));
+            }
         }
-        best.map_or((None, Vec::new()), |(_, _, id, ix)| (Some(id), missing_named(self, ix, asked)))
+        best.map_or((None, Vec::new()), |((_, _, id), ix)| (Some(id), missing_named(self, ix, asked)))
     }
 }
 
@@ -228,5 +244,8 @@ fn missing(node: &Node, shape: &Shape) -> Vec<Missing> {
     lack(Resource::Memory, asked(node.free.memory, shape.memory));
     lack(Resource::Ephemeral, asked(node.free.ephemeral, shape.ephemeral));
     lack(Resource::Pods, 1 - node.free.pods);
+    for (driver, over) in node.volumes_over(shape) {
+        lack(Resource::Volumes(driver.to_owned()), over);
+    }
     all
 }

@@ -208,17 +208,25 @@ impl Node {
 
     /// True if every driver can attach the volumes of the shape that are not attached here already.
     pub(crate) fn volumes_fit(&self, shape: &Shape) -> bool {
+        self.volumes_over(shape).next().is_none()
+    }
+
+    /// The drivers that cannot attach the volumes of the shape that are not attached here already, and how many
+    /// volumes there would be too many.
+    pub(crate) fn volumes_over<'a>(&'a self, shape: &'a Shape) -> impl Iterator<Item = (&'a str, i64)> + 'a {
         let held: &[_] = self.held.as_ref().map_or(&[], |h| &h.volumes);
-        let attached = |v: &VolumeUse| held.iter().any(|(_, h)| h.driver == v.driver && h.handle == v.handle);
-        let new: Vec<&VolumeUse> = shape.spec.volumes.iter().filter(|v| !attached(v)).collect();
-        new.iter().all(|volume| {
-            let Some(limit) = self.spec.volume_limits.get(&volume.driver) else { return true };
-            let there = held.iter().map(|(_, v)| v).chain(new.iter().copied());
-            let mut handles: Vec<&str> =
-                there.filter(|v| v.driver == volume.driver).map(|v| v.handle.as_str()).collect();
-            handles.sort_unstable();
-            handles.dedup();
-            handles.len() <= *limit as usize
+        let mut drivers: Vec<&str> = shape.spec.volumes.iter().map(|v| v.driver.as_str()).collect();
+        drivers.sort_unstable();
+        drivers.dedup();
+        drivers.into_iter().filter_map(move |driver| {
+            let limit = i64::from(*self.spec.volume_limits.get(driver)?);
+            let of = |v: &&'a VolumeUse| v.driver == driver;
+            let attached = held.iter().map(|(_, v)| v).filter(of).map(|v| v.handle.as_str());
+            let attached: std::collections::BTreeSet<&str> = attached.collect();
+            let mut all = attached.clone();
+            all.extend(shape.spec.volumes.iter().filter(of).map(|v| v.handle.as_str()));
+            let over = all.len() as i64 - limit;
+            (all.len() > attached.len() && over > 0).then_some((driver, over))
         })
     }
 }

@@ -445,7 +445,8 @@ impl Engine {
     /// nothing.
     pub(crate) fn enqueue(&mut self, ix: WorkloadIx) {
         let workload = self.workloads.at(ix.0);
-        let first = workload.pods.iter().find_map(|p| p.node);
+        let staying = workload.pods.iter().find(|p| p.stage == Stage::Placed);
+        let first = staying.or_else(|| workload.pods.iter().find(|p| p.on_node())).and_then(|p| p.node);
         let pool = first.and_then(|node| self.nodes.at(node.0).pool);
         let workload = self.workloads.at_mut(ix.0);
         workload.pool = pool;

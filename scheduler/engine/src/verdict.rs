@@ -90,7 +90,7 @@ impl Engine {
         {
             return Refusal::new(Reason::Feasibility { pool: id, role, nodes, failed }, Unblock::Everywhere);
         }
-        let (closest, missing) = self.closest(kind.0, pool);
+        let (closest, missing) = self.closest(kind, pool);
         let reason = Reason::Capacity { pool: id, role, placed, wanted, closest, missing };
         let several = all.iter().filter(|w| **w > 0).count() > 1;
         let unblock = match self.shapes.at(kind.0).local {

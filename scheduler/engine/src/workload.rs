@@ -137,7 +137,7 @@ pub(crate) struct Workload {
     pub(crate) expected_runtime: Option<Millis>,
     pub(crate) stale_grace: Option<Millis>,
     pub(crate) stale_since: Option<Timestamp>,
-    /// The pool of its first pod on a node, as of when it was last entered among those who wait.
+    /// The pool of its first pod on a node, one that stays if there is one, as of when it was last entered among those who wait.
     pub(crate) pool: Option<PoolIx>,
     pub(crate) pods: SmallVec<[Pod; 1]>,
     /// Where it waits.

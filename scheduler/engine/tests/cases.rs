@@ -89,6 +89,9 @@ cases! {
     s11_a_node_type_rule_holds_for_those_who_wait_already
     s11_scheduling_gates
     s11_gpus_by_number_and_health
+    s11_nodes_that_are_not_ready_are_domains_too
+    s11_an_attach_limit_does_not_concern_what_is_attached
+    s11_what_pods_on_nodes_take_is_fixed
     s5_a_gang_starts_whole_or_not_at_all
     s5_all_roles_of_a_gang_start_together
     s5_pods_above_the_minimum_come_one_by_one
@@ -106,6 +109,10 @@ cases! {
     s10_the_project_has_a_default_list
     s10_elastic_pods_stay_in_the_pool
     s32_what_the_budget_leaves_is_taken_up_by_the_next_cycle
+    s10_a_workload_is_in_the_pool_of_its_node_now
+    s10_pods_in_a_pool_that_is_not_listed_get_no_company
+    s9_elastic_pods_of_one_workload_come_by_role
+    s32_a_cycle_tries_nothing_twice
     s1_a_node_belongs_to_the_pool_its_label_selects
     s1_a_node_that_matches_two_pools_goes_to_the_first_by_name
     s1_a_node_that_is_labelled_otherwise_changes_its_pool
@@ -125,7 +132,6 @@ cases! {
     s12_a_node_preferred_by_name
     s12_rather_not_on_a_tainted_node
     s12_least_stranding_keeps_devices_for_those_who_need_many
-    s12_nodes_that_are_not_ready_do_not_count_for_the_price
     s12_spread_takes_the_emptiest
     s12_ties_go_to_the_smaller_node
     s12_cpu_pods_keep_away_from_gpus_that_others_wait_for
@@ -136,6 +142,7 @@ cases! {
     s31_what_is_replaced_goes_to_the_rack_of_the_others
     s31_pods_above_the_minimum_may_go_elsewhere
     s31_the_best_linked_devices
+    s12_nodes_that_are_not_ready_do_not_count_for_the_price
     s23_room_is_free_only_when_the_pod_is_gone
     s27_succeeded_pods_count_towards_the_minimum
     s29_quota
@@ -154,10 +161,16 @@ cases! {
     s30_a_verdict_falls_when_the_next_gate_opens
     s30_a_verdict_falls_when_pods_move_to_another_pool
     s30_a_node_brings_its_room_to_another_pool
+    s30_a_project_that_moves_makes_room_in_its_department
+    s30_a_verdict_falls_when_use_becomes_preemptible
+    s30_mib_come_to_less_on_a_larger_device
     s30_two_gangs_that_do_not_fit_do_not_wake_each_other
     s30_a_pod_placed_lets_its_friend_start
     s30_those_who_left_a_queue_do_not_hold_up_others
     s30_a_bind_that_failed_is_tried_again
+    s29_without_devices_mib_ask_for_nothing_of_the_quota
+    s29_what_is_forbidden_by_other_pods_is_not_the_closest
+    s29_volumes_that_cannot_be_attached
 }
 
 #[test]

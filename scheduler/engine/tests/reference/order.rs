@@ -64,9 +64,12 @@ impl State {
         workload.roles[role].min.saturating_sub((placed + succeeded) as u32)
     }
 
-    /// S10: the pool that the workload is in: that of its first pod on a node.
+    /// S10: the pool that the workload is in: that of its first pod on a node, one that stays if there is one.
     fn settled(&self, workload: &WorkloadSpec) -> Option<PoolId> {
-        let (_, seat) = self.pods.iter().find(|(pod, _)| pod.workload == workload.id)?;
+        let own = self.pods.iter().filter(|(pod, _)| pod.workload == workload.id);
+        let (_, _, seat) = own
+            .map(|(pod, seat)| (seat.leaving, pod, seat))
+            .min_by_key(|(leaving, pod, _)| (*leaving, **pod))?;
         self.pool_of(&self.nodes[&seat.node])
     }
 
