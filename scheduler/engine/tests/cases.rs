@@ -1,44 +1,27 @@
 //! The rules, case by case: text in `cases/`, read by `case`, checked here. Every case is checked by a test of its name.
-//!
-//! With `BLESS=1` and `--test-threads 1` the expected lines are written anew from what comes out; read the difference
-//! before you keep it.
 
 mod case;
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 
-fn folder() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/cases")
-}
+const FILES: [&str; 6] = [
+    include_str!("cases/organisation.txt"),
+    include_str!("cases/order.txt"),
+    include_str!("cases/feasibility.txt"),
+    include_str!("cases/preference.txt"),
+    include_str!("cases/devices.txt"),
+    include_str!("cases/reasons.txt"),
+];
 
 /// Runs one case: what comes out is what it expects, and it expects something.
 fn check(name: &str) {
-    let cases = case::read_all(&folder());
+    let cases = case::read_all(&FILES);
     let mut found = cases.iter().filter(|(known, _)| known == name);
     let (_, lines) = found.next().unwrap_or_else(|| panic!("no case [{name}] in tests/cases"));
     assert!(found.next().is_none(), "two cases [{name}]");
     assert!(lines.lines().any(|line| line.starts_with("> ")), "[{name}] expects nothing");
     let really = case::run(lines);
-    if std::env::var_os("BLESS").is_some() {
-        bless(name, lines, &really);
-        return;
-    }
     assert!(really == *lines, "[{name}]\n--- expected\n{lines}\n--- really\n{really}");
-}
-
-/// Writes what really comes out into the file of the case.
-fn bless(name: &str, lines: &str, really: &str) {
-    use std::sync::Mutex;
-    static ONE: Mutex<()> = Mutex::new(());
-    let _one = ONE.lock();
-    for file in std::fs::read_dir(folder()).expect("the folder").flatten() {
-        let text = std::fs::read_to_string(file.path()).expect("a file");
-        let (old, new) = (format!("[{name}]\n{lines}"), format!("[{name}]\n{really}"));
-        if text.contains(&old) {
-            std::fs::write(file.path(), text.replace(&old, &new)).expect("the file can be written");
-        }
-    }
 }
 
 macro_rules! cases {
@@ -175,7 +158,7 @@ cases! {
 
 #[test]
 fn every_case_is_checked() {
-    let written: BTreeSet<String> = case::read_all(&folder()).into_iter().map(|(name, _)| name).collect();
+    let written: BTreeSet<String> = case::read_all(&FILES).into_iter().map(|(name, _)| name).collect();
     let checked: BTreeSet<String> = CHECKED.iter().map(|name| (*name).to_owned()).collect();
     assert_eq!(written, checked, "cases written (left) and checked");
 }

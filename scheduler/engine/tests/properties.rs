@@ -1,34 +1,29 @@
 //! Properties of the engine on random histories: no broken rule, the same as the reference, the same after a restart
 //! and a replay, nothing left of a gang that does not fit or of an event that is refused.
 //!
-//! Histories are random but the seeds are fixed. Failures found earlier are kept as named cases in `found.rs`.
+//! Histories are random but the seeds are fixed. What they have found is kept as named cases,
+//! see `cases.rs`.
 
-#[expect(dead_code, reason = "tests share it, each uses a part")]
 mod random;
 mod reference;
 
 use berth_engine::{Engine, Settings};
 use berth_model::check::{CheckSettings, Judge};
-use berth_model::{
-    Budget, Decision, Event, GpuGrant, PodOutcome, PodState, Timestamp, WorkloadId, WorkloadSpec,
-};
+use berth_model::{Budget, Decision, Event, Timestamp, WorkloadId, WorkloadSpec};
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
+use random::restart::{bad_events, started};
 use random::world::{Entry, Outcome, World, enter};
 use random::{History, Step, history};
-use reference::state::State;
 use reference::{Decided, Reference};
 
-/// Fixed seeds, so that a run says the same twice; more cases by `PROPTEST_CASES`.
+/// Fixed seeds, so that a run says the same twice; others, and more cases, by `PROPTEST_RNG_SEED` and
+/// `PROPTEST_CASES`.
 fn config(cases: u32) -> ProptestConfig {
-    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(cases);
-    let seed = std::env::var("PROPTEST_RNG_SEED").ok().and_then(|n| n.parse().ok()).unwrap_or(1);
-    ProptestConfig {
-        cases,
-        rng_seed: RngSeed::Fixed(seed),
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    }
+    let given = ProptestConfig::default();
+    let rng_seed = if given.rng_seed == RngSeed::Random { RngSeed::Fixed(1) } else { given.rng_seed };
+    let cases = if given.cases == 256 { cases } else { given.cases };
+    ProptestConfig { cases, rng_seed, failure_persistence: None, ..given }
 }
 
 /// Lets a history happen; `each` sees every entry with its outcome, and the world after it.
@@ -67,7 +62,7 @@ fn breaks_no_rule(history: &History) {
 
 /// Sets a pool as it is: every verdict falls, and the next decision looks at everything.
 fn look_again(world: &World) -> Entry {
-    Entry::Apply(Event::PoolSet(world.state.pools[&berth_model::PoolId(0)].clone()))
+    Entry::Apply(Box::new(Event::PoolSet(world.state.pools[&berth_model::PoolId(0)].clone())))
 }
 
 /// The engine decides as the reference does, when it looks at everything.
@@ -143,58 +138,6 @@ fn wakes_whoever_can_start(history: &History) {
     }
 }
 
-/// An engine that learns of everything as it is now.
-fn started(state: &State) -> Engine {
-    let mut engine = Engine::new(Settings::default());
-    let mut tell = |event: Event| engine.apply(event.clone()).unwrap_or_else(|e| panic!("{e}: {event:?}"));
-    state.pools.values().for_each(|pool| tell(Event::PoolSet(pool.clone())));
-    // Classes of nodes depend on all labels that were ever asked about.
-    tell(Event::WorkloadSet(asks_about_all(state)));
-    tell(Event::WorkloadRemoved(WorkloadId(u64::MAX)));
-    state.departments.values().for_each(|d| tell(Event::DepartmentSet(d.clone())));
-    state.projects.values().for_each(|p| tell(Event::ProjectSet(p.clone())));
-    state.nodes.values().for_each(|node| tell(Event::NodeSet(node.clone())));
-    state.workloads.values().for_each(|w| tell(Event::WorkloadSet(w.clone())));
-    for (pod, seat) in &state.pods {
-        let leaving = seat.leaving.then_some(Timestamp(0));
-        let found = PodState { pod: *pod, node: seat.node, gpus: seat.gpus, since: Timestamp(0), leaving };
-        tell(Event::PodRunning(found));
-    }
-    for (pod, outcome) in &state.ended {
-        tell(Event::PodEnded { pod: *pod, outcome: *outcome });
-    }
-    engine
-}
-
-fn asks_about_all(state: &State) -> WorkloadSpec {
-    let node_selector = state.keys.iter().map(|key| (key.clone(), "?".to_owned())).collect();
-    let pod = berth_model::PodSpec { node_selector, ..Default::default() };
-    let role = berth_model::RoleSpec {
-        name: "all".to_owned(),
-        count: 1,
-        min: 1,
-        labels: Default::default(),
-        pod: std::sync::Arc::new(pod),
-    };
-    WorkloadSpec {
-        id: WorkloadId(u64::MAX),
-        name: "asks".to_owned(),
-        project: None,
-        namespace: "open".to_owned(),
-        priority: berth_model::Priority(50),
-        preemptible: true,
-        submitted: Timestamp(0),
-        grace: Default::default(),
-        pools: Vec::new(),
-        node_type: None,
-        topology: None,
-        expected_runtime: None,
-        stale_grace: None,
-        stale_since: None,
-        roles: vec![role],
-    }
-}
-
 /// The log, written down and read back, gives the same answers in a new engine.
 fn replays(history: &History) {
     let mut log: Vec<(Entry, Outcome)> = Vec::new();
@@ -229,7 +172,7 @@ fn leaves_nothing_of_what_fails(history: &History, gang: &WorkloadSpec, probes: 
             pod,
             ..last
         });
-        let apply = |world: &mut World, event| drop(world.enter(&Entry::Apply(event)));
+        let apply = |world: &mut World, event| drop(world.enter(&Entry::Apply(Box::new(event))));
         apply(&mut world, Event::WorkloadSet(gang.clone()));
         if tried {
             let decided = world.enter(&Entry::Decide(Timestamp(1000), Budget::UNLIMITED));
@@ -274,39 +217,8 @@ fn refuses_without_trace(history: &History) {
     }
 }
 
-/// Events that no engine in this world may accept.
-fn bad_events(world: &World) -> Vec<Event> {
-    let mut bad = vec![Event::NodeRemoved(berth_model::NodeId(999)), Event::WorkloadRemoved(WorkloadId(999))];
-    if let Some((pod, seat)) = world.state.pods.iter().next() {
-        let other = world.state.nodes.keys().find(|node| **node != seat.node);
-        bad.extend(other.map(|node| Event::BindFailed { pod: *pod, node: *node }));
-        bad.extend(other.map(|node| {
-            let gpus = GpuGrant::None;
-            Event::PodRunning(PodState { pod: *pod, node: *node, gpus, since: world.now, leaving: None })
-        }));
-        let mut moved = world.state.workloads[&pod.workload].clone();
-        moved.project = if moved.project.is_none() { Some(berth_model::ProjectId(0)) } else { None };
-        for role in &mut moved.roles {
-            let labels = random::pods::labels([("never", "asked")]);
-            std::sync::Arc::make_mut(&mut role.pod).node_selector = labels;
-        }
-        bad.push(Event::WorkloadSet(moved));
-    }
-    if let Some(pod) = world.state.ended.keys().next() {
-        bad.push(Event::PodEnded { pod: *pod, outcome: PodOutcome::Failed });
-    }
-    if let Some(workload) = world.state.workloads.values().next() {
-        let mut greedy = workload.clone();
-        greedy.roles[0].min = greedy.roles[0].count + 1;
-        bad.push(Event::WorkloadSet(greedy));
-        let nowhere = WorkloadSpec { pools: vec![berth_model::PoolId(99)], ..workload.clone() };
-        bad.push(Event::WorkloadSet(nowhere));
-    }
-    bad
-}
-
 proptest! {
-    #![proptest_config(config(800))]
+    #![proptest_config(config(600))]
 
     #[test]
     fn no_decision_breaks_a_rule(history in history(40)) {

@@ -19,6 +19,7 @@
 //! refused LINE           then `> ` and the error
 //! ```
 
+mod objects;
 mod show;
 mod words;
 
@@ -26,25 +27,19 @@ use berth_engine::{Engine, Settings};
 use berth_model::{
     Budget, DepartmentSpec, Event, PoolId, PoolSpec, ProjectSpec, QueueQuota, Timestamp, WorkloadSpec,
 };
-use std::path::Path;
 use words::Words;
 
-/// Reads all cases of the files in a folder: name, file and lines.
-pub fn read_all(folder: &Path) -> Vec<(String, String)> {
-    let mut files: Vec<_> = std::fs::read_dir(folder).expect("the folder of cases").flatten().collect();
-    files.sort_by_key(std::fs::DirEntry::path);
+/// All cases of some files: name and lines.
+pub(crate) fn read_all(files: &[&str]) -> Vec<(String, String)> {
     let mut cases: Vec<(String, String)> = Vec::new();
-    for file in files {
-        for line in std::fs::read_to_string(file.path()).expect("a file of cases").lines() {
-            let line = line.trim_end();
-            match line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
-                Some(name) => cases.push((name.to_owned(), String::new())),
-                None if line.is_empty() || line.starts_with('#') => {}
-                None => {
-                    let (_, lines) = cases.last_mut().expect("a name in brackets first");
-                    lines.push_str(line);
-                    lines.push('\n');
-                }
+    for line in files.iter().flat_map(|text| text.lines()).map(str::trim_end) {
+        match line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+            Some(name) => cases.push((name.to_owned(), String::new())),
+            None if line.is_empty() || line.starts_with('#') => {}
+            None => {
+                let (_, lines) = cases.last_mut().expect("a name in brackets first");
+                lines.push_str(line);
+                lines.push('\n');
             }
         }
     }
@@ -52,7 +47,7 @@ pub fn read_all(folder: &Path) -> Vec<(String, String)> {
 }
 
 /// Runs a case and gives it back with what really comes out in place of what it expects.
-pub fn run(case: &str) -> String {
+pub(crate) fn run(case: &str) -> String {
     let mut stage = Stage::new();
     let mut out = String::new();
     let mut lines = case.lines().filter(|line| !line.starts_with('>')).peekable();

@@ -7,7 +7,7 @@ fn pod(id: PodId) -> String {
 }
 
 /// One decision.
-pub fn decision(decision: &Decision) -> String {
+pub(crate) fn decision(decision: &Decision) -> String {
     match decision {
         Decision::Place { pod: id, at } => {
             let devices: Vec<String> = at.gpus.devices().iter().map(|d| d.0.to_string()).collect();
@@ -34,7 +34,7 @@ fn json(value: &impl serde::Serialize) -> String {
 }
 
 /// The dominant reason, what would change it, and what comes next.
-pub fn explanation(explanation: &Explanation) -> Vec<String> {
+pub(crate) fn explanation(explanation: &Explanation) -> Vec<String> {
     let reason = explanation.reason.as_ref().map(|r| format!("reason {}", json(r)));
     let change = explanation.change.as_ref().map(|c| format!("change {}", json(c)));
     let next = explanation.next.as_ref().map(|n| format!("next {}", json(n)));

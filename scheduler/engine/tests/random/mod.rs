@@ -3,9 +3,11 @@
 //! A [`History`] holds steps that name objects by position ("the third running pod"), so that it stays meaningful
 //! when it shrinks; [`world::World`] turns them into events as it goes.
 
-pub mod objects;
-pub mod pods;
-pub mod world;
+pub(crate) mod objects;
+pub(crate) mod pods;
+pub(crate) mod restart;
+mod setup;
+pub(crate) mod world;
 
 use berth_model::{
     DeviceHealth, DeviceStrategy, NodeSpec, PodOutcome, QueueQuota, Strategy as Preference, WorkloadSpec,
@@ -14,13 +16,13 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 /// How many projects there are; they belong to [`DEPARTMENTS`] departments.
-pub const PROJECTS: u32 = 3;
+pub(crate) const PROJECTS: u32 = 3;
 /// How many departments there are.
-pub const DEPARTMENTS: u32 = 2;
+pub(crate) const DEPARTMENTS: u32 = 2;
 
 /// One thing that happens. Numbers choose an object among those there are.
 #[derive(Clone, Debug)]
-pub enum Step {
+pub(crate) enum Step {
     Decide,
     /// With a budget of this many attempts.
     DecideSome(u64),
@@ -57,10 +59,10 @@ pub enum Step {
 
 /// A cluster at the start, and what happens then.
 #[derive(Clone)]
-pub struct History {
-    pub pools: usize,
-    pub quotas: Vec<QueueQuota>,
-    pub steps: Vec<Step>,
+pub(crate) struct History {
+    pub(crate) pools: usize,
+    pub(crate) quotas: Vec<QueueQuota>,
+    pub(crate) steps: Vec<Step>,
 }
 
 impl std::fmt::Debug for History {
@@ -89,7 +91,7 @@ fn json(value: &impl serde::Serialize) -> String {
 }
 
 /// Random histories of at most this many steps.
-pub fn history(steps: usize) -> impl Strategy<Value = History> {
+pub(crate) fn history(steps: usize) -> impl Strategy<Value = History> {
     let nodes = prop::collection::vec(objects::node().prop_map(|n| Step::NodeNew(Box::new(n))), 2..=9);
     let first = prop::collection::vec(submit(), 1..=5);
     let quotas = prop::collection::vec(objects::quota(), ((PROJECTS + DEPARTMENTS) * 3) as usize);

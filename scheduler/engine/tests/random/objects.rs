@@ -11,7 +11,7 @@ use proptest::sample::{select, subsequence};
 use std::sync::Arc;
 
 /// A node; whoever uses it gives it an identifier and a name.
-pub fn node() -> impl Strategy<Value = NodeSpec> {
+pub(crate) fn node() -> impl Strategy<Value = NodeSpec> {
     let label = |key: &'static str, values: Vec<&'static str>| {
         prop::option::weighted(0.8, select(values))
             .prop_map(move |v| v.map(|v| (key.to_owned(), v.to_owned())))
@@ -83,7 +83,7 @@ fn devices() -> impl Strategy<Value = Vec<DeviceSpec>> {
 }
 
 /// Quotas of one queue in one pool.
-pub fn quota() -> impl Strategy<Value = QueueQuota> {
+pub(crate) fn quota() -> impl Strategy<Value = QueueQuota> {
     let gpu = prop_oneof![
         2 => Just(Quota::Unlimited),
         3 => select(vec![0, 500_000, 1_000_000, 2_000_000, 4_000_000]).prop_map(Quota::Of),
@@ -99,7 +99,7 @@ pub fn quota() -> impl Strategy<Value = QueueQuota> {
 }
 
 /// A workload; whoever uses it gives it an identifier. `projects` says how many there are.
-pub fn workload(projects: u32) -> impl Strategy<Value = WorkloadSpec> {
+pub(crate) fn workload(projects: u32) -> impl Strategy<Value = WorkloadSpec> {
     let project = prop::option::weighted(0.9, (0..projects).prop_map(ProjectId));
     let pools = prop_oneof![
         4 => Just(Vec::new()),

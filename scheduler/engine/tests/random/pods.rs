@@ -9,17 +9,17 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 /// The label that names the node.
-pub const HOSTNAME: &str = "kubernetes.io/hostname";
+pub(crate) const HOSTNAME: &str = "kubernetes.io/hostname";
 /// 1 GiB.
-pub const GIB: i64 = 1 << 30;
+pub(crate) const GIB: i64 = 1 << 30;
 
 /// Labels from pairs.
-pub fn labels<const N: usize>(pairs: [(&str, &str); N]) -> Labels {
+pub(crate) fn labels<const N: usize>(pairs: [(&str, &str); N]) -> Labels {
     pairs.into_iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect()
 }
 
 /// A pod.
-pub fn pod() -> impl Strategy<Value = PodSpec> {
+pub(crate) fn pod() -> impl Strategy<Value = PodSpec> {
     let extras = prop_oneof![
         5 => Just(Vec::new()),
         3 => prop::collection::vec(extra(), 1..=1),
@@ -143,7 +143,7 @@ fn extra() -> impl Strategy<Value = Extra> {
 }
 
 /// A term about a node's labels or its name.
-pub fn term() -> impl Strategy<Value = NodeTerm> {
+pub(crate) fn term() -> impl Strategy<Value = NodeTerm> {
     let requirement = |key: &str, operator, values: &[&str]| Requirement {
         key: key.to_owned(),
         operator,

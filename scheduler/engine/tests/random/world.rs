@@ -1,35 +1,35 @@
 //! A world: an engine, and the plain state beside it from which steps are turned into events.
 
+use super::setup::{changed, department, pool, project, queue_id};
 use super::{DEPARTMENTS, History, PROJECTS, Step};
 use crate::reference::state::State;
 use berth_engine::{Engine, Settings};
 use berth_model::{
     Budget, Decision, DepartmentId, DepartmentSpec, DeviceIndex, Event, EventError, GpuGrant, GpuMemoryMib,
-    NodeId, NodeSpec, NodeTypeRule, PodId, PodOutcome, PodState, PoolId, PoolSelector, PoolSpec, Priority,
-    ProjectId, ProjectSpec, QueueId, QueueQuota, Timestamp, WorkloadId, WorkloadSpec,
+    NodeId, NodeSpec, NodeTypeRule, PodId, PodOutcome, PodState, PoolId, PoolSelector, ProjectId,
+    ProjectSpec, QueueId, QueueQuota, Timestamp, WorkloadId, WorkloadSpec,
 };
 use serde::{Deserialize, Serialize};
-use std::sync::Arc;
 
 /// One line of the log.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-pub enum Entry {
-    Apply(Event),
+pub(crate) enum Entry {
+    Apply(Box<Event>),
     Decide(Timestamp, Budget),
 }
 
 /// What came of it.
 #[derive(Clone, PartialEq, Debug)]
-pub enum Outcome {
+pub(crate) enum Outcome {
     Applied(Result<(), EventError>),
     Decided(Vec<Decision>),
 }
 
 /// An engine and the state it is in.
-pub struct World {
-    pub engine: Engine,
-    pub state: State,
-    pub now: Timestamp,
+pub(crate) struct World {
+    pub(crate) engine: Engine,
+    pub(crate) state: State,
+    pub(crate) now: Timestamp,
     submitted: Vec<WorkloadSpec>,
     nodes: u32,
 }
@@ -40,16 +40,16 @@ fn pick<T: Clone>(all: &[T], which: usize) -> Option<T> {
 }
 
 /// The engine's answer to an entry.
-pub fn enter(engine: &mut Engine, entry: &Entry) -> Outcome {
+pub(crate) fn enter(engine: &mut Engine, entry: &Entry) -> Outcome {
     match entry.clone() {
-        Entry::Apply(event) => Outcome::Applied(engine.apply(event)),
+        Entry::Apply(event) => Outcome::Applied(engine.apply(*event)),
         Entry::Decide(now, budget) => Outcome::Decided(engine.decide(now, budget)),
     }
 }
 
 impl World {
     /// An empty world.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             engine: Engine::new(Settings::default()),
             state: State::default(),
@@ -60,7 +60,7 @@ impl World {
     }
 
     /// Lets an entry happen.
-    pub fn enter(&mut self, entry: &Entry) -> Outcome {
+    pub(crate) fn enter(&mut self, entry: &Entry) -> Outcome {
         let outcome = enter(&mut self.engine, entry);
         match (&outcome, entry) {
             (Outcome::Applied(Ok(())), Entry::Apply(event)) => self.state.apply(event),
@@ -75,22 +75,22 @@ impl World {
     }
 
     /// What sets up the pools and queues of a history.
-    pub fn founding(history: &History) -> Vec<Entry> {
+    pub(crate) fn founding(history: &History) -> Vec<Entry> {
         let mut events: Vec<Event> = (0..history.pools).map(|at| Event::PoolSet(pool(at))).collect();
         let quotas = |queue: u32| -> Vec<(PoolId, QueueQuota)> {
             (0..history.pools).map(|p| (PoolId(p as u32), history.quotas[queue as usize * 3 + p])).collect()
         };
         events.extend((0..DEPARTMENTS).map(|d| Event::DepartmentSet(department(d, quotas(d)))));
         events.extend((0..PROJECTS).map(|p| Event::ProjectSet(project(p, quotas(DEPARTMENTS + p)))));
-        events.into_iter().map(Entry::Apply).collect()
+        events.into_iter().map(|event| Entry::Apply(Box::new(event))).collect()
     }
 
     /// Turns a step into an entry; none if there is nothing it could be about.
-    pub fn entry(&mut self, step: &Step) -> Option<Entry> {
+    pub(crate) fn entry(&mut self, step: &Step) -> Option<Entry> {
         match step {
             Step::Decide => self.decide(Budget::UNLIMITED),
             Step::DecideSome(steps) => self.decide(Budget { steps: *steps }),
-            _ => self.event(step).map(Entry::Apply),
+            _ => self.event(step).map(|event| Entry::Apply(Box::new(event))),
         }
     }
 
@@ -253,57 +253,4 @@ impl World {
             _ => None,
         }
     }
-}
-
-fn queue_id(which: usize) -> QueueId {
-    let which = (which % (DEPARTMENTS + PROJECTS) as usize) as u32;
-    if which < DEPARTMENTS {
-        QueueId::Department(DepartmentId(which))
-    } else {
-        QueueId::Project(ProjectId(which - DEPARTMENTS))
-    }
-}
-
-fn pool(at: usize) -> PoolSpec {
-    let (name, value) = [(PoolSpec::DEFAULT_NAME, ""), ("b-pool", "x"), ("a-pool", "y")][at];
-    let selector = PoolSelector { key: "pool".to_owned(), value: value.to_owned() };
-    PoolSpec::new(PoolId(at as u32), name, (at > 0).then_some(selector))
-}
-
-fn department(at: u32, quotas: Vec<(PoolId, QueueQuota)>) -> DepartmentSpec {
-    DepartmentSpec {
-        id: DepartmentId(at),
-        name: format!("d{at}"),
-        created: Timestamp(i64::from(at)),
-        rank: 100,
-        quotas,
-        node_types: None,
-    }
-}
-
-fn project(at: u32, quotas: Vec<(PoolId, QueueQuota)>) -> ProjectSpec {
-    ProjectSpec {
-        id: ProjectId(at),
-        name: format!("p{at}"),
-        department: DepartmentId(at % DEPARTMENTS),
-        created: Timestamp(i64::from(at)),
-        rank: 100,
-        quotas,
-        pools: Vec::new(),
-        node_types: None,
-    }
-}
-
-/// A workload as it may be changed while it runs.
-fn changed(mut spec: WorkloadSpec, how: u32) -> WorkloadSpec {
-    let role = (how / 8) as usize % spec.roles.len();
-    match how % 6 {
-        0 => spec.roles[role].count = (spec.roles[role].count + 1).min(6),
-        1 => spec.roles[role].min = spec.roles[role].min.saturating_sub(1),
-        2 => spec.roles[role].min = spec.roles[role].count,
-        3 => spec.priority = Priority(if spec.priority.0 > 80 { 40 } else { 125 }),
-        4 => spec.preemptible = !spec.preemptible,
-        _ => spec.roles.iter_mut().for_each(|role| Arc::make_mut(&mut role.pod).scheduling_gates.clear()),
-    }
-    spec
 }

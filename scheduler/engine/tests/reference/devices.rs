@@ -15,20 +15,20 @@ const DEVICE: i64 = GpuShare::DEVICE.0;
 
 /// One device as it is now.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Device {
-    pub index: DeviceIndex,
-    pub total: i64,
+pub(crate) struct Device {
+    pub(crate) index: DeviceIndex,
+    pub(crate) total: i64,
     /// MiB that fractions can still get.
-    pub left: i64,
+    pub(crate) left: i64,
     /// It may be taken whole.
-    pub free: bool,
+    pub(crate) free: bool,
     /// It takes further fractions and is not free.
-    pub shared: bool,
-    pub link_group: u8,
+    pub(crate) shared: bool,
+    pub(crate) link_group: u8,
 }
 
 /// S13: what a fraction takes of a device, in MiB.
-pub fn need(request: GpuRequest, total: i64) -> i64 {
+pub(crate) fn need(request: GpuRequest, total: i64) -> i64 {
     match request {
         GpuRequest::Share { share, .. } => (share.0 * total / DEVICE).max(1),
         GpuRequest::Memory { memory, .. } => memory.0,
@@ -47,7 +47,7 @@ fn limit(request: GpuRequest, total: i64) -> i64 {
 }
 
 /// S13: the charge of one device with `total` MiB, in millionths.
-pub fn charge(request: GpuRequest, total: i64) -> i64 {
+pub(crate) fn charge(request: GpuRequest, total: i64) -> i64 {
     match request {
         GpuRequest::None => 0,
         GpuRequest::Whole(_) => DEVICE,
@@ -58,7 +58,7 @@ pub fn charge(request: GpuRequest, total: i64) -> i64 {
 
 impl State {
     /// The devices of a node as its pods leave them.
-    pub fn devices(&self, node: NodeId) -> Vec<Device> {
+    pub(crate) fn devices(&self, node: NodeId) -> Vec<Device> {
         let mut used: BTreeMap<DeviceIndex, i64> = BTreeMap::new();
         let mut whole = DeviceMask::default();
         for (_, seat) in self.pods_on(node) {
@@ -83,7 +83,7 @@ impl State {
     }
 
     /// The devices a request would get on a node.
-    pub fn choose_devices(
+    pub(crate) fn choose_devices(
         &self,
         node: NodeId,
         request: GpuRequest,
@@ -93,14 +93,14 @@ impl State {
     }
 
     /// S13: what a grant on a node is charged, in millionths of a device.
-    pub fn gpu_cost(&self, node: NodeId, request: GpuRequest, grant: GpuGrant) -> i64 {
+    pub(crate) fn gpu_cost(&self, node: NodeId, request: GpuRequest, grant: GpuGrant) -> i64 {
         let devices = &self.nodes[&node].devices;
         grant.devices().iter().map(|d| charge(request, devices[d.index()].memory.0)).sum()
     }
 }
 
 /// The choice among the devices of one node.
-pub fn choose(devices: &[Device], request: GpuRequest, strategy: DeviceStrategy) -> Option<GpuGrant> {
+pub(crate) fn choose(devices: &[Device], request: GpuRequest, strategy: DeviceStrategy) -> Option<GpuGrant> {
     match request {
         GpuRequest::None => Some(GpuGrant::None),
         GpuRequest::Whole(count) => whole(devices, count as usize).map(GpuGrant::Whole),

@@ -8,9 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// What is free on a node, GPUs apart.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Free {
-    pub cpu: i64,
-    pub memory: i64,
+pub(crate) struct Free {
+    pub(crate) cpu: i64,
+    pub(crate) memory: i64,
     ephemeral: i64,
     pods: i64,
     extended: BTreeMap<String, i64>,
@@ -64,7 +64,7 @@ fn clash(a: &HostPort, b: &HostPort) -> bool {
 }
 
 /// True if the node could take the pod if nothing ran there; whether names count see [`affine`].
-pub fn could_take(shape: &Shape, node: &NodeSpec, names: bool) -> bool {
+pub(crate) fn could_take(shape: &Shape, node: &NodeSpec, names: bool) -> bool {
     let pod = &shape.spec;
     let usable = |v: &VolumeUse| {
         v.unusable.is_empty() && v.reachable_from.as_ref().is_none_or(|s| selects_node(s, node, names))
@@ -92,14 +92,14 @@ fn devices_suffice(request: GpuRequest, node: &NodeSpec) -> bool {
 
 impl State {
     /// What is free on a node.
-    pub fn free(&self, node: NodeId) -> Free {
+    pub(crate) fn free(&self, node: NodeId) -> Free {
         let mut free = Free::of(&self.nodes[&node]);
         self.pods_on(node).for_each(|(pod, _)| free.take(&self.shape(pod).spec));
         free
     }
 
     /// True if nothing but room can keep the pod off the node: names, volumes of one pod alone, other pods, ports.
-    pub fn allowed(&self, shape: &Shape, node: &NodeSpec) -> bool {
+    pub(crate) fn allowed(&self, shape: &Shape, node: &NodeSpec) -> bool {
         could_take(shape, node, true)
             && self.volumes_unused(&shape.spec)
             && self.neighbours_agree(shape, node)
@@ -107,7 +107,7 @@ impl State {
     }
 
     /// True if the node takes the pod now.
-    pub fn takes(&self, shape: &Shape, node: &NodeSpec) -> bool {
+    pub(crate) fn takes(&self, shape: &Shape, node: &NodeSpec) -> bool {
         let pod = &shape.spec;
         let attached: Vec<VolumeUse> =
             self.pods_on(node.id).flat_map(|(other, _)| self.shape(other).spec.volumes).collect();

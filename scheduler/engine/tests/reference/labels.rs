@@ -7,7 +7,7 @@ use berth_model::{
 };
 
 /// The value of a node's label; the hostname is the node's name unless its labels say otherwise.
-pub fn label<'a>(node: &'a NodeSpec, key: &str) -> Option<&'a str> {
+pub(crate) fn label<'a>(node: &'a NodeSpec, key: &str) -> Option<&'a str> {
     let name = (key == HOSTNAME).then_some(node.name.as_str());
     node.labels.get(key).map(String::as_str).or(name)
 }
@@ -37,7 +37,7 @@ fn holds(requirement: &Requirement, value: Option<&str>) -> bool {
 }
 
 /// True if the term matches the node. If names do not count, what it says about the node's name holds.
-pub fn term_matches(term: &NodeTerm, node: &NodeSpec, names: bool) -> bool {
+pub(crate) fn term_matches(term: &NodeTerm, node: &NodeSpec, names: bool) -> bool {
     let something = !(term.match_expressions.is_empty() && term.match_fields.is_empty());
     let label_holds = |r: &Requirement| !names && r.key == HOSTNAME || holds(r, label(node, &r.key));
     something
@@ -46,12 +46,12 @@ pub fn term_matches(term: &NodeTerm, node: &NodeSpec, names: bool) -> bool {
 }
 
 /// True if one of the terms matches the node.
-pub fn selects_node(selector: &NodeSelector, node: &NodeSpec, names: bool) -> bool {
+pub(crate) fn selects_node(selector: &NodeSelector, node: &NodeSpec, names: bool) -> bool {
     selector.node_selector_terms.iter().any(|term| term_matches(term, node, names))
 }
 
 /// True if the node meets the pod's node selector and required node affinity.
-pub fn affine(pod: &PodSpec, node: &NodeSpec, names: bool) -> bool {
+pub(crate) fn affine(pod: &PodSpec, node: &NodeSpec, names: bool) -> bool {
     let selected = |(key, value): (&String, &String)| {
         !names && key == HOSTNAME || label(node, key) == Some(value.as_str())
     };
@@ -60,7 +60,7 @@ pub fn affine(pod: &PodSpec, node: &NodeSpec, names: bool) -> bool {
 }
 
 /// True if the selector selects a pod with these labels; none selects none.
-pub fn selects_pod(selector: Option<&LabelSelector>, labels: &Labels) -> bool {
+pub(crate) fn selects_pod(selector: Option<&LabelSelector>, labels: &Labels) -> bool {
     selector.is_some_and(|s| {
         s.match_labels.iter().all(|(key, value)| labels.get(key) == Some(value))
             && s.match_expressions.iter().all(|r| holds(r, labels.get(&r.key).map(String::as_str)))
@@ -76,7 +76,7 @@ fn tolerates(toleration: &Toleration, taint: &Taint) -> bool {
 }
 
 /// The taints of a node, that of a cordoned one included.
-pub fn taints(node: &NodeSpec) -> Vec<Taint> {
+pub(crate) fn taints(node: &NodeSpec) -> Vec<Taint> {
     let key = "node.kubernetes.io/unschedulable";
     let mut taints = node.taints.clone();
     if node.unschedulable {
@@ -87,7 +87,7 @@ pub fn taints(node: &NodeSpec) -> Vec<Taint> {
 }
 
 /// True if no taint keeps the pod off the node.
-pub fn tolerated(pod: &PodSpec, node: &NodeSpec) -> bool {
+pub(crate) fn tolerated(pod: &PodSpec, node: &NodeSpec) -> bool {
     taints(node)
         .iter()
         .filter(|taint| taint.effect != Effect::PreferNoSchedule)
@@ -95,7 +95,7 @@ pub fn tolerated(pod: &PodSpec, node: &NodeSpec) -> bool {
 }
 
 /// S12: weights of preferred terms that match, less 100 per taint that would rather keep the pod off.
-pub fn points(pod: &PodSpec, node: &NodeSpec) -> i64 {
+pub(crate) fn points(pod: &PodSpec, node: &NodeSpec) -> i64 {
     let preferred = pod.preferred_nodes.iter().filter(|p| term_matches(&p.preference, node, true));
     let repelled = node
         .taints

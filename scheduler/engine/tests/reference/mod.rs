@@ -14,7 +14,7 @@
 //! | `devices` | S13 to S18, S31's devices |
 //! | `state` | S1, the cluster |
 
-pub mod devices;
+pub(crate) mod devices;
 mod fits;
 mod labels;
 mod neighbours;
@@ -22,7 +22,7 @@ mod order;
 mod prefer;
 mod score;
 mod start;
-pub mod state;
+pub(crate) mod state;
 
 use berth_model::{Decision, Event, ReasonKind, WorkloadId, WorkloadSpec};
 use order::Want;
@@ -31,14 +31,14 @@ use std::collections::BTreeMap;
 
 /// What is decided: pods placed in order, and the kinds of the reasons given.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Decided {
-    pub placed: Vec<Decision>,
-    pub reported: BTreeMap<WorkloadId, ReasonKind>,
+pub(crate) struct Decided {
+    pub(crate) placed: Vec<Decision>,
+    pub(crate) reported: BTreeMap<WorkloadId, ReasonKind>,
 }
 
 impl Decided {
     /// The same of an engine's decisions.
-    pub fn of(decisions: &[Decision]) -> Self {
+    pub(crate) fn of(decisions: &[Decision]) -> Self {
         let mut decided = Self::default();
         for decision in decisions {
             match decision {
@@ -55,8 +55,8 @@ impl Decided {
 
 /// The reference.
 #[derive(Clone, Debug, Default)]
-pub struct Reference {
-    pub state: State,
+pub(crate) struct Reference {
+    pub(crate) state: State,
     /// The kind of reason that each workload was told last, since anything of it was placed.
     told: BTreeMap<WorkloadId, ReasonKind>,
 }
@@ -66,7 +66,7 @@ type Likeness = (WorkloadSpec, Want);
 
 impl Reference {
     /// Takes in an event that the engine has accepted.
-    pub fn apply(&mut self, event: &Event) {
+    pub(crate) fn apply(&mut self, event: &Event) {
         match event {
             Event::WorkloadRemoved(id) => drop(self.told.remove(id)),
             Event::PodRunning(found) if !self.state.pods.contains_key(&found.pod) => {
@@ -78,7 +78,7 @@ impl Reference {
     }
 
     /// One cycle.
-    pub fn decide(&mut self) -> Decided {
+    pub(crate) fn decide(&mut self) -> Decided {
         let mut decided = Decided::default();
         let mut refused: Vec<(Likeness, ReasonKind)> = Vec::new();
         loop {

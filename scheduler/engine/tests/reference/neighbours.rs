@@ -23,7 +23,7 @@ impl State {
     }
 
     /// True if affinity, anti-affinity (both ways) and topology spread allow the pod on the node.
-    pub fn neighbours_agree(&self, shape: &Shape, node: &NodeSpec) -> bool {
+    pub(crate) fn neighbours_agree(&self, shape: &Shape, node: &NodeSpec) -> bool {
         let others = self.others();
         self.left_alone(shape, node, &others)
             && self.among_friends(shape, node, &others)
@@ -97,7 +97,7 @@ impl State {
     }
 
     /// True if other pods make some nodes better than others.
-    pub fn prefers_neighbours(&self, shape: &Shape) -> bool {
+    pub(crate) fn prefers_neighbours(&self, shape: &Shape) -> bool {
         let s = &shape.spec;
         let soft = |c: &TopologySpread| c.when_unsatisfiable == Unsatisfiable::ScheduleAnyway;
         !(s.pod_affinity.preferred.is_empty() && s.pod_anti_affinity.preferred.is_empty())
@@ -105,7 +105,7 @@ impl State {
     }
 
     /// S12: weight times pods near, less pods where spreading is wished for (leaving ones apart).
-    pub fn neighbour_points(&self, shape: &Shape, node: &NodeSpec) -> i64 {
+    pub(crate) fn neighbour_points(&self, shape: &Shape, node: &NodeSpec) -> i64 {
         let others = self.others();
         let count = |term: &PodAffinityTerm, leaving: bool| {
             let near = |(other, there, seat): &&(Shape, &NodeSpec, Seat)| {

@@ -9,33 +9,33 @@ use berth_model::{
 use std::cmp::Reverse;
 
 /// GPU millionths, CPU thousandths, bytes.
-pub type Ask = [i64; 3];
+pub(crate) type Ask = [i64; 3];
 
 /// What a workload wants next: all its missing minimums, or one pod more of one role.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Want {
-    pub workload: WorkloadId,
+pub(crate) struct Want {
+    pub(crate) workload: WorkloadId,
     /// The only pool it may go to, because others of it are there.
-    pub pool: Option<PoolId>,
+    pub(crate) pool: Option<PoolId>,
     /// Pods, per role.
-    pub pods: Vec<u32>,
+    pub(crate) pods: Vec<u32>,
     /// It is above the minimum.
-    pub elastic: bool,
+    pub(crate) elastic: bool,
     /// Where its other pods are matters (S31), so nobody shares its verdict.
-    pub alone: Option<WorkloadId>,
+    pub(crate) alone: Option<WorkloadId>,
 }
 
 /// S8 at one level: within quota, rank, the older head workload, its id.
-pub type QueueKey = (bool, Reverse<i32>, Timestamp, WorkloadId);
+pub(crate) type QueueKey = (bool, Reverse<i32>, Timestamp, WorkloadId);
 
 impl State {
     /// Everything that waits.
-    pub fn wants(&self) -> Vec<Want> {
+    pub(crate) fn wants(&self) -> Vec<Want> {
         self.workloads.values().flat_map(|workload| self.wants_of(workload)).collect()
     }
 
     /// What a workload wants, in the order of its roles. Below a minimum that it can no longer reach: nothing.
-    pub fn wants_of(&self, workload: &WorkloadSpec) -> Vec<Want> {
+    pub(crate) fn wants_of(&self, workload: &WorkloadSpec) -> Vec<Want> {
         let roles = workload.roles.len();
         let missing: Vec<u32> = (0..roles).map(|role| self.missing(workload, role)).collect();
         let waiting: Vec<u32> = (0..roles).map(|role| self.waiting(workload, role).len() as u32).collect();
@@ -74,7 +74,7 @@ impl State {
     }
 
     /// S10: the pools a want tries, in order. Where others of it are in a pool, only that, and only if it is listed.
-    pub fn pools_for(&self, want: &Want) -> Vec<PoolId> {
+    pub(crate) fn pools_for(&self, want: &Want) -> Vec<PoolId> {
         let mut pools = self.pools_listed(&self.workloads[&want.workload]);
         pools.retain(|pool| want.pool.is_none_or(|only| only == *pool));
         pools
@@ -90,7 +90,7 @@ impl State {
     }
 
     /// Whose turn it is among these: department, then project (S8), then inside the project (S9).
-    pub fn first<'a>(&self, wants: &'a [Want]) -> Option<&'a Want> {
+    pub(crate) fn first<'a>(&self, wants: &'a [Want]) -> Option<&'a Want> {
         let mut projects: Vec<Option<ProjectId>> =
             wants.iter().map(|w| self.workloads[&w.workload].project).collect();
         projects.sort_unstable();
@@ -138,7 +138,7 @@ impl State {
     }
 
     /// What is asked of the quotas. Which device MiB will be of is not known yet: the largest of the pool counts.
-    pub fn ask(&self, want: &Want, pool: PoolId) -> Ask {
+    pub(crate) fn ask(&self, want: &Want, pool: PoolId) -> Ask {
         let workload = &self.workloads[&want.workload];
         let devices = self.ready_nodes(pool).into_iter().flat_map(|n| &n.devices);
         let largest = devices.map(|d| d.memory.0).max();
@@ -185,13 +185,13 @@ impl State {
     }
 
     /// What one pod is charged on a node.
-    pub fn cost(&self, pod: PodId, node: berth_model::NodeId, gpus: berth_model::GpuGrant) -> Ask {
+    pub(crate) fn cost(&self, pod: PodId, node: berth_model::NodeId, gpus: berth_model::GpuGrant) -> Ask {
         let spec = &self.workloads[&pod.workload].roles[usize::from(pod.role)].pod;
         [self.gpu_cost(node, spec.gpu, gpus), spec.requests.cpu.0, spec.requests.memory.0]
     }
 
     /// S6, for the resources that are asked for and managed: the first gate that is shut, project before department.
-    pub fn gate(&self, workload: &WorkloadSpec, pool: PoolId, ask: Ask) -> Result<(), ReasonKind> {
+    pub(crate) fn gate(&self, workload: &WorkloadSpec, pool: PoolId, ask: Ask) -> Result<(), ReasonKind> {
         let Some(project) = workload.project else { return Ok(()) };
         let department = self.projects[&project].department;
         for queue in [QueueId::Project(project), QueueId::Department(department)] {

@@ -9,11 +9,11 @@ use berth_model::{GpuRequest, Labels, NodeId, NodeSpec, Operator, Placement, Poo
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Only nodes whose label has this value.
-pub type Domain = (String, String);
+pub(crate) type Domain = (String, String);
 
 impl State {
     /// The place for one more pod in a pool, if a node takes it.
-    pub fn choose(&self, shape: &Shape, pool: PoolId, domain: Option<&Domain>) -> Option<Placement> {
+    pub(crate) fn choose(&self, shape: &Shape, pool: PoolId, domain: Option<&Domain>) -> Option<Placement> {
         let inside = |node: &&NodeSpec| {
             domain.is_none_or(|(key, value)| super::labels::label(node, key) == Some(value.as_str()))
         };
@@ -146,7 +146,7 @@ impl State {
     }
 
     /// The shapes of all pods that wait or are on a node, with their numbers, of those that ask for GPUs.
-    pub fn gpu_shapes(&self) -> Vec<(Shape, u64)> {
+    pub(crate) fn gpu_shapes(&self) -> Vec<(Shape, u64)> {
         let mut shapes: Vec<(Shape, u64)> = Vec::new();
         for workload in self.workloads.values() {
             for role in 0..workload.roles.len() {
@@ -167,7 +167,7 @@ impl State {
     }
 
     /// The nodes of a pool that have GPUs, and whether their class takes the shape.
-    pub fn gpu_nodes(&self, pool: PoolId, shape: &Shape) -> Vec<(&NodeSpec, bool)> {
+    pub(crate) fn gpu_nodes(&self, pool: PoolId, shape: &Shape) -> Vec<(&NodeSpec, bool)> {
         let nodes = self.ready_nodes(pool).into_iter().filter(|node| !node.devices.is_empty());
         nodes.map(|node| (node, could_take(shape, node, false))).collect()
     }

@@ -9,11 +9,11 @@ use berth_model::{GpuRequest, NodeSpec, PoolId};
 const ONE: u64 = 1 << 16;
 
 /// What is left on a node: shared devices as (left, total) in MiB, most left first.
-pub struct Room {
-    pub cpu: i64,
-    pub memory: i64,
-    pub whole: usize,
-    pub parts: Vec<(i64, i64)>,
+pub(crate) struct Room {
+    pub(crate) cpu: i64,
+    pub(crate) memory: i64,
+    pub(crate) whole: usize,
+    pub(crate) parts: Vec<(i64, i64)>,
 }
 
 /// A common shape.
@@ -26,11 +26,11 @@ struct Kind {
 }
 
 /// The kinds of a pool.
-pub struct Kinds(Vec<Kind>);
+pub(crate) struct Kinds(Vec<Kind>);
 
 impl State {
     /// The kinds present, as a pool sees them. Fewer than 64 are assumed.
-    pub fn kinds(&self, pool: PoolId) -> Kinds {
+    pub(crate) fn kinds(&self, pool: PoolId) -> Kinds {
         let shapes = self.gpu_shapes();
         assert!(shapes.len() <= 64, "more kinds than the engine looks at");
         let kind = |(shape, pods): (Shape, u64)| {
@@ -69,14 +69,14 @@ fn asked(shape: &Shape, takers: &[&NodeSpec]) -> u64 {
 
 impl Kinds {
     /// Half of the demand for the node's devices by those who cannot go everywhere, at most half a device each.
-    pub fn price(&self, node: &NodeSpec) -> u64 {
+    pub(crate) fn price(&self, node: &NodeSpec) -> u64 {
         let demand =
             self.0.iter().filter(|k| could_take(&k.shape, node, false)).map(|k| k.demand).sum::<u64>();
         demand.min(ONE) / 2
     }
 
     /// What is left on the node costs this, in millionths of a device times 2^-32.
-    pub fn cost(&self, node: &NodeSpec, room: &Room) -> i128 {
+    pub(crate) fn cost(&self, node: &NodeSpec, room: &Room) -> i128 {
         let whole = std::iter::repeat_n(None, room.whole);
         let ranks = whole.chain(room.parts.iter().copied().map(Some));
         let cost = |(at, part): (usize, Option<(i64, i64)>)| {

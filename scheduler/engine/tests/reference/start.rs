@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 
 impl State {
     /// Places all that is wanted and says where, or changes nothing and says why not.
-    pub fn start(&mut self, want: &Want) -> Result<Vec<Decision>, ReasonKind> {
+    pub(crate) fn start(&mut self, want: &Want) -> Result<Vec<Decision>, ReasonKind> {
         let workload = self.workloads[&want.workload].clone();
         if self.forbidden(&workload) {
             return Err(ReasonKind::Policy);

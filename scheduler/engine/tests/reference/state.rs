@@ -10,49 +10,49 @@ use berth_model::{
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The label that is the node's name unless its labels say otherwise.
-pub const HOSTNAME: &str = "kubernetes.io/hostname";
+pub(crate) const HOSTNAME: &str = "kubernetes.io/hostname";
 
 /// A pod on a node.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Seat {
-    pub node: NodeId,
-    pub gpus: GpuGrant,
-    pub leaving: bool,
+pub(crate) struct Seat {
+    pub(crate) node: NodeId,
+    pub(crate) gpus: GpuGrant,
+    pub(crate) leaving: bool,
 }
 
 /// The cluster.
 #[derive(Clone, PartialEq, Debug, Default)]
-pub struct State {
-    pub pools: BTreeMap<PoolId, PoolSpec>,
-    pub departments: BTreeMap<DepartmentId, DepartmentSpec>,
-    pub projects: BTreeMap<ProjectId, ProjectSpec>,
-    pub nodes: BTreeMap<NodeId, NodeSpec>,
-    pub workloads: BTreeMap<WorkloadId, WorkloadSpec>,
+pub(crate) struct State {
+    pub(crate) pools: BTreeMap<PoolId, PoolSpec>,
+    pub(crate) departments: BTreeMap<DepartmentId, DepartmentSpec>,
+    pub(crate) projects: BTreeMap<ProjectId, ProjectSpec>,
+    pub(crate) nodes: BTreeMap<NodeId, NodeSpec>,
+    pub(crate) workloads: BTreeMap<WorkloadId, WorkloadSpec>,
     /// Pods that have a node.
-    pub pods: BTreeMap<PodId, Seat>,
+    pub(crate) pods: BTreeMap<PodId, Seat>,
     /// Pods that have ended and are not wanted again.
-    pub ended: BTreeMap<PodId, PodOutcome>,
+    pub(crate) ended: BTreeMap<PodId, PodOutcome>,
     /// The node labels that some pod ever asked about, the hostname apart: they divide the nodes into classes.
-    pub keys: BTreeSet<String>,
+    pub(crate) keys: BTreeSet<String>,
 }
 
 /// What a pod is: what it asks for, its node type included, and how other pods see it.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Shape {
-    pub spec: PodSpec,
-    pub namespace: String,
-    pub labels: berth_model::Labels,
+pub(crate) struct Shape {
+    pub(crate) spec: PodSpec,
+    pub(crate) namespace: String,
+    pub(crate) labels: berth_model::Labels,
 }
 
 impl Shape {
     /// True if the pod has rules about other pods.
-    pub fn about_pods(&self) -> bool {
+    pub(crate) fn about_pods(&self) -> bool {
         let s = &self.spec;
         !(s.pod_affinity.is_empty() && s.pod_anti_affinity.is_empty() && s.topology_spread.is_empty())
     }
 
     /// True if the two count as one shape: they ask for the same, and if it is about other pods, look the same.
-    pub fn same(&self, other: &Self) -> bool {
+    pub(crate) fn same(&self, other: &Self) -> bool {
         self.spec == other.spec
             && (!self.about_pods() || self.namespace == other.namespace && self.labels == other.labels)
     }
@@ -60,7 +60,7 @@ impl Shape {
 
 impl State {
     /// Takes in an event that is known to be valid.
-    pub fn apply(&mut self, event: &Event) {
+    pub(crate) fn apply(&mut self, event: &Event) {
         match event {
             Event::PoolSet(pool) => drop(self.pools.insert(pool.id, pool.clone())),
             Event::PoolRemoved(id) => drop(self.pools.remove(id)),
@@ -107,7 +107,7 @@ impl State {
     }
 
     /// Puts a pod on its node.
-    pub fn place(&mut self, pod: PodId, at: Placement) {
+    pub(crate) fn place(&mut self, pod: PodId, at: Placement) {
         self.pods.insert(pod, Seat { node: at.node, gpus: at.gpus, leaving: false });
     }
 
@@ -158,14 +158,14 @@ impl State {
     }
 
     /// S11: the node type rule that holds for a workload: its project's, else its department's.
-    pub fn node_type_rule(&self, workload: &WorkloadSpec) -> Option<&berth_model::NodeTypeRule> {
+    pub(crate) fn node_type_rule(&self, workload: &WorkloadSpec) -> Option<&berth_model::NodeTypeRule> {
         let project = self.projects.get(&workload.project?)?;
         let department = self.departments.get(&project.department)?;
         project.node_types.as_ref().or(department.node_types.as_ref())
     }
 
     /// The namespace of a workload's pods.
-    pub fn namespace(&self, workload: &WorkloadSpec) -> String {
+    pub(crate) fn namespace(&self, workload: &WorkloadSpec) -> String {
         match workload.project {
             Some(project) => self.projects[&project].name.clone(),
             None => workload.namespace.clone(),
@@ -173,7 +173,7 @@ impl State {
     }
 
     /// What the pods of a role are.
-    pub fn shape_of(&self, workload: &WorkloadSpec, role: usize) -> Shape {
+    pub(crate) fn shape_of(&self, workload: &WorkloadSpec, role: usize) -> Shape {
         let mut spec = PodSpec::clone(&workload.roles[role].pod);
         if let (Some(value), Some(rule)) = (&workload.node_type, self.node_type_rule(workload)) {
             spec.node_selector.insert(rule.key.clone(), value.clone());
@@ -182,12 +182,12 @@ impl State {
     }
 
     /// What a pod is.
-    pub fn shape(&self, pod: PodId) -> Shape {
+    pub(crate) fn shape(&self, pod: PodId) -> Shape {
         self.shape_of(&self.workloads[&pod.workload], usize::from(pod.role))
     }
 
     /// The pods of a role that should run and have no node, lowest index first.
-    pub fn waiting(&self, workload: &WorkloadSpec, role: usize) -> Vec<PodId> {
+    pub(crate) fn waiting(&self, workload: &WorkloadSpec, role: usize) -> Vec<PodId> {
         let pods = (0..workload.roles[role].count).map(|index| PodId {
             workload: workload.id,
             role: role as u16,
@@ -197,12 +197,12 @@ impl State {
     }
 
     /// The pods on a node.
-    pub fn pods_on(&self, node: NodeId) -> impl Iterator<Item = (PodId, Seat)> {
+    pub(crate) fn pods_on(&self, node: NodeId) -> impl Iterator<Item = (PodId, Seat)> {
         self.pods.iter().filter(move |(_, seat)| seat.node == node).map(|(pod, seat)| (*pod, *seat))
     }
 
     /// S1: the pool of a node: the first by name that selects it, else `default`.
-    pub fn pool_of(&self, node: &NodeSpec) -> Option<PoolId> {
+    pub(crate) fn pool_of(&self, node: &NodeSpec) -> Option<PoolId> {
         let pools = self.pools_by_name();
         let selects = |pool: &&&PoolSpec| {
             let selector = pool.selector.as_ref();
@@ -213,14 +213,14 @@ impl State {
     }
 
     /// All pools by name.
-    pub fn pools_by_name(&self) -> Vec<&PoolSpec> {
+    pub(crate) fn pools_by_name(&self) -> Vec<&PoolSpec> {
         let mut pools: Vec<&PoolSpec> = self.pools.values().collect();
         pools.sort_by(|a, b| a.name.cmp(&b.name));
         pools
     }
 
     /// The nodes of a pool that are ready.
-    pub fn ready_nodes(&self, pool: PoolId) -> Vec<&NodeSpec> {
+    pub(crate) fn ready_nodes(&self, pool: PoolId) -> Vec<&NodeSpec> {
         self.nodes.values().filter(|n| n.ready && self.pool_of(n) == Some(pool)).collect()
     }
 
@@ -243,7 +243,7 @@ impl State {
     }
 
     /// A workload as it is asked for, without what differs between identical ones.
-    pub fn likeness(&self, workload: &WorkloadSpec) -> WorkloadSpec {
+    pub(crate) fn likeness(&self, workload: &WorkloadSpec) -> WorkloadSpec {
         WorkloadSpec {
             id: WorkloadId(0),
             name: String::new(),

@@ -1,0 +1,62 @@
+//! Pools and queues of a random world, and how its workloads change.
+
+use super::{DEPARTMENTS, PROJECTS};
+use berth_model::{
+    DepartmentId, DepartmentSpec, PoolId, PoolSelector, PoolSpec, Priority, ProjectId, ProjectSpec, QueueId,
+    QueueQuota, Timestamp, WorkloadSpec,
+};
+use std::sync::Arc;
+
+/// A queue by position, round and round.
+pub(super) fn queue_id(which: usize) -> QueueId {
+    let which = (which % (DEPARTMENTS + PROJECTS) as usize) as u32;
+    if which < DEPARTMENTS {
+        QueueId::Department(DepartmentId(which))
+    } else {
+        QueueId::Project(ProjectId(which - DEPARTMENTS))
+    }
+}
+
+pub(super) fn pool(at: usize) -> PoolSpec {
+    let (name, value) = [(PoolSpec::DEFAULT_NAME, ""), ("b-pool", "x"), ("a-pool", "y")][at];
+    let selector = PoolSelector { key: "pool".to_owned(), value: value.to_owned() };
+    PoolSpec::new(PoolId(at as u32), name, (at > 0).then_some(selector))
+}
+
+pub(super) fn department(at: u32, quotas: Vec<(PoolId, QueueQuota)>) -> DepartmentSpec {
+    DepartmentSpec {
+        id: DepartmentId(at),
+        name: format!("d{at}"),
+        created: Timestamp(i64::from(at)),
+        rank: 100,
+        quotas,
+        node_types: None,
+    }
+}
+
+pub(super) fn project(at: u32, quotas: Vec<(PoolId, QueueQuota)>) -> ProjectSpec {
+    ProjectSpec {
+        id: ProjectId(at),
+        name: format!("p{at}"),
+        department: DepartmentId(at % DEPARTMENTS),
+        created: Timestamp(i64::from(at)),
+        rank: 100,
+        quotas,
+        pools: Vec::new(),
+        node_types: None,
+    }
+}
+
+/// A workload as it may be changed while it runs.
+pub(super) fn changed(mut spec: WorkloadSpec, how: u32) -> WorkloadSpec {
+    let role = (how / 8) as usize % spec.roles.len();
+    match how % 6 {
+        0 => spec.roles[role].count = (spec.roles[role].count + 1).min(6),
+        1 => spec.roles[role].min = spec.roles[role].min.saturating_sub(1),
+        2 => spec.roles[role].min = spec.roles[role].count,
+        3 => spec.priority = Priority(if spec.priority.0 > 80 { 40 } else { 125 }),
+        4 => spec.preemptible = !spec.preemptible,
+        _ => spec.roles.iter_mut().for_each(|role| Arc::make_mut(&mut role.pod).scheduling_gates.clear()),
+    }
+    spec
+}
