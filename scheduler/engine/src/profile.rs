@@ -214,8 +214,10 @@ impl Profiles {
             classes.prepare(shapes, kind.shape, pool);
             let tiers = classes.tiers(kind.shape, pool).iter();
             let taking: SmallVec<[ClassIx; 32]> = tiers.flat_map(|t| t.classes.iter().copied()).collect();
-            let usable = taking.iter().filter(|c| devices(**c, classes) > 0).count();
-            let total: u64 = taking.iter().map(|c| devices(*c, classes)).sum();
+            let there: SmallVec<[ClassIx; 32]> =
+                taking.iter().copied().filter(|c| devices(*c, classes) > 0).collect();
+            let usable = there.len();
+            let total: u64 = there.iter().map(|c| devices(*c, classes)).sum();
             for (_, mask, _) in view.takes.iter_mut().filter(|(class, _, _)| taking.contains(class)) {
                 *mask |= 1 << at;
             }
@@ -229,7 +231,7 @@ impl Profiles {
                     _ => 1,
                 },
                 demand: (0 < usable && usable < all)
-                    .then(|| (devices_asked(shape, &taking, classes), total.max(1))),
+                    .then(|| (devices_asked(shape, &there, classes), total.max(1))),
             });
         }
         view
