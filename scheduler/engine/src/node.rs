@@ -19,6 +19,8 @@ pub(crate) struct Node {
     pub(crate) class: ClassIx,
     pub(crate) free: Free,
     pub(crate) devices: Devices,
+    /// How many of the devices, the first, the node reports; those after them are lost.
+    pub(crate) listed: usize,
     pub(crate) pods: Vec<PodIx>,
     /// Ports and volumes in use; only pods that have some are here.
     held: Option<Box<Held>>,
@@ -118,6 +120,7 @@ impl Node {
             class: ClassIx(u32::MAX),
             free: Free::of(&spec, names),
             devices: Devices::new(&spec.devices, allowance),
+            listed: spec.devices.len(),
             pods: Vec::new(),
             held: None,
             spec,

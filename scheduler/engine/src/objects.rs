@@ -2,6 +2,7 @@
 
 use crate::Engine;
 use crate::apply::{Applied, conflict, invalid, queue_name, unknown};
+use crate::device::Devices;
 use crate::ix::{NodeIx, PodIx, PoolIx, QueueIx};
 use crate::matching::HOSTNAME;
 use crate::node::Node;
@@ -181,13 +182,15 @@ impl Engine {
             return Ok(());
         };
         let old = self.nodes.at(ix.0).spec.clone();
-        keep_lost_devices(&mut spec, &old);
+        let listed = spec.devices.len();
+        keep_lost_devices(&mut spec, &old, &self.nodes.at(ix.0).devices);
         self.detach(ix);
         self.node_names.remove(&*old.name);
         self.leave_host(ix);
         self.node_names.insert(spec.name.as_str().into(), ix);
         let pods = std::mem::take(&mut self.nodes.at_mut(ix.0).pods);
         let mut node = Node::new(Arc::new(spec), &mut self.names, self.settings.foreign_allowance);
+        node.listed = listed;
         for pod in pods {
             node.take(pod, self.shapes.at(self.kind_of(pod).0), self.pod(pod).gpus);
         }
@@ -284,7 +287,7 @@ impl Engine {
         device: DeviceIndex,
     ) -> Result<NodeIx, berth_model::EventError> {
         let ix = self.find_node(event, id)?;
-        if usize::from(device.0) >= self.nodes.at(ix.0).devices.len() {
+        if usize::from(device.0) >= self.nodes.at(ix.0).listed {
             return Err(unknown(event, format!("{id} {device}")));
         }
         Ok(ix)
@@ -434,8 +437,9 @@ fn check_node(spec: &NodeSpec) -> Applied {
 }
 
 /// Devices that are no longer listed are lost, not forgotten: pods may still be on them.
-fn keep_lost_devices(spec: &mut NodeSpec, old: &NodeSpec) {
-    for device in old.devices.iter().skip(spec.devices.len()) {
-        spec.devices.push(berth_model::DeviceSpec { health: DeviceHealth::Lost, ..device.clone() });
+fn keep_lost_devices(spec: &mut NodeSpec, old: &NodeSpec, now: &Devices) {
+    for (device, now) in old.devices.iter().zip(now.iter()).skip(spec.devices.len()) {
+        let foreign = GpuMemoryMib(now.foreign.into());
+        spec.devices.push(berth_model::DeviceSpec { health: DeviceHealth::Lost, foreign, ..device.clone() });
     }
 }

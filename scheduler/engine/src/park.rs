@@ -133,7 +133,7 @@ impl Engine {
         }
         self.watches.forget(group);
         let state = self.waiting.at(group);
-        if self.deciding && state.tried == Some(self.cycle) && !state.members.is_empty() {
+        if self.deciding && state.tried == Some(self.cycle) {
             self.waiting.deferred.push(group);
             return;
         }

@@ -306,7 +306,7 @@ fn bad_events(world: &World) -> Vec<Event> {
 }
 
 proptest! {
-    #![proptest_config(config(400))]
+    #![proptest_config(config(800))]
 
     #[test]
     fn no_decision_breaks_a_rule(history in history(40)) {

@@ -103,7 +103,7 @@ impl Extra {
                     pod.topology_spread.push(spread);
                 }
             }
-            Self::Port(port) => pod.host_ports.push(port),
+            Self::Port(port) => pod.host_ports = vec![port],
             Self::Volume(which) => {
                 let volume = volume(which);
                 if !pod.volumes.contains(&volume) {

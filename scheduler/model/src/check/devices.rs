@@ -67,7 +67,7 @@ pub(super) fn grant_fits(
             GpuGrant::None => {}
         }
     }
-    if !load.anonymous.is_empty() {
+    if pod.gpu != GpuRequest::None && !load.anonymous.is_empty() {
         let mut after = load.clone();
         after.change(pod, grant, 1);
         anonymous_fit(&after, node, f);
