@@ -83,7 +83,7 @@ pub struct PoolSample {
     pub capacity: GpuShare,
     /// GPU share given out.
     pub allocated: GpuShare,
-    /// GPU share given out or waited for by workloads whose first pool this is.
+    /// GPU share given out here, and waited for by pods of workloads whose first pool this is.
     pub requested: GpuShare,
     /// Free share that the shapes present cannot use.
     pub stranded: GpuShare,

@@ -23,6 +23,15 @@ pub(crate) struct ClassView {
     up_to: Vec<KindMask>,
 }
 
+/// Kinds, by slot, in the orders that tables are made in: sorted once for all classes.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Orders {
+    cpu: Vec<usize>,
+    memory: Vec<usize>,
+    cpu_each: Vec<usize>,
+    memory_each: Vec<usize>,
+}
+
 /// Kinds by what they need: those that need at most `x` are a prefix.
 #[derive(Clone, Debug, Default)]
 struct Steps(Vec<(i64, KindMask)>);
@@ -34,19 +43,22 @@ struct Ratios(Vec<(i64, i64, KindMask)>);
 impl Steps {
     fn new(mut needs: Vec<(i64, KindMask)>) -> Self {
         needs.sort_unstable();
-        let mut all = 0;
-        for (_, mask) in &mut needs {
-            all |= *mask;
-            *mask = all;
-        }
-        needs.dedup_by(|later, first| {
-            let same = later.0 == first.0;
-            if same {
-                first.1 = later.1;
+        Self::in_order(needs.into_iter())
+    }
+
+    /// From needs in ascending order.
+    fn in_order(needs: impl Iterator<Item = (i64, KindMask)>) -> Self {
+        let mut steps: Vec<(i64, KindMask)> = Vec::with_capacity(needs.size_hint().1.unwrap_or(0));
+        for (need, mask) in needs {
+            match steps.last_mut() {
+                Some((last, all)) if *last == need => *all |= mask,
+                last => {
+                    let before = last.map_or(0, |(_, all)| *all);
+                    steps.push((need, before | mask));
+                }
             }
-            same
-        });
-        Self(needs)
+        }
+        Self(steps)
     }
 
     fn at_most(&self, x: i64) -> KindMask {
@@ -64,14 +76,14 @@ impl Steps {
 }
 
 impl Ratios {
-    fn new(mut needs: Vec<(i64, i64, KindMask)>) -> Self {
-        needs.sort_by(|a, b| (i128::from(a.0) * i128::from(b.1)).cmp(&(i128::from(b.0) * i128::from(a.1))));
+    /// From needs in ascending order of `need / devices`.
+    fn in_order(needs: impl Iterator<Item = (i64, i64, KindMask)>) -> Self {
         let mut all = 0;
-        for (_, _, mask) in &mut needs {
-            all |= *mask;
-            *mask = all;
-        }
-        Self(needs)
+        let with_lesser = |(need, devices, mask): (i64, i64, KindMask)| {
+            all |= mask;
+            (need, devices, all)
+        };
+        Self(needs.map(with_lesser).collect())
     }
 
     /// Kinds of which pods on `rank` devices need at most `x` in all.
@@ -89,17 +101,43 @@ impl Ratios {
     }
 }
 
+/// How many devices a pod of the kind fills: whole ones, or a part of one.
+fn devices_of(shape: &Shape) -> i64 {
+    if let GpuRequest::Whole(n) = shape.gpu { n.into() } else { 1 }
+}
+
+impl Orders {
+    /// The orders of kinds given by slot.
+    pub(crate) fn new(kinds: &[&Shape]) -> Self {
+        let sorted = |compare: &dyn Fn(&Shape, &Shape) -> std::cmp::Ordering| {
+            let mut slots: Vec<usize> = (0..kinds.len()).collect();
+            slots.sort_by(|a, b| compare(kinds[*a], kinds[*b]));
+            slots
+        };
+        let each = |need: fn(&Shape) -> i64| {
+            sorted(&|a, b| {
+                let (a, b) = ((need(a), devices_of(a)), (need(b), devices_of(b)));
+                (i128::from(a.0) * i128::from(b.1)).cmp(&(i128::from(b.0) * i128::from(a.1)))
+            })
+        };
+        Self {
+            cpu: sorted(&|a, b| a.cpu.cmp(&b.cpu)),
+            memory: sorted(&|a, b| a.memory.cmp(&b.memory)),
+            cpu_each: each(|shape| shape.cpu),
+            memory_each: each(|shape| shape.memory),
+        }
+    }
+}
+
 impl ClassView {
-    /// The tables of a class of nodes with these devices, for the kinds it takes.
-    pub(crate) fn new<'a>(devices: &Devices, kinds: impl Iterator<Item = (usize, &'a Shape)>) -> Self {
+    /// The tables of a class of nodes with these devices, for the kinds it takes, out of kinds given by slot.
+    pub(crate) fn new(devices: &Devices, taken: KindMask, kinds: &[&Shape], orders: &Orders) -> Self {
         let mut view = Self { up_to: vec![0; devices.len() + 1], ..Self::default() };
         let total = devices.iter().map(|d| d.total).max().unwrap_or(1);
-        let (mut cpu, mut memory, mut share) = (Vec::new(), Vec::new(), Vec::new());
-        let (mut cpu_each, mut memory_each) = (Vec::new(), Vec::new());
-        for (at, shape) in kinds {
+        let mut share = Vec::with_capacity(KindMask::BITS as usize);
+        for (at, shape) in kinds.iter().enumerate().filter(|(at, _)| taken >> at & 1 == 1) {
             let bit = 1 << at;
-            let n = if let GpuRequest::Whole(n) = shape.gpu { n } else { 1 };
-            if matches!(shape.gpu, GpuRequest::Whole(_)) {
+            if let GpuRequest::Whole(n) = shape.gpu {
                 view.whole |= bit;
                 (n as usize..=devices.len()).for_each(|free| view.up_to[free] |= bit);
             } else {
@@ -107,16 +145,22 @@ impl ClassView {
                 view.up_to.iter_mut().for_each(|mask| *mask |= bit);
                 share.push((i64::from(need(shape.gpu, total)), bit));
             }
-            cpu.push((shape.cpu, bit));
-            memory.push((shape.memory, bit));
-            cpu_each.push((shape.cpu, i64::from(n), bit));
-            memory_each.push((shape.memory, i64::from(n), bit));
         }
-        view.cpu = Steps::new(cpu);
-        view.memory = Steps::new(memory);
+        let among =
+            |order: &[usize]| order.iter().copied().filter(|at| taken >> at & 1 == 1).collect::<Vec<_>>();
+        let steps = |order: &[usize], need: fn(&Shape) -> i64| {
+            Steps::in_order(among(order).into_iter().map(|at| (need(kinds[at]), 1 << at)))
+        };
+        let ratios = |order: &[usize], need: fn(&Shape) -> i64| {
+            Ratios::in_order(
+                among(order).into_iter().map(|at| (need(kinds[at]), devices_of(kinds[at]), 1 << at)),
+            )
+        };
         view.share = Steps::new(share);
-        view.cpu_each = Ratios::new(cpu_each);
-        view.memory_each = Ratios::new(memory_each);
+        view.cpu = steps(&orders.cpu, |shape| shape.cpu);
+        view.memory = steps(&orders.memory, |shape| shape.memory);
+        view.cpu_each = ratios(&orders.cpu_each, |shape| shape.cpu);
+        view.memory_each = ratios(&orders.memory_each, |shape| shape.memory);
         view
     }
 
@@ -151,7 +195,7 @@ mod tests {
     fn s12_prefixes_answer_what_fits() {
         let steps = Steps::new(vec![(5, 1), (3, 2), (5, 4)]);
         assert_eq!([2, 3, 4, 5, 9].map(|x| steps.at_most(x)), [0, 2, 2, 7, 7]);
-        let ratios = Ratios::new(vec![(16, 2, 1), (12, 1, 2)]);
+        let ratios = Ratios::in_order([(16, 2, 1), (12, 1, 2)].into_iter());
         assert_eq!([7, 8, 11, 12].map(|x| ratios.fed(x, 1)), [0, 1, 1, 3]);
         assert_eq!(ratios.fed(16, 2), 1);
     }

@@ -10,7 +10,7 @@
 use crate::class::Classes;
 use crate::device::need;
 use crate::ix::{ClassIx, NodeIx, PoolIx, ShapeIx};
-use crate::kinds::{ClassView, KindMask};
+use crate::kinds::{ClassView, KindMask, Orders};
 use crate::remember::Remembered;
 use crate::shape::{Shape, Shapes};
 use berth_model::{GpuRequest, GpuShare};
@@ -53,6 +53,8 @@ struct PoolView {
     /// Per kind: plain weight, and weight with hard kinds counted more.
     weights: Vec<(u64, u64)>,
     total: (u64, u64),
+    /// Kinds that weigh something.
+    live: KindMask,
     /// What a device costs that none but these kinds can use.
     memo: FxHashMap<KindMask, u64>,
     /// What a node costs by class, CPU, memory and wholly free devices, if none is shared.
@@ -81,6 +83,8 @@ pub(crate) struct Profiles {
     next_slot: usize,
     /// Grows when a slot is given to another shape.
     chosen: u64,
+    /// The orders of the kinds, and of which choice of kinds.
+    orders: (u64, Orders),
     /// Grows when classes get or lose nodes.
     structure: u64,
     pools: Vec<PoolView>,
@@ -175,9 +179,12 @@ impl Profiles {
         let (mask, price) = taken.map_or((0, 0), |(_, mask, price)| (*mask, *price));
         let entry = &mut self.classes[class.i()];
         if entry.made_of != Some((self.chosen, mask)) {
-            let kinds = self.kinds.iter().enumerate().filter(|(at, _)| mask >> at & 1 == 1);
-            let kinds = kinds.map(|(at, kind)| (at, shapes.at(kind.shape)));
-            entry.view = ClassView::new(&classes.at(class).empty.devices, kinds);
+            let kinds: SmallVec<[&Shape; KINDS]> =
+                self.kinds.iter().map(|kind| shapes.at(kind.shape)).collect();
+            if self.orders.0 != self.chosen {
+                self.orders = (self.chosen, Orders::new(&kinds));
+            }
+            entry.view = ClassView::new(&classes.at(class).empty.devices, mask, &kinds, &self.orders.1);
             entry.made_of = Some((self.chosen, mask));
         }
         (entry.epoch, entry.price) = (self.epoch, price);
@@ -244,6 +251,11 @@ impl Profiles {
         states.insert(state, cost);
     }
 
+    /// The kinds that weigh something in the pool, after [`Self::prepare`] for one of its classes.
+    pub(crate) fn live(&self, pool: PoolIx) -> KindMask {
+        self.pools[pool.i()].live
+    }
+
     /// What it costs per device that only the kinds in `usable` can use it: with `q` the share of kinds that cannot,
     /// by plain weight, and `h` the same with hard kinds counted more, `q^16 + h/16`, in 2^-32ths.
     pub(crate) fn device_cost(&mut self, pool: PoolIx, usable: KindMask) -> u64 {
@@ -252,11 +264,11 @@ impl Profiles {
             return *known;
         }
         let (mut plain, mut hard) = view.total;
-        for (at, (p, h)) in view.weights.iter().enumerate() {
-            if usable >> at & 1 == 1 {
-                plain -= p;
-                hard -= h;
-            }
+        let mut rest = usable & view.live;
+        while rest != 0 {
+            let (p, h) = view.weights[rest.trailing_zeros() as usize];
+            (plain, hard) = (plain - p, hard - h);
+            rest &= rest - 1;
         }
         let share = |part: u64, total: u64| (part * ONE).checked_div(total).unwrap_or(0);
         let cost = power_16(share(plain, view.total.0)) + (share(hard, view.total.1) << 16) / 16;
@@ -303,11 +315,13 @@ impl PoolView {
         self.states.clear();
         self.weights.clear();
         self.total = (0, 0);
+        self.live = 0;
         self.takes.iter_mut().for_each(|(_, _, price)| *price = 0);
         for (at, (kind, here)) in kinds.iter().zip(&self.kinds).enumerate() {
             let plain = if here.hard == 0 { 0 } else { kind.weight };
             let hard = kind.weight * here.hard;
             self.weights.push((plain, hard));
+            self.live |= u64::from(plain > 0) << at;
             self.total = (self.total.0 + plain, self.total.1 + hard);
             if let Some((asked, devices)) = here.demand.filter(|_| plain > 0) {
                 let price = plain * asked / devices;

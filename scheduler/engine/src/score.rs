@@ -89,7 +89,7 @@ fn cost(
     if let Some(known) = state.and_then(|state| profiles.known_state(pool, state)) {
         return known;
     }
-    let base = profiles.view(class).base(cpu, memory, left.free);
+    let base = profiles.live(pool) & profiles.view(class).base(cpu, memory, left.free);
     let mut sum = 0;
     // Ranks that the same kinds can use cost the same, and most often neighbours are alike.
     let mut last: Option<(KindMask, u64)> = None;
@@ -106,11 +106,12 @@ fn cost(
         0 => 0,
         _ => kinds & profiles.view(class).fed(cpu, memory, rank.into()),
     };
-    // Fewer kinds can use a later rank, never others: if the first and the last are alike, all are.
+    // Fewer kinds can use a later rank, never others: from the first that is like the last, all are alike.
     let (mut next, until) = (1, left.free);
+    let last_whole = fed(profiles, whole, until);
     while next <= until {
         let usable = fed(profiles, whole, next);
-        let alike = if fed(profiles, whole, until) == usable { until + 1 - next } else { 1 };
+        let alike = if usable == last_whole { until + 1 - next } else { 1 };
         sum += u64::from(alike) * 1_000_000 * device_cost(profiles, usable);
         next += alike;
     }

@@ -165,6 +165,9 @@ impl World<'_> {
         let Pod { node, devices, .. } = self.state.pods[index];
         let taken = self.state.taken(self.state.roles[role].shape, &self.nodes[node as usize], devices);
         self.allocated.0 += sign * taken.gpu.0;
+        let job = self.state.jobs[workload.index()];
+        let nominal = self.state.shapes[self.state.roles[role].shape as usize].nominal.gpu.0;
+        self.measured.waiting[usize::from(job.first_pool)].0 -= sign * nominal;
         let project = self.state.jobs[workload.index()].project as usize;
         if let Some(project) = self.measured.projects.get_mut(project) {
             let Amounts { gpu, cpu, memory } = &mut project.allocated;
@@ -178,7 +181,7 @@ impl World<'_> {
     pub(super) fn request(&mut self, workload: WorkloadId, role: usize, pods: i64) {
         let job = self.state.jobs[workload.index()];
         let share = self.state.shapes[self.state.roles[role].shape as usize].nominal.gpu.0 * pods;
-        self.measured.requested[usize::from(job.first_pool)] += GpuShare(share);
+        self.measured.waiting[usize::from(job.first_pool)] += GpuShare(share);
         if let Some(project) = self.measured.projects.get_mut(job.project as usize) {
             project.requested += GpuShare(share);
         }

@@ -33,7 +33,7 @@ impl<'a> World<'a> {
             allocated: GpuShare::ZERO,
             measured: Measured {
                 projects: projects.iter().map(|_| OfProject::default()).collect(),
-                requested: vec![GpuShare::ZERO; pools.len()],
+                waiting: vec![GpuShare::ZERO; pools.len()],
             },
             sampler: Sampler::new(pools.len(), projects.len(), case.span()),
             first_pool: by_name,

@@ -92,8 +92,8 @@ pub struct World<'a> {
 /// What is kept per project and per pool.
 pub(super) struct Measured {
     pub(super) projects: Vec<OfProject>,
-    /// GPU share used or waited for, by first pool.
-    pub(super) requested: Vec<GpuShare>,
+    /// GPU share waited for, by first pool.
+    pub(super) waiting: Vec<GpuShare>,
 }
 
 /// What is kept of a project.

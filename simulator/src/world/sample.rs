@@ -87,7 +87,7 @@ impl World<'_> {
                 nodes: usage.nodes,
                 capacity: usage.capacity,
                 allocated: usage.allocated,
-                requested: self.measured.requested[index],
+                requested: usage.allocated + self.measured.waiting[index],
                 stranded: usage.stranded,
             });
         }
