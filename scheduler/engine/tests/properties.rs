@@ -49,9 +49,9 @@ fn places(decisions: &[Decision]) -> Vec<Decision> {
 /// The judge finds no broken rule, at any step.
 fn breaks_no_rule(history: &History) {
     let mut judge = Judge::new(CheckSettings::default());
-    live(history, |_, entry, outcome| {
+    live(history, |world, entry, outcome| {
         let found = match (entry, outcome) {
-            (Entry::Apply(event), Outcome::Applied(Ok(()))) => judge.apply(event),
+            (Entry::Apply(event), Outcome::Applied(Ok(()))) => judge.apply(&told(world, event)),
             (Entry::Decide(now, _), Outcome::Decided(decisions)) => judge.decided(*now, decisions),
             _ => Vec::new(),
         };
@@ -63,6 +63,17 @@ fn breaks_no_rule(history: &History) {
 /// Sets a pool as it is: every verdict falls, and the next decision looks at everything.
 fn look_again(world: &World) -> Entry {
     Entry::Apply(Box::new(Event::PoolSet(world.state.pools[&berth_model::PoolId(0)].clone())))
+}
+
+/// The event, with the devices that the engine took for a pod that was found on a node without a word about them.
+fn told(world: &World, event: &Event) -> Event {
+    match event {
+        Event::PodRunning(found) => Event::PodRunning(berth_model::PodState {
+            gpus: world.state.pods[&found.pod].gpus,
+            ..found.clone()
+        }),
+        other => other.clone(),
+    }
 }
 
 /// The engine decides as the reference does, when it looks at everything.
