@@ -165,6 +165,8 @@ fn replays(history: &History) {
 /// A gang that was tried and did not fit leaves nothing behind: what is placed after it is placed as if it had been
 /// submitted and withdrawn without ever having been tried.
 fn leaves_nothing_of_what_fails(history: &History, gang: &WorkloadSpec, probes: &[WorkloadSpec]) {
+    let mut small = gang.clone();
+    small.roles.iter_mut().for_each(|role| role.min = role.min.min(1));
     let run = |tried: bool| {
         let mut world = live(history, |_, _, _| {});
         let mut gang = WorkloadSpec { id: WorkloadId(1 << 40), name: "gang".to_owned(), ..gang.clone() };
@@ -191,7 +193,8 @@ fn leaves_nothing_of_what_fails(history: &History, gang: &WorkloadSpec, probes: 
             assert_eq!(places(&decisions), [], "everything else had been decided");
         }
         apply(&mut world, Event::WorkloadRemoved(gang.id));
-        for (at, probe) in probes.iter().enumerate() {
+        // What the gang wanted would first meet what is left of it.
+        for (at, probe) in std::iter::once(&small).chain(probes).enumerate() {
             let mut probe = WorkloadSpec { id: WorkloadId((1 << 41) + at as u64), ..probe.clone() };
             probe.pools.retain(|pool| world.state.pools.contains_key(pool));
             apply(&mut world, Event::WorkloadSet(probe));
