@@ -45,7 +45,10 @@ struct Ask<'a> {
     shape: &'a Shape,
     kind: (ShapeIx, u32),
     pool: PoolIx,
+    strategy: Strategy,
     floors: &'a [Floor],
+    /// Nothing need be judged node by node but what is free.
+    plain: bool,
 }
 
 /// Candidates with their preference points.
@@ -92,7 +95,8 @@ impl Engine {
         let spec = self.pools.spec(pool);
         let shape = self.shapes.at(kind.0);
         let strategy = if shape.gpu == GpuRequest::None { spec.cpu } else { spec.gpu };
-        let ask = Ask { shape, kind, pool, floors: &floors };
+        let plain = !shape.local && self.neighbours.idle();
+        let ask = Ask { shape, kind, pool, strategy, floors: &floors, plain };
         let prefers = shape.prefers_names || self.neighbours.wishes(kind.0).is_some_and(|w| w.prefers());
         if prefers || shape.pinned.is_some() || scope != Scope::Everywhere {
             self.listed(&ask, scope, &mut found);
@@ -140,7 +144,12 @@ impl Engine {
     /// True if the node takes one more pod of the shape now.
     fn takes(&self, ask: &Ask<'_>, ix: NodeIx) -> bool {
         let node = self.nodes.at(ix.0);
-        node.fits(ask.shape) && self.admits(ask.shape, ask.kind, ask.floors, ix).is_ok()
+        node.fits(ask.shape) && (ask.plain || self.admits(ask.shape, ask.kind, ask.floors, ix).is_ok())
+    }
+
+    /// As [`Self::takes`], for a node from a list of which every node has the devices.
+    fn takes_with_devices(&self, ask: &Ask<'_>, ix: NodeIx) -> bool {
+        if ask.plain { self.nodes.at(ix.0).free.fits(ask.shape) } else { self.takes(ask, ix) }
     }
 
     /// What can only be judged on the node itself, resources apart: names, exclusive volumes, other pods.
@@ -177,13 +186,19 @@ impl Engine {
 
     /// Candidates from the index, for classes preferred equally.
     fn indexed(&self, ask: &Ask<'_>, classes: &[ClassIx], found: &mut Candidates) {
+        let asks_none = ask.shape.gpu == GpuRequest::None;
+        if asks_none {
+            // Where no GPU memory is left none can be stranded.
+            for class in classes {
+                self.ends(ask, &self.index.of(*class).spent, found);
+            }
+            if !found.is_empty() && ask.strategy == Strategy::Binpack {
+                return;
+            }
+        }
         for class in classes {
             let lists = self.index.of(*class);
             let least = match ask.shape.gpu {
-                GpuRequest::None => {
-                    self.ends(ask, &lists.spent, found);
-                    0
-                }
                 GpuRequest::Whole(n) => n as usize,
                 // Without a free device only a shared one can do: those have lists of their own.
                 request if request.devices() == 1 => 1,
@@ -193,41 +208,53 @@ impl Engine {
                 self.ends(ask, list, found);
             }
             if ask.shape.gpu.is_fraction() {
-                let least = crate::device::need(ask.shape.gpu, self.classes.at(*class).least_total());
-                let mut levels = 0;
-                for list in lists.shared.range(least..).map(|(_, list)| list) {
-                    let before = found.len();
-                    self.ends(ask, list, found);
-                    levels += usize::from(found.len() > before);
-                    if levels == TIGHTEST {
-                        break;
-                    }
-                }
+                self.tightest(ask, *class, found);
+            }
+        }
+    }
+
+    /// Candidates for a fraction among nodes with a shared device, the tightest amounts left that suffice.
+    fn tightest(&self, ask: &Ask<'_>, class: ClassIx, found: &mut Candidates) {
+        let need = crate::device::need(ask.shape.gpu, self.classes.at(class).least_total());
+        let mut levels = 0;
+        for list in self.index.of(class).shared.range(need..).map(|(_, list)| list) {
+            let before = found.len();
+            self.ends(ask, list, found);
+            levels += usize::from(found.len() > before);
+            if levels == TIGHTEST {
+                break;
             }
         }
     }
 
     /// The fitting nodes of a list with the most and the least free CPU; ties go to the smallest id.
     fn ends(&self, ask: &Ask<'_>, list: &List, found: &mut Candidates) {
+        if ask.shape.gpu.is_fraction() {
+            self.ends_of(ask, list, found, |ix| self.takes(ask, ix));
+        } else {
+            self.ends_of(ask, list, found, |ix| self.takes_with_devices(ask, ix));
+        }
+    }
+
+    fn ends_of(&self, ask: &Ask<'_>, list: &List, found: &mut Candidates, takes: impl Fn(NodeIx) -> bool) {
         let need = if ask.shape.cpu == 0 { i64::MIN } else { ask.shape.cpu };
         let mut enough = list.iter().take_while(|(cpu, _, _)| cpu.0 >= need);
-        let Some((most, _, first)) = enough.find(|(_, _, ix)| self.takes(ask, *ix)) else { return };
+        let Some((most, _, first)) = enough.find(|(_, _, ix)| takes(*ix)) else { return };
         found.push((Reverse(0), *first));
         if list.last().is_some_and(|(least, _, _)| least == most) {
             return;
         }
         let bottom = (Reverse(need), berth_model::NodeId(u32::MAX), NodeIx(u32::MAX));
-        let Some((least, _, _)) = list.range(..=bottom).rev().find(|(_, _, ix)| self.takes(ask, *ix)) else {
+        let Some((least, _, last)) = list.range(..=bottom).rev().find(|(_, _, ix)| takes(*ix)) else {
             return;
         };
         if least == most {
             return;
         }
         // Among equals the end comes largest id first: take the first of the run instead.
-        let mut run = list.range((*least, berth_model::NodeId(0), NodeIx(0))..);
-        if let Some((_, _, first)) = run.find(|(_, _, ix)| self.takes(ask, *ix)) {
-            found.push((Reverse(0), *first));
-        }
+        let run = list.range((*least, berth_model::NodeId(0), NodeIx(0))..).map(|(_, _, ix)| *ix);
+        let first = run.take_while(|ix| ix != last).find(|ix| takes(*ix)).unwrap_or(*last);
+        found.push((Reverse(0), first));
     }
 
     /// All nodes of the classes that take the pod.
@@ -287,22 +314,21 @@ impl Engine {
     ) -> Option<Choice> {
         let device = self.pools.spec(pool).device;
         let shape = self.shapes.at(kind.0);
-        let mut best: Option<((Reverse<i64>, Score), Choice)> = None;
-        let alone = found.len() == 1;
-        for (points, ix) in found.iter().copied() {
-            let node = self.nodes.at(ix.0);
-            let Some(gpus) = node.devices.choose(shape.gpu, device) else { continue };
-            let choice = Choice { node: ix, gpus };
-            if alone {
-                return Some(choice);
-            }
-            let candidate = Candidate { ix, node, kind: kind.0, shape, pool, gpus };
-            let key =
-                (points, score(strategy, &candidate, &mut self.profile, &mut self.classes, &self.shapes));
-            if best.as_ref().is_none_or(|(known, _)| key < *known) {
-                best = Some((key, choice));
+        let mut best: Option<((Reverse<i64>, Score), NodeIx)> = None;
+        if let [(_, only)] = found {
+            best = Some(((Reverse(0), Score::default()), *only));
+        } else {
+            for (points, ix) in found.iter().copied() {
+                let candidate =
+                    Candidate { ix, node: self.nodes.at(ix.0), kind: kind.0, shape, pool, device };
+                let score = score(strategy, &candidate, &mut self.profile, &mut self.classes, &self.shapes);
+                if best.as_ref().is_none_or(|(known, _)| (points, score) < *known) {
+                    best = Some(((points, score), ix));
+                }
             }
         }
-        best.map(|(_, choice)| choice)
+        let node = best?.1;
+        let gpus = self.nodes.at(node.0).devices.choose(shape.gpu, device)?;
+        Some(Choice { node, gpus })
     }
 }

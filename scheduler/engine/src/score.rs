@@ -18,11 +18,11 @@ use crate::kinds::KindMask;
 use crate::node::Node;
 use crate::profile::Profiles;
 use crate::shape::{Shape, Shapes};
-use berth_model::{DeviceMask, GpuGrant, GpuRequest, GpuShare, NodeId, Strategy};
+use berth_model::{DeviceMask, DeviceStrategy, GpuGrant, GpuRequest, GpuShare, NodeId, Strategy};
 use smallvec::SmallVec;
 
 /// What is compared between candidates; the least is best.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 pub(crate) struct Score {
     /// Strategy's own measure.
     pub(crate) measure: i64,
@@ -142,7 +142,14 @@ pub(crate) struct Candidate<'a> {
     pub(crate) kind: ShapeIx,
     pub(crate) shape: &'a Shape,
     pub(crate) pool: PoolIx,
-    pub(crate) gpus: GpuGrant,
+    pub(crate) device: DeviceStrategy,
+}
+
+impl Candidate<'_> {
+    /// The devices the pod would get.
+    fn gpus(&self) -> GpuGrant {
+        self.node.devices.choose(self.shape.gpu, self.device).unwrap_or_default()
+    }
 }
 
 /// The score of a candidate under a strategy.
@@ -183,12 +190,13 @@ pub(crate) fn score(
 
 /// The default: cost after less cost before, plus half the price of what is taken.
 fn stranded_by(candidate: &Candidate<'_>, profiles: &mut Profiles) -> i64 {
-    let Candidate { ix, node, shape, pool, gpus, .. } = candidate;
+    let Candidate { ix, node, shape, pool, .. } = candidate;
+    let gpus = candidate.gpus();
     let before = cost_now(profiles, *ix, node, *pool);
-    let left = Left::after(&node.devices, *gpus);
+    let left = Left::after(&node.devices, gpus);
     let free = (node.free.cpu - shape.cpu, node.free.memory - shape.memory);
     let after = cost(profiles, *pool, node.class, free, &left);
-    let taken = node.devices.charge(shape.gpu, *gpus).0.unsigned_abs();
+    let taken = node.devices.charge(shape.gpu, gpus).0.unsigned_abs();
     after - before + ((taken * profiles.price(node.class)) << 16) as i64
 }
 
@@ -198,7 +206,7 @@ fn fullness(candidate: &Candidate<'_>, classes: &Classes) -> i64 {
     let (cpu, gpus) =
         all.fold((1, 1), |(cpu, gpus), n| (cpu.max(n.free.cpu), gpus.max(n.devices.len() as i64)));
     let node = candidate.node;
-    let left: i64 = free_share(&Left::after(&node.devices, candidate.gpus)).try_into().unwrap_or(i64::MAX);
+    let left: i64 = free_share(&Left::after(&node.devices, candidate.gpus())).try_into().unwrap_or(i64::MAX);
     (node.free.cpu - candidate.shape.cpu) * 1_000_000 / cpu + left / gpus
 }
 
@@ -215,7 +223,7 @@ fn free_share(left: &Left) -> u64 {
 /// Fragmentation gradient descent: expected GPU share that one pod drawn from the kinds cannot use, after less before.
 fn fragmented_by(candidate: &Candidate<'_>, profiles: &Profiles, shapes: &Shapes) -> i64 {
     let node = candidate.node;
-    let after = Left::after(&node.devices, candidate.gpus);
+    let after = Left::after(&node.devices, candidate.gpus());
     let now = Left::now(&node.devices);
     let free = (node.free.cpu, node.free.memory);
     let then = (free.0 - candidate.shape.cpu, free.1 - candidate.shape.memory);

@@ -200,7 +200,6 @@ fn the_same_search_gives_the_same_plan_on_any_number_of_threads() {
 
 /// Writes pages to look at, see the gallery of the reports.
 #[test]
-#[ignore = "writes files for people to look at"]
 fn gallery() {
     let folder = std::env::temp_dir().join("berth-gallery");
     std::fs::create_dir_all(&folder).unwrap();

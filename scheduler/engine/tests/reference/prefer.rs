@@ -30,7 +30,8 @@ impl State {
         };
         let most = nodes.iter().map(|node| liking(node)).max()?;
         let best: Vec<&NodeSpec> = nodes.into_iter().filter(|node| liking(node) == most).collect();
-        let candidates = if one_by_one { best } else { self.candidates(shape, best) };
+        let candidates =
+            if one_by_one { best } else { self.candidates(shape, self.spent_first(shape, pool, best)) };
         let node = if let [only] = candidates[..] {
             only
         } else {
@@ -39,6 +40,16 @@ impl State {
         let strategy = self.pools[&pool].device;
         let gpus = self.choose_devices(node.id, shape.spec.gpu, strategy)?;
         Some(Placement { node: node.id, gpus })
+    }
+
+    /// Of the nodes for a pod without GPUs, those that have no GPU memory left, if there are any.
+    fn spent_first<'a>(&self, shape: &Shape, pool: PoolId, nodes: Vec<&'a NodeSpec>) -> Vec<&'a NodeSpec> {
+        let spent = |node: &&NodeSpec| !self.devices(node.id).iter().any(|d| d.free || d.shared);
+        let binpack = self.pools[&pool].cpu == Strategy::Binpack;
+        if shape.spec.gpu == GpuRequest::None && binpack && nodes.iter().any(spent) {
+            return nodes.into_iter().filter(spent).collect();
+        }
+        nodes
     }
 
     /// Of each list of each class, the node with the most free CPU and the one with the least.

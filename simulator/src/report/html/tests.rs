@@ -106,9 +106,8 @@ fn colours_stand_out_in_light_and_dark() {
     }
 }
 
-/// Writes pages to look at: `cargo test -p berth-sim gallery -- --ignored`, then open `$TMPDIR/berth-gallery/`.
+/// Writes pages to look at: `cargo test -p berth-sim gallery`, then open `$TMPDIR/berth-gallery/`.
 #[test]
-#[ignore = "writes files for people to look at"]
 fn gallery() {
     let folder = std::env::temp_dir().join("berth-gallery");
     std::fs::create_dir_all(&folder).unwrap();
