@@ -49,9 +49,9 @@ fn places(decisions: &[Decision]) -> Vec<Decision> {
 /// The judge finds no broken rule, at any step.
 fn breaks_no_rule(history: &History) {
     let mut judge = Judge::new(CheckSettings::default());
-    live(history, |_, entry, outcome| {
+    live(history, |world, entry, outcome| {
         let found = match (entry, outcome) {
-            (Entry::Apply(event), Outcome::Applied(Ok(()))) => judge.apply(event),
+            (Entry::Apply(event), Outcome::Applied(Ok(()))) => judge.apply(&told(world, event)),
             (Entry::Decide(now, _), Outcome::Decided(decisions)) => judge.decided(*now, decisions),
             _ => Vec::new(),
         };
@@ -63,6 +63,17 @@ fn breaks_no_rule(history: &History) {
 /// Sets a pool as it is: every verdict falls, and the next decision looks at everything.
 fn look_again(world: &World) -> Entry {
     Entry::Apply(Box::new(Event::PoolSet(world.state.pools[&berth_model::PoolId(0)].clone())))
+}
+
+/// The event, with the devices that the engine took for a pod that was found on a node without a word about them.
+fn told(world: &World, event: &Event) -> Event {
+    match event {
+        Event::PodRunning(found) => Event::PodRunning(berth_model::PodState {
+            gpus: world.state.pods[&found.pod].gpus,
+            ..found.clone()
+        }),
+        other => other.clone(),
+    }
 }
 
 /// The engine decides as the reference does, when it looks at everything.
@@ -154,6 +165,8 @@ fn replays(history: &History) {
 /// A gang that was tried and did not fit leaves nothing behind: what is placed after it is placed as if it had been
 /// submitted and withdrawn without ever having been tried.
 fn leaves_nothing_of_what_fails(history: &History, gang: &WorkloadSpec, probes: &[WorkloadSpec]) {
+    let mut small = gang.clone();
+    small.roles.iter_mut().for_each(|role| role.min = role.min.min(1));
     let run = |tried: bool| {
         let mut world = live(history, |_, _, _| {});
         let mut gang = WorkloadSpec { id: WorkloadId(1 << 40), name: "gang".to_owned(), ..gang.clone() };
@@ -180,7 +193,8 @@ fn leaves_nothing_of_what_fails(history: &History, gang: &WorkloadSpec, probes: 
             assert_eq!(places(&decisions), [], "everything else had been decided");
         }
         apply(&mut world, Event::WorkloadRemoved(gang.id));
-        for (at, probe) in probes.iter().enumerate() {
+        // What the gang wanted would first meet what is left of it.
+        for (at, probe) in std::iter::once(&small).chain(probes).enumerate() {
             let mut probe = WorkloadSpec { id: WorkloadId((1 << 41) + at as u64), ..probe.clone() };
             probe.pools.retain(|pool| world.state.pools.contains_key(pool));
             apply(&mut world, Event::WorkloadSet(probe));

@@ -114,6 +114,11 @@ pub(crate) fn workload(projects: u32) -> impl Strategy<Value = WorkloadSpec> {
     (project, pools, topology, node_type, standing, roles).prop_map(
         |(project, pools, topology, node_type, (priority, preemptible, submitted), mut roles)| {
             roles.iter_mut().enumerate().for_each(|(at, role)| role.name = format!("role{at}"));
+            if node_type.is_some() {
+                // Whether a node type counts as affinity there is left open by the rules.
+                let spread = |role: &mut RoleSpec| Arc::make_mut(&mut role.pod).topology_spread.clear();
+                roles.iter_mut().for_each(spread);
+            }
             WorkloadSpec {
                 id: WorkloadId(0),
                 name: String::new(),
