@@ -132,13 +132,9 @@ pub fn one_by_one_or_never(engine: &mut Engine, pods: &[Arc<PodSpec>]) -> usize 
 /// Tells the engine that what it placed runs.
 pub fn confirm(engine: &mut Engine, decisions: &[Decision]) {
     let running = decisions.iter().filter_map(|decision| match decision {
-        Decision::Place { pod, at } => Some(Event::PodRunning(PodState {
-            pod: *pod,
-            node: at.node,
-            gpus: at.gpus,
-            since: Timestamp(0),
-            leaving: None,
-        })),
+        Decision::Place { pod, at } => {
+            Some(Event::PodRunning(PodState::new(*pod, at.node, at.gpus, Timestamp(0))))
+        }
         _ => None,
     });
     submit(engine, running);

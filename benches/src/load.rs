@@ -2,7 +2,7 @@
 
 use crate::cluster::PROJECT;
 use berth_model::{
-    Bytes, Event, GpuRequest, Labels, MilliCpu, Millis, PodSpec, Priority, Resources, RoleSpec, Timestamp,
+    Bytes, Event, GpuRequest, Labels, MilliCpu, PodSpec, Priority, Resources, RoleSpec, Timestamp,
     WorkloadId, WorkloadSpec,
 };
 use std::sync::Arc;
@@ -70,21 +70,9 @@ pub fn gang(id: u64, count: u32, pod: &Arc<PodSpec>) -> Event {
     let role =
         RoleSpec { name: "worker".into(), count, min: count, labels: Labels::new(), pod: Arc::clone(pod) };
     Event::WorkloadSet(WorkloadSpec {
-        id: WorkloadId(id),
         name: format!("train-{id}"),
-        project: Some(PROJECT),
-        namespace: String::new(),
         priority: Priority(40),
-        preemptible: true,
-        submitted: Timestamp(id as i64),
-        grace: Millis::from_secs(30),
-        pools: Vec::new(),
-        node_type: None,
-        topology: None,
-        expected_runtime: None,
-        stale_grace: None,
-        stale_since: None,
-        roles: vec![role],
+        ..WorkloadSpec::new(WorkloadId(id), Some(PROJECT), Timestamp(id as i64), vec![role])
     })
 }
 

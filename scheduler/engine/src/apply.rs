@@ -54,6 +54,8 @@ impl Engine {
             Event::DeviceHealth { node, device, health } => self.set_health(node, device, health),
             Event::DeviceForeign { node, device, memory } => self.set_foreign(node, device, memory),
             Event::PodMemory { pod, .. } => self.find_pod("podMemory", pod).map(|_| ()),
+            Event::PodReserved { .. } => Ok(()),
+            Event::EvictFailed { .. } => Ok(()),
             Event::WorkloadSet(spec) => self.set_workload(spec),
             Event::WorkloadRemoved(workload) => self.remove_workload(workload),
             Event::PodRunning(state) => self.pod_running(state),

@@ -1,6 +1,6 @@
 //! What the engine decides.
 
-use crate::{DeviceMask, GpuMemoryMib, Millis, NodeId, PodId, Reason, Timestamp, WorkloadId};
+use crate::{DeviceIndex, DeviceMask, GpuMemoryMib, Millis, NodeId, PodId, Reason, Timestamp, WorkloadId};
 use serde::{Deserialize, Serialize};
 
 /// How much work one call may do, in steps (one step = one attempt to start a workload), never in time.
@@ -55,6 +55,42 @@ pub struct Placement {
     pub gpus: GpuGrant,
 }
 
+/// Why a pod is stopped.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Cause {
+    /// Another project takes back what is its own (S22).
+    Reclaim,
+    /// A workload of higher priority in the same project needs the room (S21).
+    Preempt,
+    /// It is moved, so that fragments of free room come together (S26).
+    Consolidate,
+    /// Its gang has been below its minimum for too long (S27).
+    Stale,
+    /// It uses more device memory than it was given (S19).
+    OverLimit,
+}
+
+/// Something that an administrator should look at; nothing is stopped for it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Warning {
+    /// A pod uses more of a device than its limit (S19).
+    OverLimit {
+        /// The device.
+        device: DeviceIndex,
+        /// What it uses.
+        used: GpuMemoryMib,
+        /// What it may use.
+        limit: GpuMemoryMib,
+    },
+    /// A pod is still there although its grace ended 30 s ago (S23).
+    OutlivesGrace {
+        /// When it should have been gone.
+        until: Timestamp,
+    },
+}
+
 /// One decision. The engine already counts on it; what fails is told to it as an event.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -74,8 +110,10 @@ pub enum Decision {
         grace: Millis,
         /// On whose behalf; none = for its own sake (S19, S27).
         beneficiary: Option<WorkloadId>,
+        /// By which rule.
+        cause: Cause,
     },
-    /// Room that will be free soon is kept for a pod (S23).
+    /// Room that will be free soon is kept for a pod (S23), until it is placed or the room is given up.
     Reserve {
         /// The pod.
         pod: PodId,
@@ -83,6 +121,18 @@ pub enum Decision {
         at: Placement,
         /// When the last of those that leave must be gone.
         until: Timestamp,
+    },
+    /// The room that was kept for a pod is given up: the pod waits like any other.
+    Release {
+        /// The pod.
+        pod: PodId,
+    },
+    /// Something is wrong with a pod; once when it begins.
+    Warn {
+        /// The pod.
+        pod: PodId,
+        /// What.
+        warning: Warning,
     },
     /// Why a workload is pending; once when its reason changes (S29).
     Report {

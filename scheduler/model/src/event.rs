@@ -1,8 +1,9 @@
 //! What happens to a cluster. The engine's whole input.
 
 use crate::{
-    DepartmentId, DepartmentSpec, DeviceHealth, DeviceIndex, GpuGrant, GpuMemoryMib, NodeId, NodeSpec, PodId,
-    PoolId, PoolSpec, ProjectId, ProjectSpec, QueueId, QueueQuota, Timestamp, WorkloadId, WorkloadSpec,
+    DepartmentId, DepartmentSpec, DeviceHealth, DeviceIndex, GpuGrant, GpuMemoryMib, NodeId, NodeSpec,
+    Placement, PodId, PoolId, PoolSpec, ProjectId, ProjectSpec, QueueId, QueueQuota, Timestamp, WorkloadId,
+    WorkloadSpec,
 };
 use serde::{Deserialize, Serialize};
 
@@ -32,9 +33,19 @@ pub struct PodState {
     pub gpus: GpuGrant,
     /// Since when it has run.
     pub since: Timestamp,
-    /// It is already terminating, by the will of its owner, and will be gone at this time at the latest.
+    /// It is already terminating and will be gone at this time at the latest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub leaving: Option<Timestamp>,
+    /// It terminates because it was evicted and will be pending again (S33), not by the will of its owner.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub evicted: bool,
+}
+
+impl PodState {
+    /// A pod that runs and is not terminating.
+    pub const fn new(pod: PodId, node: NodeId, gpus: GpuGrant, since: Timestamp) -> Self {
+        Self { pod, node, gpus, since, leaving: None, evicted: false }
+    }
 }
 
 /// Something that happened. Objects are set whole: a `Set` of a known id is an update.
@@ -108,7 +119,8 @@ pub enum Event {
     WorkloadRemoved(WorkloadId),
     /// A pod is on a node: found so at the start, or a `Place` that is confirmed.
     PodRunning(PodState),
-    /// A pod has been told to end by its owner and will be gone at this time at the latest.
+    /// A pod has been told to end, by its owner or by an `Evict` that is carried out, and will be gone at this time at
+    /// the latest.
     PodLeaving {
         /// The pod.
         pod: PodId,
@@ -121,6 +133,20 @@ pub enum Event {
         pod: PodId,
         /// How.
         outcome: PodOutcome,
+    },
+    /// Room is kept for a pod, as found written down at the start (S33).
+    PodReserved {
+        /// The pod.
+        pod: PodId,
+        /// Where.
+        at: Placement,
+        /// When the last of those that leave must be gone.
+        until: Timestamp,
+    },
+    /// An `Evict` could not be carried out: the pod stays, and the room that it was to make is given up (S20).
+    EvictFailed {
+        /// The pod.
+        pod: PodId,
     },
     /// A `Place` could not be carried out: the pod is pending again.
     BindFailed {

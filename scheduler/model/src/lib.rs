@@ -23,7 +23,7 @@ mod selector;
 mod units;
 mod workload;
 
-pub use decision::{Budget, Decision, GpuGrant, Placement};
+pub use decision::{Budget, Cause, Decision, GpuGrant, Placement, Warning};
 pub use event::{Event, EventError, PodOutcome, PodState};
 pub use ids::{DepartmentId, DeviceIndex, DeviceMask, NodeId, PodId, PoolId, ProjectId, QueueId, WorkloadId};
 pub use node::{DeviceHealth, DeviceSpec, Effect, NodeSpec, Taint};
@@ -41,4 +41,4 @@ pub use reason::{
 };
 pub use selector::{LabelSelector, Labels, NodeSelector, NodeTerm, Operator, PreferredNodeTerm, Requirement};
 pub use units::{Bytes, GpuMemoryMib, GpuShare, MilliCpu, Millis, Resources, Timestamp};
-pub use workload::{Priority, RoleSpec, TopologyRequest, WorkloadSpec};
+pub use workload::{Eviction, Priority, RoleSpec, TopologyRequest, WorkloadSpec};

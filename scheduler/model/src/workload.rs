@@ -59,6 +59,16 @@ pub struct RoleSpec {
     pub pod: Arc<PodSpec>,
 }
 
+/// A workload was evicted for another (S25, S33).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Eviction {
+    /// For whom.
+    pub beneficiary: WorkloadId,
+    /// When.
+    pub at: Timestamp,
+}
+
 /// A workload as it is asked for.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -98,6 +108,38 @@ pub struct WorkloadSpec {
     /// Since when it has been below its minimum, if it has (S27, S33).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stale_since: Option<Timestamp>,
+    /// When it was last evicted, per beneficiary, as found written down at the start (S25, S33).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub evictions: Vec<Eviction>,
     /// Its roles; at most 65,536.
     pub roles: Vec<RoleSpec>,
+}
+
+impl WorkloadSpec {
+    /// A preemptible workload of priority 50 with a grace of 30 s (S23) that says nothing else.
+    pub fn new(
+        id: WorkloadId,
+        project: Option<ProjectId>,
+        submitted: Timestamp,
+        roles: Vec<RoleSpec>,
+    ) -> Self {
+        Self {
+            id,
+            name: String::new(),
+            project,
+            namespace: String::new(),
+            priority: Priority(50),
+            preemptible: true,
+            submitted,
+            grace: Millis::from_secs(30),
+            pools: Vec::new(),
+            node_type: None,
+            topology: None,
+            expected_runtime: None,
+            stale_grace: None,
+            stale_since: None,
+            evictions: Vec::new(),
+            roles,
+        }
+    }
 }

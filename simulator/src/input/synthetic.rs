@@ -206,29 +206,14 @@ impl Synthetic {
 }
 
 fn job(id: WorkloadId, project: ProjectId, submitted: Timestamp, kind: &Kind) -> WorkloadSpec {
-    WorkloadSpec {
-        id,
+    let role = RoleSpec {
         name: String::new(),
-        project: Some(project),
-        namespace: String::new(),
-        priority: Priority(40),
-        preemptible: true,
-        submitted,
-        grace: Millis::from_secs(30),
-        pools: Vec::new(),
-        node_type: None,
-        topology: None,
-        expected_runtime: None,
-        stale_grace: None,
-        stale_since: None,
-        roles: vec![RoleSpec {
-            name: String::new(),
-            count: kind.pods,
-            min: kind.pods,
-            labels: Labels::new(),
-            pod: Arc::clone(&kind.pod),
-        }],
-    }
+        count: kind.pods,
+        min: kind.pods,
+        labels: Labels::new(),
+        pod: Arc::clone(&kind.pod),
+    };
+    WorkloadSpec { priority: Priority(40), ..WorkloadSpec::new(id, Some(project), submitted, vec![role]) }
 }
 
 #[cfg(test)]

@@ -33,7 +33,7 @@ pub struct Header {
 #[serde(rename_all = "camelCase")]
 pub enum Line {
     /// An event that was given to the engine.
-    Event(Event),
+    Event(Box<Event>),
     /// A call of `decide`, and what it decided.
     Decide {
         /// The time of the call.

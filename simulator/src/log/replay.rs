@@ -85,7 +85,7 @@ pub fn replay(path: &Path) -> Result<Replayed, ReplayError> {
     while let Some((number, line)) = log.next()? {
         match line {
             Line::Event(event) => {
-                engine.apply(event).map_err(|error| ReplayError::Refused { line: number, error })?;
+                engine.apply(*event).map_err(|error| ReplayError::Refused { line: number, error })?;
                 replayed.events += 1;
             }
             Line::Decide { now, budget, decisions } => {
@@ -154,7 +154,7 @@ pub fn compare(path: &Path, strategy: Strategy) -> Result<Compared, ReplayError>
     let mut compared = Compared::default();
     while let Some((number, line)) = log.next()? {
         let refused = match line {
-            Line::Event(event) => engine.apply(with_strategy(event, strategy)).err(),
+            Line::Event(event) => engine.apply(with_strategy(*event, strategy)).err(),
             Line::Decide { now, budget, decisions } => {
                 let decided = engine.decide(now, budget);
                 let before = compared.different();

@@ -15,7 +15,7 @@ impl World<'_> {
             Decision::Place { pod, at } => self.place(pod, at).map(|()| true),
             Decision::Evict { pod, .. } => self.evict(pod, decision).map(|()| true),
             // The engine keeps what it reserves; nothing happens in the cluster.
-            Decision::Reserve { .. } => Ok(false),
+            Decision::Reserve { .. } | Decision::Release { .. } | Decision::Warn { .. } => Ok(false),
             Decision::Report { workload, reason } => {
                 self.report(workload, *reason);
                 Ok(false)
@@ -43,13 +43,7 @@ impl World<'_> {
         }
         self.counts.placements += 1;
         self.occupy(pod.workload, role, index, at, self.now);
-        self.tell(Event::PodRunning(PodState {
-            pod,
-            node: at.node,
-            gpus: at.gpus,
-            since: self.now,
-            leaving: None,
-        }))
+        self.tell(Event::PodRunning(PodState::new(pod, at.node, at.gpus, self.now)))
     }
 
     /// A pod runs from now on: accounts, its end, and whether its workload has started.

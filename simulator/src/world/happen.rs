@@ -216,7 +216,10 @@ impl World<'_> {
             FoundState::Running { node, gpus, since, leaving } => {
                 self.occupy(pod.workload, role, index, Placement { node, gpus }, since);
                 let gone = leaving.then(|| self.now.plus(job.grace));
-                self.apply(Event::PodRunning(PodState { pod, node, gpus, since, leaving: gone }))?;
+                self.apply(Event::PodRunning(PodState {
+                    leaving: gone,
+                    ..PodState::new(pod, node, gpus, since)
+                }))?;
                 if let Some(gone) = gone {
                     self.go_at(pod, role, index, PodPhase::Leaving, gone);
                 }

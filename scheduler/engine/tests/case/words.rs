@@ -125,18 +125,17 @@ impl Stage {
             },
             "workload" => Event::WorkloadSet(self.workload(words, roles)),
             "remove" => Event::WorkloadRemoved(words.workload_id(arg(0))),
-            "running" => Event::PodRunning(PodState {
-                pod: words.pod_id(arg(0)),
-                node: words.node_id(arg(1)),
-                gpus: match words.get("gpus") {
+            "running" => Event::PodRunning(PodState::new(
+                words.pod_id(arg(0)),
+                words.node_id(arg(1)),
+                match words.get("gpus") {
                     None => GpuGrant::None,
                     Some(_) => GpuGrant::Whole(
                         words.list("gpus").iter().map(|d| DeviceIndex(words.int(d) as u8)).collect(),
                     ),
                 },
-                since: Timestamp(self.now),
-                leaving: None,
-            }),
+                Timestamp(self.now),
+            )),
             "leaving" => Event::PodLeaving { pod: words.pod_id(arg(0)), until: Timestamp(self.now + 30_000) },
             "ended" => Event::PodEnded { pod: words.pod_id(arg(0)), outcome: named::<PodOutcome>(arg(1)) },
             "bindfailed" => Event::BindFailed { pod: words.pod_id(arg(0)), node: words.node_id(arg(1)) },
@@ -224,22 +223,17 @@ impl Stage {
         let preferred = words.get("topology").map(|key| topology(key, false));
         let all = std::iter::once(role(words, 0));
         let more = roles.iter().enumerate().map(|(at, line)| role(&Words::new(line), at + 1));
+        let submitted = Timestamp(words.number("at", 0));
         let spec = WorkloadSpec {
-            id,
             name: words.args[0].to_owned(),
-            project,
             namespace: "open".to_owned(),
             priority: Priority(words.number("priority", 50) as i32),
             preemptible: !words.has("fixed"),
-            submitted: Timestamp(words.number("at", 0)),
             grace: Millis(0),
             pools: words.list("pools").iter().map(|pool| self.pool(pool)).collect(),
             node_type: words.get("type").map(str::to_owned),
             topology: words.get("topology!").map(|key| topology(key, true)).or(preferred),
-            expected_runtime: None,
-            stale_grace: None,
-            stale_since: None,
-            roles: all.chain(more).collect(),
+            ..WorkloadSpec::new(id, project, submitted, all.chain(more).collect())
         };
         self.workloads.push(spec.clone());
         spec

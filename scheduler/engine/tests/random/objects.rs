@@ -120,21 +120,14 @@ pub(crate) fn workload(projects: u32) -> impl Strategy<Value = WorkloadSpec> {
                 roles.iter_mut().for_each(spread);
             }
             WorkloadSpec {
-                id: WorkloadId(0),
-                name: String::new(),
-                project,
                 namespace: "open".to_owned(),
                 priority: Priority(priority),
                 preemptible,
-                submitted: Timestamp(submitted),
                 grace: Default::default(),
                 pools,
                 node_type: node_type.map(str::to_owned),
                 topology,
-                expected_runtime: None,
-                stale_grace: None,
-                stale_since: None,
-                roles,
+                ..WorkloadSpec::new(WorkloadId(0), project, Timestamp(submitted), roles)
             }
         },
     )

@@ -19,7 +19,7 @@ pub(crate) fn started(state: &State) -> Engine {
     state.workloads.values().for_each(|w| tell(Event::WorkloadSet(w.clone())));
     for (pod, seat) in &state.pods {
         let leaving = seat.leaving.then_some(Timestamp(0));
-        let found = PodState { pod: *pod, node: seat.node, gpus: seat.gpus, since: Timestamp(0), leaving };
+        let found = PodState { leaving, ..PodState::new(*pod, seat.node, seat.gpus, Timestamp(0)) };
         tell(Event::PodRunning(found));
     }
     for (pod, outcome) in &state.ended {
@@ -39,21 +39,9 @@ fn asks_about_all(state: &State) -> WorkloadSpec {
         pod: std::sync::Arc::new(pod),
     };
     WorkloadSpec {
-        id: WorkloadId(u64::MAX),
         name: "asks".to_owned(),
-        project: None,
         namespace: "open".to_owned(),
-        priority: berth_model::Priority(50),
-        preemptible: true,
-        submitted: Timestamp(0),
-        grace: Default::default(),
-        pools: Vec::new(),
-        node_type: None,
-        topology: None,
-        expected_runtime: None,
-        stale_grace: None,
-        stale_since: None,
-        roles: vec![role],
+        ..WorkloadSpec::new(WorkloadId(u64::MAX), None, Timestamp(0), vec![role])
     }
 }
 
@@ -65,7 +53,7 @@ pub(crate) fn bad_events(world: &World) -> Vec<Event> {
         bad.extend(other.map(|node| Event::BindFailed { pod: *pod, node: *node }));
         bad.extend(other.map(|node| {
             let gpus = GpuGrant::None;
-            Event::PodRunning(PodState { pod: *pod, node: *node, gpus, since: world.now, leaving: None })
+            Event::PodRunning(PodState::new(*pod, *node, gpus, world.now))
         }));
         let mut moved = world.state.workloads[&pod.workload].clone();
         moved.project = if moved.project.is_none() { Some(berth_model::ProjectId(0)) } else { None };

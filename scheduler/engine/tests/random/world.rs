@@ -237,18 +237,12 @@ impl World {
             Step::Confirmed(which) => {
                 let pod = pick(&running, *which)?;
                 let seat = self.state.pods[&pod];
-                Some(Event::PodRunning(PodState {
-                    pod,
-                    node: seat.node,
-                    gpus: seat.gpus,
-                    since: self.now,
-                    leaving: None,
-                }))
+                Some(Event::PodRunning(PodState::new(pod, seat.node, seat.gpus, self.now)))
             }
             Step::Found(which, node) => {
                 let (pod, node) = (pick(&waiting(), *which)?, self.some_node(*node)?.id);
                 let (gpus, since) = (GpuGrant::None, self.now);
-                Some(Event::PodRunning(PodState { pod, node, gpus, since, leaving: None }))
+                Some(Event::PodRunning(PodState::new(pod, node, gpus, since)))
             }
             _ => None,
         }

@@ -84,7 +84,7 @@ impl State {
             Event::DeviceForeign { node, device, memory } => {
                 self.nodes.get_mut(node).expect("a node").devices[device.index()].foreign = *memory;
             }
-            Event::PodMemory { .. } => {}
+            Event::PodMemory { .. } | Event::PodReserved { .. } | Event::EvictFailed { .. } => {}
             Event::WorkloadSet(workload) => self.set_workload(workload),
             Event::WorkloadRemoved(id) => {
                 self.workloads.remove(id);
@@ -252,6 +252,7 @@ impl State {
             expected_runtime: None,
             stale_grace: None,
             stale_since: None,
+            evictions: Vec::new(),
             namespace: self.namespace(workload),
             ..workload.clone()
         }

@@ -46,6 +46,8 @@ impl Cluster {
             Event::PodRunning(state) => return self.pod_running(state),
             Event::PodLeaving { pod, until } => self.leave(*pod, *until, true),
             Event::PodEnded { pod, outcome } => self.pod_ended(*pod, *outcome),
+            Event::PodReserved { .. } => {}
+            Event::EvictFailed { pod } => self.stay(*pod),
             Event::BindFailed { pod, node } => self.bind_failed(*pod, *node),
         }
         Ok(())
@@ -59,6 +61,14 @@ impl Cluster {
             pod.leaving = Some(Leaving { until: earlier, by_owner });
         });
         self.note(id.workload, None);
+    }
+
+    /// An eviction is not carried out.
+    fn stay(&mut self, id: PodId) {
+        if self.pods.get(&id).is_some_and(|pod| pod.leaving.is_some_and(|leaving| !leaving.by_owner)) {
+            self.change(id, |pod| pod.leaving = None);
+            self.note(id.workload, None);
+        }
     }
 
     fn pod_ended(&mut self, id: PodId, outcome: PodOutcome) {
@@ -90,7 +100,7 @@ impl Cluster {
             return bad(id, format!("runs on {}, which is unknown", state.node));
         }
         w.set_ended(id, None);
-        let leaving = state.leaving.map(|until| Leaving { until, by_owner: true });
+        let leaving = state.leaving.map(|until| Leaving { until, by_owner: !state.evicted });
         let found = Pod {
             shape,
             node: state.node,

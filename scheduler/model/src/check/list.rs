@@ -49,10 +49,13 @@ impl Cluster {
         for decision in decisions {
             match decision {
                 Decision::Place { pod, at } => self.place(*pod, *at, &mut list),
-                Decision::Evict { pod, grace, beneficiary } => {
+                Decision::Evict { pod, grace, beneficiary, .. } => {
                     self.evict(*pod, *grace, *beneficiary, &mut list)
                 }
-                Decision::Reserve { .. } | Decision::Report { .. } => {}
+                Decision::Reserve { .. }
+                | Decision::Release { .. }
+                | Decision::Warn { .. }
+                | Decision::Report { .. } => {}
             }
         }
         self.gangs(&mut list);
@@ -61,7 +64,10 @@ impl Cluster {
             match decision {
                 Decision::Reserve { pod, at, until } => self.reserve(*pod, *at, *until, &mut list),
                 Decision::Report { workload, .. } => self.report(*workload, &mut list),
-                Decision::Place { .. } | Decision::Evict { .. } => {}
+                Decision::Place { .. }
+                | Decision::Evict { .. }
+                | Decision::Release { .. }
+                | Decision::Warn { .. } => {}
             }
         }
         self.deciding = false;

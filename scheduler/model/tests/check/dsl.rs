@@ -50,7 +50,7 @@ impl World {
 
     /// A pod is found on a node, running since 0.
     pub(crate) fn running(&mut self, pod: PodId, node: u32, gpus: GpuGrant) -> &mut Self {
-        let state = PodState { pod, node: NodeId(node), gpus, since: Timestamp(0), leaving: None };
+        let state = PodState::new(pod, NodeId(node), gpus, Timestamp(0));
         self.event(Event::PodRunning(state))
     }
 
@@ -134,21 +134,8 @@ pub(crate) fn project(edit: impl FnOnce(&mut ProjectSpec)) -> ProjectSpec {
 /// A preemptible workload of project 0 with one pod that asks for nothing.
 pub(crate) fn workload(id: u64, edit: impl FnOnce(&mut WorkloadSpec)) -> WorkloadSpec {
     let mut workload = WorkloadSpec {
-        id: WorkloadId(id),
         name: format!("w{id}"),
-        project: Some(PROJECT),
-        namespace: String::new(),
-        priority: Priority(50),
-        preemptible: true,
-        submitted: Timestamp(0),
-        grace: Millis::from_secs(30),
-        pools: Vec::new(),
-        node_type: None,
-        topology: None,
-        expected_runtime: None,
-        stale_grace: None,
-        stale_since: None,
-        roles: vec![role(1, 1, |_| {})],
+        ..WorkloadSpec::new(WorkloadId(id), Some(PROJECT), Timestamp(0), vec![role(1, 1, |_| {})])
     };
     edit(&mut workload);
     workload
@@ -191,7 +178,13 @@ pub(crate) fn put(workload: u64, node: u32) -> Decision {
 }
 
 pub(crate) fn evict(pod: PodId, seconds: i64, beneficiary: Option<u64>) -> Decision {
-    Decision::Evict { pod, grace: Millis::from_secs(seconds), beneficiary: beneficiary.map(WorkloadId) }
+    let cause = if beneficiary.is_some() { Cause::Reclaim } else { Cause::Stale };
+    Decision::Evict {
+        pod,
+        grace: Millis::from_secs(seconds),
+        beneficiary: beneficiary.map(WorkloadId),
+        cause,
+    }
 }
 
 pub(crate) fn reserve(pod: PodId, node: u32, gpus: GpuGrant, until_seconds: i64) -> Decision {

@@ -83,7 +83,7 @@ fn late_events_change_nothing() {
 fn events_that_cannot_be_mirrored() {
     let running = |pod, node| {
         let gpus = GpuGrant::None;
-        Event::PodRunning(PodState { pod, node: NodeId(node), gpus, since: Timestamp(0), leaving: None })
+        Event::PodRunning(PodState::new(pod, NodeId(node), gpus, Timestamp(0)))
     };
     let mut world = world();
     world.bad_event(running(first(77), 1));

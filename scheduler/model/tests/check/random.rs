@@ -82,11 +82,8 @@ impl Random {
             _ => {
                 let leaving = (self.below(4) == 0).then_some(Timestamp(50));
                 Event::PodRunning(PodState {
-                    pod: pods,
-                    node,
-                    gpus: self.grant(),
-                    since: Timestamp(0),
                     leaving,
+                    ..PodState::new(pods, node, self.grant(), Timestamp(0))
                 })
             }
         }

@@ -187,21 +187,9 @@ fn life(
 fn workload(name: &str, pod: Arc<PodSpec>, submitted: Timestamp) -> WorkloadSpec {
     let role = RoleSpec { name: String::new(), count: 1, min: 1, labels: Labels::new(), pod };
     WorkloadSpec {
-        id: WorkloadId(0),
         name: name.to_owned(),
-        project: Some(ProjectId(0)),
-        namespace: String::new(),
         priority: Priority(40),
-        preemptible: true,
-        submitted,
-        grace: Millis::from_secs(30),
-        pools: Vec::new(),
-        node_type: None,
-        topology: None,
-        expected_runtime: None,
-        stale_grace: None,
-        stale_since: None,
-        roles: vec![role],
+        ..WorkloadSpec::new(WorkloadId(0), Some(ProjectId(0)), submitted, vec![role])
     }
 }
 

@@ -132,6 +132,7 @@ fn workload(
         expected_runtime: fields.map("expectedRuntime", At::span)?,
         stale_grace: fields.map("staleGrace", At::duration)?,
         stale_since: fields.map("staleFor", |at| Ok(Timestamp(-at.span()?.0)))?,
+        evictions: Vec::new(),
         roles,
     };
     let life = Life {
