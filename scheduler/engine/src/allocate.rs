@@ -11,10 +11,11 @@ use crate::device::charge;
 use crate::ix::{GroupIx, PodIx, PoolIx, QueueIx};
 use crate::org::Triple;
 use crate::park::Unblock;
+use crate::place::Step;
 use crate::verdict::{Refusal, nearest};
 use crate::waiting::{QueueKey, Said};
 use crate::workload::Template;
-use berth_model::{Budget, Decision, GpuRequest, Placement, PoolState, Reason};
+use berth_model::{Budget, Cause, Decision, GpuRequest, Placement, PoolState, Reason, ReasonKind};
 use smallvec::SmallVec;
 use std::cmp::Reverse;
 
@@ -124,12 +125,62 @@ impl Engine {
                 }
             }
         }
+        if let Some(pool) = self.fits_later(group, &said) {
+            return self.keep_leaving(group, pool, decisions);
+        }
         if said.is_empty() {
             let reason = Reason::Pool { pool: None, state: PoolState::Empty };
             said.push(Said { pool: Default::default(), reason });
         }
         let dominant = nearest(&said);
         self.park(group, said, dominant, &unblocks);
+    }
+
+    /// The first pool in which the first member of a group would fit if all leaving pods were gone that make room for
+    /// nobody yet (S23). The trial is left as it is then.
+    fn fits_later(&mut self, group: GroupIx, said: &[Said]) -> Option<PoolIx> {
+        if self.reservations.unclaimed.is_empty() {
+            return None;
+        }
+        for (at, said) in said.iter().enumerate() {
+            let Some(pool) = self.nth_pool(group, at) else { break };
+            let short = matches!(said.reason.kind(), ReasonKind::Capacity | ReasonKind::Limit | ReasonKind::Quota);
+            if !(short || said.reason.kind() == ReasonKind::Feasibility) || !self.some_leave(pool) {
+                continue;
+            }
+            self.lift_leaving(pool);
+            if self.try_pool(group, pool).is_ok() {
+                return Some(pool);
+            }
+            self.roll_back();
+        }
+        None
+    }
+
+    /// Keeps the room of the trial under way until the leaving pods are gone that it counts on.
+    fn keep_leaving(&mut self, group: GroupIx, pool: PoolIx, decisions: &mut Vec<Decision>) {
+        let (_, _, workload) = *self.waiting.at(group).members.first().expect("an active group has members");
+        let outcome = self.conclude();
+        let awaits = self.bound_by_leaving(group, pool);
+        self.keep_room(workload, &outcome, Cause::Reclaim, awaits, decisions);
+    }
+
+    /// The leaving pods of the group's project and department that must be gone before its gates let it pass; none if
+    /// they do already.
+    pub(crate) fn bound_by_leaving(&self, group: GroupIx, pool: PoolIx) -> Vec<PodIx> {
+        let waiting = self.waiting.at(group);
+        let template = self.templates.at(waiting.key.template);
+        let ask = self.ask(template, &waiting.key.want, pool);
+        if self.org.gate(template.queue, pool, ask, template.preemptible).is_ok() {
+            return Vec::new();
+        }
+        let above = self.org.at(template.queue).path.last();
+        let of_queue = |pod: &&PodIx| {
+            let other = self.templates.at(self.workloads.at(pod.workload.0).template).queue;
+            let there = self.pod(**pod).node.and_then(|node| self.nodes.at(node.0).pool);
+            self.org.at(other).path.last() == above && there == Some(pool)
+        };
+        self.reservations.unclaimed.iter().filter(of_queue).copied().collect()
     }
 
     /// Tries to place all that the first member of the group wants into a pool. On failure nothing has changed.
@@ -166,8 +217,7 @@ impl Engine {
         want: &[u32],
         scope: Scope,
     ) -> Result<(), Refusal> {
-        debug_assert!(self.trial.is_empty());
-        self.changed.begin();
+        let mark = self.trial.len();
         let (_, _, workload) = *self.waiting.at(group).members.first().expect("an active group has members");
         let ix = self.workloads.at(workload.0).template;
         let roles = self.hardest_first(ix, want);
@@ -182,13 +232,12 @@ impl Engine {
                     Some(choice) => match self.gate_of(pod, &choice, pool, want) {
                         Err(shut) => shut,
                         Ok(()) => {
-                            self.put(pod, choice.node, choice.gpus, self.now);
-                            self.trial.push(pod);
+                            self.try_put(pod, choice.node, choice.gpus);
                             continue;
                         }
                     },
                 };
-                self.roll_back();
+                self.roll_back_to(mark);
                 return Err(refusal);
             }
         }
@@ -230,11 +279,12 @@ impl Engine {
     fn commit(&mut self, group: GroupIx, decisions: &mut Vec<Decision>) {
         let (_, _, workload) = *self.waiting.at(group).members.first().expect("an active group has members");
         let trial = std::mem::take(&mut self.trial);
-        for pod in &trial {
-            let placed = self.pod(*pod);
+        for step in &trial {
+            let Step::Put(pod) = *step else { continue };
+            let placed = self.pod(pod);
             if let Some(node) = placed.node {
                 let at = Placement { node: self.nodes.at(node.0).spec.id, gpus: placed.gpus };
-                decisions.push(Decision::Place { pod: self.pod_id(*pod), at });
+                decisions.push(Decision::Place { pod: self.pod_id(pod), at });
             }
         }
         self.trial = trial;

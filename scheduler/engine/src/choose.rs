@@ -62,7 +62,7 @@ impl Engine {
         self.classes.prepare(&self.shapes, kind.0, pool);
         let plain = scope == Scope::Everywhere && !self.shapes.at(kind.0).local && self.neighbours.idle();
         let gains = self.pools.at(pool).gains + 1;
-        if plain && self.misfit(kind.0, pool) == gains {
+        if plain && self.lifted == 0 && self.misfit(kind.0, pool) == gains {
             return None;
         }
         let choice = self.best(kind, pool, scope);

@@ -14,6 +14,7 @@ impl Engine {
         let mut decisions = Vec::new();
         self.cycle += 1;
         self.wake_deferred();
+        self.start_reserved(&mut decisions);
         self.look_at_changes();
         self.deciding = true;
         self.allocate(budget, &mut decisions);

@@ -206,6 +206,18 @@ impl Devices {
         }
     }
 
+    /// True if exactly these devices can be taken now.
+    pub(crate) fn can_take(&self, grant: GpuGrant) -> bool {
+        match grant {
+            GpuGrant::None => true,
+            GpuGrant::Whole(mask) => mask.0 & !self.free.0 == 0,
+            GpuGrant::Shared { devices, each, .. } => {
+                let open = DeviceMask(self.free.0 | self.shared.0);
+                devices.iter().all(|d| open.contains(d) && self.get(d).left() >= mib(each))
+            }
+        }
+    }
+
     /// The charge of a grant for a request (S13).
     pub(crate) fn charge(&self, request: GpuRequest, grant: GpuGrant) -> GpuShare {
         match request {

@@ -22,6 +22,7 @@ impl Engine {
         want: &[u32],
         topology: &berth_model::TopologyRequest,
     ) -> Result<(), Refusal> {
+        let mark = self.trial.len();
         let (level, _) = self.topologies.intern(&topology.key);
         for domain in self.domains_with_room(group, pool, want, level) {
             if self.try_scope(group, pool, want, Scope::Domain(level, domain)).is_ok() {
@@ -35,7 +36,7 @@ impl Engine {
         match self.try_scope(group, pool, want, Scope::Everywhere) {
             Err(refusal) => Err(refusal),
             Ok(()) => {
-                self.roll_back();
+                self.roll_back_to(mark);
                 let nodes = self.pools.at(pool).nodes;
                 let failed = vec![(Constraint::Topology, nodes)];
                 let reason = Reason::Feasibility { pool: self.pools.spec(pool).id, role: 0, nodes, failed };

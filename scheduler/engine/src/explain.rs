@@ -30,7 +30,11 @@ impl Engine {
             next: None,
             pools: Vec::new(),
         };
-        let Some(group) = parked else { return Some(explanation) };
+        let Some(group) = parked else {
+            explanation.reason = self.waiting_reason(ix);
+            explanation.change = explanation.reason.as_ref().map(|reason| self.change(reason));
+            return Some(explanation);
+        };
         let Some((said, dominant)) = &self.waiting.at(group).verdict else { return Some(explanation) };
         for said in said {
             let (pool, reason) = (said.pool, said.reason.clone());

@@ -40,12 +40,14 @@ mod neighbours;
 mod node;
 mod objects;
 mod org;
+mod overlap;
 mod park;
 mod place;
 mod pods;
 mod pool;
 mod profile;
 mod remember;
+mod reserve;
 mod score;
 mod shape;
 mod topology;
@@ -99,6 +101,7 @@ pub struct Engine {
     neighbours: neighbours::Neighbours,
     templates: workload::Templates,
     waiting: waiting::Waiting,
+    reservations: reserve::Reservations,
     watches: watch::Watches,
     /// Nodes that have changed since their watchers were last looked at, as they were then.
     changed: park::Changed,
@@ -108,8 +111,9 @@ pub struct Engine {
     misfits: Vec<Vec<u64>>,
     /// Candidates of the last choice; kept for their memory.
     candidates: choose::Candidates,
-    /// Pods placed by the trial under way, in order.
-    trial: Vec<ix::PodIx>,
+    /// What the trial under way has done, in order, and how many pods it has taken off their nodes.
+    trial: Vec<place::Step>,
+    lifted: u32,
     /// How many cycles there have been, and whether one is under way.
     cycle: u64,
     deciding: bool,
@@ -142,12 +146,14 @@ impl Engine {
             neighbours: neighbours::Neighbours::default(),
             templates: workload::Templates::default(),
             waiting: waiting::Waiting::default(),
+            reservations: reserve::Reservations::default(),
             watches: watch::Watches::default(),
             changed: park::Changed::default(),
             mounted: FxHashMap::default(),
             misfits: Vec::new(),
             candidates: Vec::new(),
             trial: Vec::new(),
+            lifted: 0,
             cycle: 0,
             deciding: false,
         }

@@ -221,16 +221,6 @@ impl Neighbours {
         }
     }
 
-    /// Notes that a pod is leaving.
-    pub(crate) fn note_leaving(&mut self, topologies: &Topologies, identity: u32, node: NodeIx) {
-        for term in &self.identities[identity as usize].1 {
-            let term = &mut self.terms[term.i()];
-            if term.key.staying {
-                term.bump(topologies, node, -1);
-            }
-        }
-    }
-
     /// What the shape wants, if it wants anything.
     pub(crate) fn wishes(&self, shape: ShapeIx) -> Option<&Wishes> {
         self.wishes.get(&shape)

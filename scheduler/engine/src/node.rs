@@ -5,6 +5,7 @@
 
 use crate::device::Devices;
 use crate::ix::{ClassIx, PodIx, PoolIx, WorkloadIx};
+use crate::overlap::{Hold, Overlap};
 use crate::shape::{ResourceNames, Shape};
 use berth_model::{DeviceStrategy, GpuGrant, GpuMemoryMib, GpuRequest, HostPort, NodeSpec, VolumeUse};
 use smallvec::SmallVec;
@@ -24,6 +25,8 @@ pub(crate) struct Node {
     pub(crate) pods: Vec<PodIx>,
     /// Ports and volumes in use; only pods that have some are here.
     held: Option<Box<Held>>,
+    /// While room is reserved here.
+    overlap: Option<Box<Overlap>>,
 }
 
 /// What is free besides GPUs. Negative after a node has shrunk below what runs on it.
@@ -78,6 +81,51 @@ impl Free {
             && shape.extended.iter().all(|(at, n)| *n <= self.extended(*at))
     }
 
+    /// What a pod of the shape takes.
+    pub(crate) fn taken_by(shape: &Shape) -> Self {
+        let mut takes = Self::default();
+        takes.change(shape, 1);
+        takes
+    }
+
+    /// Adds `sign` times another amount.
+    pub(crate) fn add(&mut self, other: &Self, sign: i64) {
+        self.cpu += sign * other.cpu;
+        self.memory += sign * other.memory;
+        self.ephemeral += sign * other.ephemeral;
+        self.pods += sign * other.pods;
+        if self.extended.len() < other.extended.len() {
+            self.extended.resize(other.extended.len(), 0);
+        }
+        for (mine, others) in self.extended.iter_mut().zip(&other.extended) {
+            *mine += sign * others;
+        }
+    }
+
+    /// The larger of both, per resource.
+    pub(crate) fn larger(&self, other: &Self) -> Self {
+        let mut larger = self.clone();
+        larger.cpu = larger.cpu.max(other.cpu);
+        larger.memory = larger.memory.max(other.memory);
+        larger.ephemeral = larger.ephemeral.max(other.ephemeral);
+        larger.pods = larger.pods.max(other.pods);
+        larger.extended.resize(self.extended.len().max(other.extended.len()), 0);
+        for (mine, others) in larger.extended.iter_mut().zip(&other.extended) {
+            *mine = (*mine).max(*others);
+        }
+        larger
+    }
+
+    /// True if this much can be taken. What is not asked for is not looked at.
+    pub(crate) fn covers(&self, takes: &Self) -> bool {
+        let enough = |have: i64, need: i64| need <= have || need == 0;
+        enough(self.cpu, takes.cpu)
+            && enough(self.memory, takes.memory)
+            && enough(self.ephemeral, takes.ephemeral)
+            && enough(self.pods, takes.pods)
+            && takes.extended.iter().enumerate().all(|(at, n)| enough(self.extended(at as u16), *n))
+    }
+
     /// How many pods of the shape fit one after the other, GPUs apart.
     fn slots(&self, shape: &Shape) -> i64 {
         let times = |have: i64, need: i64| if need == 0 { i64::MAX } else { have.max(0) / need };
@@ -103,6 +151,11 @@ impl Free {
     }
 }
 
+/// What a pod takes of its node.
+pub(crate) fn hold(pod: PodIx, shape: &Shape, gpus: GpuGrant) -> Hold {
+    Hold { pod, takes: Free::taken_by(shape), gpus }
+}
+
 /// How many pods of the shape would fit one after the other. Ports and volumes do not count.
 pub(crate) fn slots(free: &Free, devices: &Devices, shape: &Shape, strategy: DeviceStrategy) -> i64 {
     let scalars = free.slots(shape);
@@ -123,6 +176,7 @@ impl Node {
             listed: spec.devices.len(),
             pods: Vec::new(),
             held: None,
+            overlap: None,
             spec,
         }
     }
@@ -148,9 +202,101 @@ impl Node {
     }
 
     /// Puts a pod on the node.
-    pub(crate) fn take(&mut self, pod: PodIx, shape: &Shape, grant: GpuGrant) {
-        self.free.change(shape, -1);
-        self.devices.take(grant);
+    pub(crate) fn take(&mut self, pod: PodIx, shape: &Shape, gpus: GpuGrant, leaving: bool) {
+        match &mut self.overlap {
+            None => {
+                self.free.change(shape, -1);
+                self.devices.take(gpus);
+            }
+            Some(overlap) if leaving => overlap.add_leaving(hold(pod, shape, gpus)),
+            Some(overlap) => overlap.change_staying(&Free::taken_by(shape), gpus, true),
+        }
+        self.overlap_changed();
+        self.enter(pod, shape);
+    }
+
+    /// Takes a pod off the node.
+    pub(crate) fn give(&mut self, pod: PodIx, shape: &Shape, gpus: GpuGrant) {
+        match &mut self.overlap {
+            None => {
+                self.free.change(shape, 1);
+                self.devices.give(gpus);
+            }
+            Some(overlap) => {
+                if !overlap.remove_leaving(pod) {
+                    overlap.change_staying(&Free::taken_by(shape), gpus, false);
+                }
+            }
+        }
+        self.overlap_changed();
+        self.forget(pod, shape);
+    }
+
+    /// Keeps room for a pod that comes when those that leave are gone; `leaving` are all that do.
+    pub(crate) fn keep(
+        &mut self,
+        pod: PodIx,
+        shape: &Shape,
+        gpus: GpuGrant,
+        leaving: impl FnOnce() -> Vec<Hold>,
+    ) {
+        if self.overlap.is_none() {
+            let leaving = leaving();
+            let (mut free, mut devices) = (self.free.clone(), self.devices.clone());
+            for hold in &leaving {
+                free.add(&hold.takes, 1);
+                devices.give(hold.gpus);
+            }
+            self.overlap = Some(Box::new(Overlap::new(free, devices, leaving)));
+        }
+        if let Some(overlap) = &mut self.overlap {
+            overlap.add_kept(hold(pod, shape, gpus));
+        }
+        self.overlap_changed();
+        self.enter(pod, shape);
+    }
+
+    /// Keeps room for a pod no more.
+    pub(crate) fn unkeep(&mut self, pod: PodIx, shape: &Shape) {
+        if let Some(overlap) = &mut self.overlap {
+            overlap.remove_kept(pod);
+            if overlap.is_idle() {
+                (self.free, self.devices) = overlap.free_now();
+                self.overlap = None;
+            }
+        }
+        self.overlap_changed();
+        self.forget(pod, shape);
+    }
+
+    /// True if the room kept for a pod is free by now.
+    pub(crate) fn can_start(&self, pod: PodIx, shape: &Shape) -> bool {
+        let free = self.overlap.as_ref().is_some_and(|overlap| overlap.can_start(pod));
+        free && (!shape.local || self.ports_free_for(shape, Some(pod)))
+    }
+
+    /// The pods for which room is kept here.
+    pub(crate) fn kept(&self) -> impl Iterator<Item = PodIx> + '_ {
+        self.overlap.iter().flat_map(|overlap| overlap.kept())
+    }
+
+    /// Changes what the devices are, not who uses them. False if room that was kept on them is lost by it.
+    pub(crate) fn change_devices(&mut self, change: impl FnOnce(&mut Devices)) -> bool {
+        match &mut self.overlap {
+            None => change(&mut self.devices),
+            Some(overlap) => change(overlap.devices_mut()),
+        }
+        self.overlap_changed();
+        self.overlap.as_ref().is_none_or(|overlap| overlap.holds())
+    }
+
+    fn overlap_changed(&mut self) {
+        if let Some(overlap) = &self.overlap {
+            (self.free, self.devices) = overlap.free_for_others();
+        }
+    }
+
+    fn enter(&mut self, pod: PodIx, shape: &Shape) {
         self.pods.push(pod);
         if shape.local && !(shape.spec.host_ports.is_empty() && shape.spec.volumes.is_empty()) {
             let held = self.held.get_or_insert_default();
@@ -159,10 +305,7 @@ impl Node {
         }
     }
 
-    /// Takes a pod off the node.
-    pub(crate) fn give(&mut self, pod: PodIx, shape: &Shape, grant: GpuGrant) {
-        self.free.change(shape, 1);
-        self.devices.give(grant);
+    fn forget(&mut self, pod: PodIx, shape: &Shape) {
         if let Some(at) = self.pods.iter().rposition(|p| *p == pod) {
             self.pods.swap_remove(at);
         }
@@ -195,11 +338,17 @@ impl Node {
 
     /// True if none of the shape's ports is taken; an empty address means all addresses.
     pub(crate) fn ports_free(&self, shape: &Shape) -> bool {
+        self.ports_free_for(shape, None)
+    }
+
+    /// As [`Self::ports_free`], for a pod whose own ports are entered already.
+    fn ports_free_for(&self, shape: &Shape, own: Option<PodIx>) -> bool {
         let all = |ip: &str| ip.is_empty() || ip == "0.0.0.0";
         let Some(held) = &self.held else { return true };
         !shape.spec.host_ports.iter().any(|want| {
-            held.ports.iter().any(|(_, has)| {
-                want.port == has.port
+            held.ports.iter().any(|(pod, has)| {
+                own != Some(*pod)
+                    && want.port == has.port
                     && want.protocol == has.protocol
                     && (all(&want.host_ip) || all(&has.host_ip) || want.host_ip == has.host_ip)
             })

@@ -148,6 +148,7 @@ impl Engine {
         check_quota(&queue_name(queue), &quota)?;
         self.org.in_pool_mut(ix, pool).quota = quota;
         self.org.loosen(ix, pool);
+        self.drop_reservations_above(ix, pool);
         Ok(())
     }
 
@@ -192,7 +193,9 @@ impl Engine {
         let mut node = Node::new(Arc::new(spec), &mut self.names, self.settings.foreign_allowance);
         node.listed = listed;
         for pod in pods {
-            node.take(pod, self.shapes.at(self.kind_of(pod).0), self.pod(pod).gpus);
+            let state = self.pod(pod);
+            let leaving = state.stage == Stage::Leaving;
+            node.take(pod, self.shapes.at(self.kind_of(pod).0), state.gpus, leaving);
         }
         *self.nodes.at_mut(ix.0) = node;
         self.enter_host(ix);
@@ -206,6 +209,7 @@ impl Engine {
 
     pub(crate) fn remove_node(&mut self, id: NodeId) -> Applied {
         let ix = self.find_node("nodeRemoved", id)?;
+        self.drop_reservations_on(ix);
         let pods: Vec<PodIx> = self.nodes.at(ix.0).pods.clone();
         for pod in &pods {
             self.release(*pod);
@@ -260,7 +264,7 @@ impl Engine {
     pub(crate) fn set_health(&mut self, id: NodeId, device: DeviceIndex, health: DeviceHealth) -> Applied {
         let ix = self.find_device("deviceHealth", id, device)?;
         let before = i64::from(self.nodes.at(ix.0).devices.healthy());
-        self.change_node(ix, |engine| engine.nodes.at_mut(ix.0).devices.set_health(device, health));
+        self.change_devices(ix, |devices| devices.set_health(device, health));
         let node = self.nodes.at(ix.0);
         let change = i64::from(node.devices.healthy()) - before;
         if let Some(pool) = node.pool.filter(|_| node.usable() && !node.spec.unschedulable) {
@@ -275,9 +279,18 @@ impl Engine {
         if memory.0 < 0 {
             return Err(invalid(format!("{id} {device}"), "memory", memory.0, "0 or more MiB"));
         }
-        self.change_node(ix, |engine| engine.nodes.at_mut(ix.0).devices.set_foreign(device, memory));
+        self.change_devices(ix, |devices| devices.set_foreign(device, memory));
         self.gained(ix);
         Ok(())
+    }
+
+    /// Changes what the devices of a node are; room that was kept on them may be lost by it.
+    fn change_devices(&mut self, ix: NodeIx, change: impl FnOnce(&mut Devices)) {
+        let mut held = true;
+        self.change_node(ix, |engine| held = engine.nodes.at_mut(ix.0).change_devices(change));
+        if !held {
+            self.drop_reservations_on(ix);
+        }
     }
 
     fn find_device(
@@ -295,6 +308,7 @@ impl Engine {
 
     /// Takes a node out of pool, class, index and domains, with all that its pods count for there.
     fn detach(&mut self, ix: NodeIx) {
+        self.drop_reservations_on(ix);
         self.note_change(ix);
         self.profile.forget(ix);
         self.profile.classes_changed();
@@ -357,9 +371,12 @@ impl Engine {
             }
             let Some(pool) = pool else { continue };
             let cost = self.cost(shape, ix, self.pod(pod).gpus);
+            let charged = self.pod(pod).charged();
             let template = self.templates.at(self.workloads.at(pod.workload.0).template);
             let queue = template.queue;
-            self.org.charge(queue, pool, cost, template.preemptible, sign);
+            if charged {
+                self.org.charge(queue, pool, cost, template.preemptible, sign);
+            }
             self.pools.at_mut(pool).allocated += sign * cost[0];
             if sign < 0 {
                 self.org.loosen_path(queue, pool);

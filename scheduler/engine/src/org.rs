@@ -65,6 +65,15 @@ impl InPool {
         [self.quota.gpu, self.quota.cpu, self.quota.memory]
     }
 
+    /// True if more is used than a limit, or by non-preemptible workloads than a quota, allows (S6).
+    pub(crate) fn exceeded(&self) -> bool {
+        self.bounds().iter().enumerate().any(|(at, bound)| {
+            let over_limit = bound.limit.is_some_and(|limit| self.allocated[at] > limit);
+            let over_quota = matches!(bound.quota, Quota::Of(quota) if self.non_preemptible[at] > quota);
+            bound.quota != Quota::Unmanaged && (over_limit || over_quota)
+        })
+    }
+
     /// True if use plus `ask` stays within the quota of every managed resource asked for.
     pub(crate) fn within_quota(&self, ask: Triple) -> bool {
         self.bounds().iter().zip(self.allocated).zip(ask).all(|((bound, used), ask)| match bound.quota {

@@ -150,6 +150,17 @@ impl Engine {
         }
     }
 
+    /// Wakes those who lack room in a pool: some of it will be free.
+    pub(crate) fn wake_short(&mut self, pool: PoolIx) {
+        let all = self.watches.short.get(pool.i()).map_or(&[][..], Vec::as_slice);
+        let short: Vec<GroupIx> = all.iter().flat_map(|s| s.lacking.iter().map(|(g, _)| *g)).collect();
+        for group in short {
+            self.wake(group);
+        }
+        self.wake_all(Watched::Any(pool));
+        self.wake_all(Watched::Everywhere);
+    }
+
     /// Wakes those whom placed pods keep from starting, or may let start, after more have been placed (S11).
     pub(crate) fn wake_neighbours(&mut self) {
         self.wake_all(Watched::Everywhere);

@@ -1,12 +1,14 @@
 //! Putting pods on nodes and taking them off again: the one place where capacity, quotas and counts change.
 //!
-//! [`Engine::put`] and [`Engine::lift`] are exact inverses. A trial (a gang, later a preemption) runs on the live
-//! state; its undo log is the list of pods put, lifted again in reverse order on rollback. A rollback frees nothing that
-//! was not free before the trial, so it wakes nobody (S30).
+//! [`Engine::seat`] and [`Engine::unseat`] are exact inverses. A trial (a gang, a reservation, a taking back) runs on the
+//! live state; its undo log is the list of pods seated and unseated, undone in reverse order on rollback. A rollback
+//! frees nothing that was not free before the trial, so it wakes nobody (S30).
 
 use crate::Engine;
-use crate::ix::{NodeIx, PodIx, PoolIx, ShapeIx};
+use crate::ix::{NodeIx, PodIx, ShapeIx};
+use crate::node::{Node, hold};
 use crate::org::Triple;
+use crate::overlap::Hold;
 use crate::workload::{Pod, Stage};
 use berth_model::{GpuGrant, PodId, Timestamp};
 
@@ -43,40 +45,73 @@ impl Engine {
 
     /// Puts a waiting pod on a node.
     pub(crate) fn put(&mut self, pod: PodIx, node: NodeIx, gpus: GpuGrant, since: Timestamp) {
-        let pool = self.nodes.at(node.0).pool;
-        self.account(pod, node, gpus, pool, 1);
-        let workload = self.workloads.at_mut(pod.workload.0);
-        workload.pods[pod.pod as usize] =
-            Pod { stage: Stage::Placed, node: Some(node), gpus, since, until: Timestamp::default() };
+        self.seat(pod, Pod { stage: Stage::Placed, node: Some(node), gpus, since, ..Pod::default() });
     }
 
-    /// Takes a pod off its node; it is waiting again.
-    pub(crate) fn lift(&mut self, pod: PodIx) {
-        let Pod { node: Some(node), gpus, .. } = *self.pod(pod) else { return };
-        let pool = self.nodes.at(node.0).pool;
-        self.account(pod, node, gpus, pool, -1);
-        let workload = self.workloads.at_mut(pod.workload.0);
-        workload.pods[pod.pod as usize] = Pod::default();
+    /// Gives a waiting pod a seat: it is placed, leaving, or has room kept for it.
+    pub(crate) fn seat(&mut self, pod: PodIx, state: Pod) {
+        self.account(pod, &state, 1);
+        *self.pod_mut(pod) = state;
     }
 
-    fn account(&mut self, pod: PodIx, node: NodeIx, gpus: GpuGrant, pool: Option<PoolIx>, sign: i64) {
+    /// Takes a pod off its node, whatever it does there; it is waiting again. Returns what it was.
+    pub(crate) fn unseat(&mut self, pod: PodIx) -> Pod {
+        let was = *self.pod(pod);
+        self.account(pod, &was, -1);
+        *self.pod_mut(pod) = Pod::default();
+        was
+    }
+
+    /// Changes what a pod does on its node.
+    pub(crate) fn reseat(&mut self, pod: PodIx, change: impl FnOnce(&mut Pod)) {
+        let mut state = self.unseat(pod);
+        change(&mut state);
+        self.seat(pod, state);
+    }
+
+    fn account(&mut self, pod: PodIx, state: &Pod, sign: i64) {
+        let (Some(node), gpus) = (state.node, state.gpus) else { return };
+        let pool = self.nodes.at(node.0).pool;
         let (shape, labels) = self.kind_of(pod);
         let cost = self.cost(shape, node, gpus);
-        self.change_node(node, |engine| {
-            let shape = engine.shapes.at(shape);
-            let node = engine.nodes.at_mut(node.0);
-            if sign > 0 { node.take(pod, shape, gpus) } else { node.give(pod, shape, gpus) }
+        self.change_node(node, |engine| match (state.stage, sign > 0) {
+            (Stage::Reserved, true) => {
+                let leaving = |node: &Node| engine.leaving_on(node);
+                let leaving = if engine.nodes.at(node.0).kept().next().is_none() {
+                    leaving(engine.nodes.at(node.0))
+                } else {
+                    Vec::new()
+                };
+                engine.nodes.at_mut(node.0).keep(pod, engine.shapes.at(shape), gpus, || leaving);
+            }
+            (Stage::Reserved, false) => engine.nodes.at_mut(node.0).unkeep(pod, engine.shapes.at(shape)),
+            (stage, true) => {
+                let leaving = stage == Stage::Leaving;
+                engine.nodes.at_mut(node.0).take(pod, engine.shapes.at(shape), gpus, leaving);
+            }
+            (_, false) => engine.nodes.at_mut(node.0).give(pod, engine.shapes.at(shape), gpus),
         });
         if !self.neighbours.idle() {
-            let leaving = self.pod(pod).stage == Stage::Leaving;
+            let leaving = state.stage == Stage::Leaving;
             self.neighbours.count(&self.topologies, (shape, labels), (node, leaving), sign as i32, None);
         }
-        self.count_mounts(shape, sign);
+        if state.on_node() {
+            self.count_mounts(shape, sign);
+        }
+        let Some(pool) = pool else { return };
         let template = self.templates.at(self.workloads.at(pod.workload.0).template);
-        if let Some(pool) = pool {
+        if state.charged() {
             self.org.charge(template.queue, pool, cost, template.preemptible, sign);
+        }
+        if state.on_node() {
             self.pools.at_mut(pool).allocated += sign * cost[0];
         }
+    }
+
+    /// What the pods that leave a node take of it.
+    fn leaving_on(&self, node: &Node) -> Vec<Hold> {
+        let leaving = node.pods.iter().filter(|pod| self.pod(**pod).stage == Stage::Leaving);
+        leaving.map(|pod| hold(*pod, self.shapes.at(self.kind_of(*pod).0), self.pod(*pod).gpus)).collect()
     }
 
     fn count_mounts(&mut self, shape: ShapeIx, sign: i64) {
@@ -107,11 +142,56 @@ impl Engine {
         }
     }
 
+    /// Puts a pod on a node, in the trial under way.
+    pub(crate) fn try_put(&mut self, pod: PodIx, node: NodeIx, gpus: GpuGrant) {
+        if self.trial.is_empty() {
+            self.changed.begin();
+        }
+        self.put(pod, node, gpus, self.now);
+        self.trial.push(Step::Put(pod));
+    }
+
+    /// Takes a pod off its node, in the trial under way.
+    pub(crate) fn try_lift(&mut self, pod: PodIx) {
+        if self.trial.is_empty() {
+            self.changed.begin();
+        }
+        let was = self.unseat(pod);
+        self.trial.push(Step::Lifted(pod, was));
+        self.lifted += 1;
+    }
+
+    /// Undoes the trial under way, down to its first `mark` steps.
+    pub(crate) fn roll_back_to(&mut self, mark: usize) {
+        let began = !self.trial.is_empty();
+        while self.trial.len() > mark {
+            match self.trial.pop() {
+                Some(Step::Put(pod)) => {
+                    self.unseat(pod);
+                }
+                Some(Step::Lifted(pod, was)) => {
+                    self.seat(pod, was);
+                    self.lifted -= 1;
+                }
+                None => break,
+            }
+        }
+        if mark == 0 && began {
+            self.changed.undo();
+        }
+    }
+
     /// Undoes the trial under way.
     pub(crate) fn roll_back(&mut self) {
-        while let Some(pod) = self.trial.pop() {
-            self.lift(pod);
-        }
-        self.changed.undo();
+        self.roll_back_to(0);
     }
+}
+
+/// A step of a trial, and what undoes it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Step {
+    /// A waiting pod was put on a node.
+    Put(PodIx),
+    /// A pod was taken off; this is what it was.
+    Lifted(PodIx, Pod),
 }

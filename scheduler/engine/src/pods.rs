@@ -7,7 +7,7 @@ use crate::waiting::GroupKey;
 use crate::workload::{Pod, Role, Stage, Template, Workload};
 use berth_model::{
     EventError, GpuGrant, GpuRequest, GpuShare, Labels, NodeId, PodId, PodOutcome, PodSpec, PodState,
-    QueueId, RoleSpec, Timestamp, WorkloadId, WorkloadSpec,
+    Placement, QueueId, RoleSpec, Timestamp, WorkloadId, WorkloadSpec,
 };
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -31,6 +31,7 @@ impl Engine {
             expected_runtime: spec.expected_runtime,
             stale_grace: spec.stale_grace,
             stale_since: spec.stale_since,
+            evictions: spec.evictions,
             pool: None,
             pods: smallvec::smallvec![Pod::default(); pods],
             groups: SmallVec::new(),
@@ -193,6 +194,7 @@ impl Engine {
             return Err(conflict(spec.id, "it cannot change its project while pods of it are on nodes"));
         }
         let new = self.template_of(spec);
+        self.drop_reservations_of(ix);
         self.dequeue(ix);
         self.count_presence(ix, -1);
         self.count_workload(ix, -1);
@@ -280,6 +282,7 @@ impl Engine {
 
     pub(crate) fn remove_workload(&mut self, id: WorkloadId) -> Applied {
         let ix = self.find_workload("workloadRemoved", id)?;
+        self.drop_reservations_of(ix);
         self.dequeue(ix);
         self.count_presence(ix, -1);
         for pod in 0..self.workloads.at(ix.0).pods.len() as u32 {
@@ -294,7 +297,8 @@ impl Engine {
     /// Takes a pod off its node for good: what it used is free for others.
     pub(crate) fn release(&mut self, pod: PodIx) {
         let Some(node) = self.pod(pod).node else { return };
-        self.lift(pod);
+        self.unseat(pod);
+        self.gone(pod, node);
         self.gained(node);
         if let Some(pool) = self.nodes.at(node.0).pool {
             let project = self.templates.at(self.workloads.at(pod.workload.0).template).queue;
@@ -312,6 +316,9 @@ impl Engine {
     pub(crate) fn pod_running(&mut self, state: PodState) -> Applied {
         let pod = self.find_pod("podRunning", state.pod)?;
         let node = self.find_node("podRunning", state.node)?;
+        if self.pod(pod).stage == Stage::Reserved {
+            self.drop_reservations_of(pod.workload);
+        }
         let was = *self.pod(pod);
         if was.on_node() {
             let same = was.node == Some(node) && (state.gpus == GpuGrant::None || state.gpus == was.gpus);
@@ -329,10 +336,10 @@ impl Engine {
             self.workloads.at_mut(pod.workload.0).reported = 0;
             self.enqueue(pod.workload);
         }
-        match state.leaving {
-            Some(until) => self.pod_leaving(state.pod, until),
-            None => Ok(()),
+        if let Some(until) = state.leaving {
+            self.leaving(pod, until, state.evicted);
         }
+        Ok(())
     }
 
     /// The devices of a pod that is found running: those stated, or any that are free.
@@ -350,14 +357,7 @@ impl Engine {
             return found
                 .ok_or_else(|| conflict(state.pod, format!("{} has no free devices for it", state.node)));
         }
-        let within = devices.len() == 64 || mask.0 >> devices.len() == 0;
-        if !within
-            || mask.count() != request.devices()
-            || matches!(state.gpus, GpuGrant::Shared { .. }) != request.is_fraction()
-        {
-            let allowed = format!("{} of the {} devices of the node", request.devices(), devices.len());
-            return Err(invalid(state.pod, "gpus", format!("{:?}", state.gpus), allowed));
-        }
+        self.check_grant(pod, node, state.pod, state.gpus)?;
         for index in mask.iter() {
             let device = devices.get(index);
             if device.whole() || (!request.is_fraction() && !device.idle()) {
@@ -367,23 +367,66 @@ impl Engine {
         Ok(state.gpus)
     }
 
+    /// Checks that a grant is of the kind and number that the pod asks for.
+    fn check_grant(
+        &self,
+        pod: PodIx,
+        node: crate::ix::NodeIx,
+        id: PodId,
+        gpus: GpuGrant,
+    ) -> Result<(), EventError> {
+        let request = self.shapes.at(self.kind_of(pod).0).gpu;
+        let (devices, mask) = (self.nodes.at(node.0).devices.len(), gpus.devices());
+        let within = devices == 64 || mask.0 >> devices == 0;
+        let shared = matches!(gpus, GpuGrant::Shared { .. });
+        if !within || mask.count() != request.devices() || shared != request.is_fraction() {
+            let allowed = format!("{} of the {devices} devices of the node", request.devices());
+            return Err(invalid(id, "gpus", format!("{gpus:?}"), allowed));
+        }
+        Ok(())
+    }
+
     pub(crate) fn pod_leaving(&mut self, id: PodId, until: Timestamp) -> Applied {
         let pod = self.find_pod("podLeaving", id)?;
         if !self.pod(pod).on_node() {
             return Err(conflict(id, "it is on no node"));
         }
-        if let Pod { stage: Stage::Placed, node: Some(node), .. } = *self.pod(pod)
-            && !self.neighbours.idle()
-        {
-            let (_, labels) = self.kind_of(pod);
-            self.note_change(node);
-            self.neighbours.note_leaving(&self.topologies, labels, node);
+        self.leaving(pod, until, false);
+        Ok(())
+    }
+
+    /// A pod leaves its node, or is said to leave it at another time than was known.
+    fn leaving(&mut self, pod: PodIx, until: Timestamp, evicted: bool) {
+        if self.pod(pod).stage == Stage::Leaving {
+            self.pod_mut(pod).until = until;
+            return;
         }
         self.dequeue(pod.workload);
-        let state = self.pod_mut(pod);
-        state.stage = Stage::Leaving;
-        state.until = until;
+        self.leave(pod, until, evicted);
         self.enqueue(pod.workload);
+    }
+
+    pub(crate) fn evict_failed(&mut self, id: PodId) -> Applied {
+        let pod = self.find_pod("evictFailed", id)?;
+        let state = self.pod(pod);
+        if state.stage != Stage::Leaving || !state.evicted {
+            return Err(conflict(id, "it is not being evicted"));
+        }
+        self.stay(pod);
+        Ok(())
+    }
+
+    pub(crate) fn pod_reserved(&mut self, id: PodId, at: Placement, until: Timestamp) -> Applied {
+        let pod = self.find_pod("podReserved", id)?;
+        let node = self.find_node("podReserved", at.node)?;
+        if self.pod(pod).stage != Stage::Waiting {
+            return Err(conflict(id, "it is not waiting"));
+        }
+        if !self.nodes.at(node.0).usable() {
+            return Err(conflict(id, format!("{} takes no pods", at.node)));
+        }
+        self.check_grant(pod, node, id, at.gpus)?;
+        self.restore_reservation(pod, node, at.gpus, until);
         Ok(())
     }
 
@@ -394,6 +437,9 @@ impl Engine {
         }
         if outcome == PodOutcome::Evicted && !self.pod(pod).on_node() {
             return Err(conflict(id, "it is on no node"));
+        }
+        if self.pod(pod).stage == Stage::Reserved {
+            self.drop_reservations_of(pod.workload);
         }
         self.dequeue(pod.workload);
         self.release(pod);
@@ -414,11 +460,12 @@ impl Engine {
     pub(crate) fn bind_failed(&mut self, id: PodId, node: NodeId) -> Applied {
         let pod = self.find_pod("bindFailed", id)?;
         let node = self.find_node("bindFailed", node)?;
-        if self.pod(pod).node != Some(node) {
+        if self.pod(pod).node != Some(node) || self.pod(pod).stage == Stage::Reserved {
             return Err(conflict(id, "it is not on that node"));
         }
+        self.dequeue(pod.workload);
         self.release(pod);
-        self.requeue(pod.workload);
+        self.enqueue(pod.workload);
         Ok(())
     }
 
@@ -445,7 +492,8 @@ impl Engine {
     /// nothing.
     pub(crate) fn enqueue(&mut self, ix: WorkloadIx) {
         let workload = self.workloads.at(ix.0);
-        let staying = workload.pods.iter().find(|p| p.stage == Stage::Placed);
+        let stays = |p: &&Pod| matches!(p.stage, Stage::Placed | Stage::Reserved);
+        let staying = workload.pods.iter().find(stays);
         let first = staying.or_else(|| workload.pods.iter().find(|p| p.on_node())).and_then(|p| p.node);
         let pool = first.and_then(|node| self.nodes.at(node.0).pool);
         let workload = self.workloads.at_mut(ix.0);

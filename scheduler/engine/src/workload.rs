@@ -5,7 +5,7 @@
 
 use crate::ix::{GroupIx, NodeIx, PoolIx, QueueIx, ShapeIx, TemplateIx};
 use berth_model::{
-    GpuGrant, Millis, PodId, PodSpec, PoolId, Priority, Timestamp, TopologyRequest, WorkloadId,
+    Eviction, GpuGrant, Millis, PodId, PodSpec, PoolId, Priority, Timestamp, TopologyRequest, WorkloadId,
 };
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
@@ -101,6 +101,8 @@ pub(crate) enum Stage {
     Placed,
     /// It is on a node and has been told to end.
     Leaving,
+    /// Room is kept for it on a node that others leave first (S23).
+    Reserved,
     /// It ended well.
     Succeeded,
     /// It ended badly, or its owner deleted it: not wanted any more.
@@ -111,18 +113,31 @@ pub(crate) enum Stage {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Pod {
     pub(crate) stage: Stage,
-    /// While on a node.
+    /// While on a node, or while room is kept on it.
     pub(crate) node: Option<NodeIx>,
     pub(crate) gpus: GpuGrant,
     pub(crate) since: Timestamp,
-    /// While leaving: gone at this time at the latest.
+    /// While leaving: gone at this time at the latest. While reserved: when the last must be gone that leaves for it.
     pub(crate) until: Timestamp,
+    /// While leaving: it was evicted, and is wanted again afterwards.
+    pub(crate) evicted: bool,
+    /// While leaving: its room is reserved for others, so its queue is charged no more (S6).
+    pub(crate) makes_room: bool,
 }
 
 impl Pod {
-    /// True if it takes room on a node.
+    /// True if it is really on a node.
     pub(crate) fn on_node(&self) -> bool {
         matches!(self.stage, Stage::Placed | Stage::Leaving)
+    }
+
+    /// True if its queue is charged for it (S6).
+    pub(crate) fn charged(&self) -> bool {
+        match self.stage {
+            Stage::Placed | Stage::Reserved => true,
+            Stage::Leaving => !self.makes_room,
+            Stage::Waiting | Stage::Succeeded | Stage::Gone => false,
+        }
     }
 }
 
@@ -137,6 +152,8 @@ pub(crate) struct Workload {
     pub(crate) expected_runtime: Option<Millis>,
     pub(crate) stale_grace: Option<Millis>,
     pub(crate) stale_since: Option<Timestamp>,
+    /// For whom it was evicted, and when, of late (S25).
+    pub(crate) evictions: Vec<Eviction>,
     /// The pool of its first pod on a node, one that stays if there is one, as of when it was last entered among those who wait.
     pub(crate) pool: Option<PoolIx>,
     pub(crate) pods: SmallVec<[Pod; 1]>,
@@ -156,7 +173,7 @@ impl Workload {
             .map(|role| {
                 let pods = &self.pods[first as usize..(first + role.count) as usize];
                 first += role.count;
-                let counts = |p: &&Pod| matches!(p.stage, Stage::Placed | Stage::Succeeded);
+                let counts = |p: &&Pod| matches!(p.stage, Stage::Placed | Stage::Reserved | Stage::Succeeded);
                 let missing = role.min.saturating_sub(pods.iter().filter(counts).count() as u32);
                 let waiting = pods.iter().filter(|p| p.stage == Stage::Waiting).count() as u32;
                 (missing <= waiting).then_some(missing)
@@ -178,6 +195,6 @@ impl Workload {
 
     /// Pods that should run and do not.
     pub(crate) fn pending(&self) -> u32 {
-        self.pods.iter().filter(|p| p.stage == Stage::Waiting).count() as u32
+        self.pods.iter().filter(|p| matches!(p.stage, Stage::Waiting | Stage::Reserved)).count() as u32
     }
 }
