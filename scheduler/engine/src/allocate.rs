@@ -13,7 +13,7 @@ use crate::org::Triple;
 use crate::park::Unblock;
 use crate::place::Step;
 use crate::verdict::{Refusal, nearest};
-use crate::waiting::{QueueKey, Said};
+use crate::waiting::Said;
 use crate::workload::Template;
 use berth_model::{Budget, Cause, Decision, GpuRequest, Placement, PoolState, Reason, ReasonKind};
 use smallvec::SmallVec;
@@ -22,74 +22,66 @@ use std::cmp::Reverse;
 impl Engine {
     /// Starts whatever can start with what is free, in order, without stopping anybody.
     pub(crate) fn allocate(&mut self, budget: Budget, decisions: &mut Vec<Decision>) {
-        self.waiting.forget_order();
-        let busy: Vec<QueueIx> = self.waiting.busy().collect();
-        for project in busy {
-            self.rank(project);
-        }
+        self.order_turns();
         for _ in 0..budget.steps {
-            let Some(group) = self.waiting.next() else { break };
+            let Some(group) = self.waiting.turns.next() else { break };
             let project = self.waiting.at(group).queue;
             self.attempt(group, decisions);
-            self.rank(project);
+            self.next_turn(project);
         }
     }
 
-    /// Brings the places of a project and its department in line with their next group and what they use (S8).
-    pub(crate) fn rank(&mut self, project: QueueIx) {
-        let department = *self.org.at(project).path.last().expect("a path");
-        let key = self.waiting.head(project).map(|group| self.queue_key(project, group));
-        self.waiting.rank_project(department, project, key);
-        let head = self.waiting.first_of(department).and_then(|project| self.waiting.head(project));
-        let key = head.map(|group| self.queue_key(department, group));
-        self.waiting.rank_department(department, key);
+    /// Orders all queues that have anything to try.
+    fn order_turns(&mut self) {
+        let mut turns = std::mem::take(&mut self.waiting.turns);
+        self.rank_all(&mut turns);
+        self.waiting.turns = turns;
     }
 
-    fn queue_key(&mut self, queue: QueueIx, group: GroupIx) -> QueueKey {
-        let (ask, pool) = self.first_ask(group);
-        let group = self.waiting.at(group);
-        let (submitted, workload, _) = *group.members.first().expect("an active group has members");
-        let over_quota = pool.is_some_and(|pool| !self.org.in_pool(queue, pool).within_quota(ask));
-        QueueKey { over_quota, rank: Reverse(self.org.at(queue).rank), submitted, workload }
-    }
-
-    /// What the group asks for in the first pool of its order. Remembered while the rules are the same, unless it
-    /// depends on the devices the pool has.
-    fn first_ask(&mut self, ix: GroupIx) -> (Triple, Option<PoolIx>) {
-        if let Some((pool, ask)) = self.waiting.at(ix).ask {
-            return (ask, Some(pool));
-        }
-        let Some(pool) = self.nth_pool(ix, 0) else { return ([0; 3], None) };
-        let group = self.waiting.at(ix);
-        let template = self.templates.at(group.key.template);
-        let ask = self.ask(template, &group.key.want, pool);
-        if !self.asks_for_memory(template) {
-            self.waiting.at_mut(ix).ask = Some((pool, ask));
-        }
-        (ask, Some(pool))
+    /// Something about a project's groups, or what it uses, has changed.
+    pub(crate) fn next_turn(&mut self, project: QueueIx) {
+        let mut turns = std::mem::take(&mut self.waiting.turns);
+        self.rank(&mut turns, project);
+        self.waiting.turns = turns;
     }
 
     /// The pools that a group tries, in order (S10). Others of the workload may bind it to one pool; that may be one it
     /// may not use, since nodes can change their pool.
     pub(crate) fn nth_pool(&self, group: GroupIx, at: usize) -> Option<PoolIx> {
-        let key = &self.waiting.at(group).key;
-        let template = self.templates.at(key.template);
-        let mut order = self.pools.order(&template.pools, &self.org.at(template.queue).pools);
-        match key.pool {
-            None => order.nth(at),
-            Some(only) => order.find(|pool| *pool == only).filter(|_| at == 0),
-        }
+        self.pools_of(group).nth(at)
     }
 
-    fn asks_for_memory(&self, template: &Template) -> bool {
+    /// As [`Self::nth_pool`]: all of them.
+    pub(crate) fn pools_of(&self, group: GroupIx) -> impl Iterator<Item = PoolIx> + '_ {
+        let key = &self.waiting.at(group).key;
+        let template = self.templates.at(key.template);
+        let order = self.pools.order(&template.pools, &self.org.at(template.queue).pools);
+        let mut once = key.pool.is_some();
+        order.filter(move |pool| match key.pool {
+            None => true,
+            Some(only) => *pool == only && std::mem::take(&mut once),
+        })
+    }
+
+    pub(crate) fn asks_for_memory(&self, template: &Template) -> bool {
         template.roles.iter().any(|role| matches!(self.shapes.at(role.shape).gpu, GpuRequest::Memory { .. }))
     }
 
     /// What `want` asks of the quotas in a pool. MiB of a device are charged by the device (S13), which is not chosen
     /// yet: the largest device of the pool, that is the least charge, counts; without any device, none.
     pub(crate) fn ask(&self, template: &Template, want: &[u32], pool: PoolIx) -> Triple {
+        self.ask_of(template, want.iter().map(|want| i64::from(*want)), pool)
+    }
+
+    /// As [`Self::ask`], for any number of pods per role.
+    pub(crate) fn ask_of(
+        &self,
+        template: &Template,
+        pods: impl Iterator<Item = i64>,
+        pool: PoolIx,
+    ) -> Triple {
         let mut ask = [0; 3];
-        for (role, want) in template.roles.iter().zip(want).filter(|(_, want)| **want > 0) {
+        for (role, pods) in template.roles.iter().zip(pods).filter(|(_, pods)| *pods > 0) {
             let shape = self.shapes.at(role.shape);
             let total = match shape.gpu {
                 GpuRequest::Memory { .. } => {
@@ -100,7 +92,7 @@ impl Engine {
                 _ => Some(1),
             };
             let gpu = total.map_or(0, |total| charge(shape.gpu, total).0 * i64::from(shape.gpu.devices()));
-            crate::org::add(&mut ask, [gpu, shape.cpu, shape.memory], i64::from(*want));
+            crate::org::add(&mut ask, [gpu, shape.cpu, shape.memory], pods);
         }
         ask
     }
@@ -144,7 +136,8 @@ impl Engine {
         }
         for (at, said) in said.iter().enumerate() {
             let Some(pool) = self.nth_pool(group, at) else { break };
-            let short = matches!(said.reason.kind(), ReasonKind::Capacity | ReasonKind::Limit | ReasonKind::Quota);
+            let short =
+                matches!(said.reason.kind(), ReasonKind::Capacity | ReasonKind::Limit | ReasonKind::Quota);
             if !(short || said.reason.kind() == ReasonKind::Feasibility) || !self.some_leave(pool) {
                 continue;
             }
@@ -159,7 +152,7 @@ impl Engine {
 
     /// Keeps the room of the trial under way until the leaving pods are gone that it counts on.
     fn keep_leaving(&mut self, group: GroupIx, pool: PoolIx, decisions: &mut Vec<Decision>) {
-        let (_, _, workload) = *self.waiting.at(group).members.first().expect("an active group has members");
+        let (_, _, workload) = self.waiting.at(group).first().expect("an active group has members");
         let outcome = self.conclude();
         let awaits = self.bound_by_leaving(group, pool);
         self.keep_room(workload, &outcome, Cause::Reclaim, awaits, decisions);
@@ -218,7 +211,7 @@ impl Engine {
         scope: Scope,
     ) -> Result<(), Refusal> {
         let mark = self.trial.len();
-        let (_, _, workload) = *self.waiting.at(group).members.first().expect("an active group has members");
+        let (_, _, workload) = self.waiting.at(group).first().expect("an active group has members");
         let ix = self.workloads.at(workload.0).template;
         let roles = self.hardest_first(ix, want);
         for (at, role) in roles.iter().copied().enumerate() {
@@ -262,7 +255,11 @@ impl Engine {
     }
 
     /// The roles that want pods, those with the most devices per pod first, then the most CPU.
-    fn hardest_first(&self, template: crate::ix::TemplateIx, want: &[u32]) -> SmallVec<[usize; 2]> {
+    pub(crate) fn hardest_first(
+        &self,
+        template: crate::ix::TemplateIx,
+        want: &[u32],
+    ) -> SmallVec<[usize; 2]> {
         let template = self.templates.at(template);
         let mut roles: SmallVec<[usize; 2]> = (0..want.len()).filter(|r| want[*r] > 0).collect();
         if roles.len() == 1 {
@@ -277,7 +274,7 @@ impl Engine {
 
     /// Turns the trial under way into decisions, and lets the workload wait for what it lacks next.
     fn commit(&mut self, group: GroupIx, decisions: &mut Vec<Decision>) {
-        let (_, _, workload) = *self.waiting.at(group).members.first().expect("an active group has members");
+        let (_, _, workload) = self.waiting.at(group).first().expect("an active group has members");
         let trial = std::mem::take(&mut self.trial);
         for step in &trial {
             let Step::Put(pod) = *step else { continue };

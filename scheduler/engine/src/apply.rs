@@ -38,6 +38,7 @@ impl Engine {
     /// # Errors
     /// [`EventError`] names the object, the field, the value and what is allowed.
     pub fn apply(&mut self, event: Event) -> Applied {
+        self.second.stamp += 1;
         match event {
             Event::PoolSet(spec) => self.set_pool(spec),
             Event::PoolRemoved(pool) => self.remove_pool(pool),

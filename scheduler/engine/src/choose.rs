@@ -147,6 +147,35 @@ impl Engine {
         node.fits(ask.shape) && (ask.plain || self.admits(ask.shape, ask.kind, ask.floors, ix).is_ok())
     }
 
+    /// True if a node of the pool takes one more pod of the kind now, everything considered.
+    pub(crate) fn accepts(&self, kind: (ShapeIx, u32), pool: PoolIx, ix: NodeIx) -> bool {
+        let (shape, floors) = (self.shapes.at(kind.0), self.floors(kind.0));
+        let plain = !shape.local && self.neighbours.idle();
+        let ask = Ask { shape, kind, pool, strategy: Strategy::Binpack, floors: &floors, plain };
+        self.takes(&ask, ix)
+    }
+
+    /// True if a node is one that could take a pod of the kind if it were empty.
+    pub(crate) fn could_take(
+        &mut self,
+        kind: (ShapeIx, u32),
+        pool: PoolIx,
+        scope: Scope,
+        ix: NodeIx,
+    ) -> bool {
+        self.classes.prepare(&self.shapes, kind.0, pool);
+        let node = self.nodes.at(ix.0);
+        let inside = match scope {
+            Scope::Everywhere => true,
+            Scope::Domain(level, domain) => self.topologies.at(level).domain(ix) == domain,
+        };
+        let mut tiers = self.classes.tiers(kind.0, pool).iter();
+        inside
+            && node.usable()
+            && node.pool == Some(pool)
+            && tiers.any(|tier| tier.classes.contains(&node.class))
+    }
+
     /// As [`Self::takes`], for a node from a list of which every node has the devices.
     fn takes_with_devices(&self, ask: &Ask<'_>, ix: NodeIx) -> bool {
         if ask.plain { self.nodes.at(ix.0).free.fits(ask.shape) } else { self.takes(ask, ix) }

@@ -1,7 +1,7 @@
 //! One scheduling cycle (S32).
 //!
-//! A cycle allocates for all in order. Taking back (reclaim, preempt, consolidate) and stale gangs follow after it in
-//! this order, one file each; they are the next work on the engine, see `docs/ROADMAP.md`.
+//! A cycle places what was reserved and has its room by now, allocates for all in order, then lets those who found no
+//! room take some back (reclaim, preempt, consolidate), then evicts stale gangs.
 
 use crate::Engine;
 use berth_model::{Budget, Decision, Timestamp};
@@ -18,6 +18,8 @@ impl Engine {
         self.look_at_changes();
         self.deciding = true;
         self.allocate(budget, &mut decisions);
+        self.take_back(budget, &mut decisions);
+        self.evict_stale(&mut decisions);
         self.deciding = false;
         self.report(&mut decisions);
         decisions

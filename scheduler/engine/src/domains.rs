@@ -47,7 +47,7 @@ impl Engine {
 
     /// True if the wanted pods in the domain, with those of the workload that are there, are all its minimums (S31).
     fn completes(&self, group: GroupIx, want: &[u32], level: TopologyIx, domain: u32) -> bool {
-        let Some((_, _, workload)) = self.waiting.at(group).members.first() else { return false };
+        let Some((_, _, workload)) = self.waiting.at(group).first() else { return false };
         let workload = self.workloads.at(workload.0);
         let template = self.templates.at(workload.template);
         let counts = |pod: &&Pod| match (pod.stage, pod.node) {
@@ -59,6 +59,12 @@ impl Engine {
             let pods = &workload.pods[first..first + role.count as usize];
             pods.iter().filter(counts).count() as u32 + want >= role.min
         })
+    }
+
+    /// True if the pods that the group still wants would complete the minimums in the domain.
+    pub(crate) fn may_complete(&self, group: GroupIx, level: TopologyIx, domain: u32) -> bool {
+        let want = self.waiting.at(group).key.want.clone();
+        self.completes(group, &want, level, domain)
     }
 
     /// The domains of a level in which every role finds room for all it wants by itself, least free GPUs first.

@@ -28,13 +28,16 @@ mod allocate;
 mod apply;
 mod choose;
 mod class;
+mod consolidate;
 mod cycle;
 mod device;
 mod domains;
 mod explain;
+mod fair_share;
 mod index;
 mod ix;
 mod kinds;
+mod legal;
 mod matching;
 mod neighbours;
 mod node;
@@ -48,11 +51,18 @@ mod pool;
 mod profile;
 mod remember;
 mod reserve;
+mod room;
 mod score;
+mod search;
 mod shape;
+mod stale;
+mod take_back;
+mod timer;
 mod topology;
+mod turns;
 mod usage;
 mod verdict;
+mod victims;
 mod waiting;
 mod watch;
 mod workload;
@@ -102,6 +112,10 @@ pub struct Engine {
     templates: workload::Templates,
     waiting: waiting::Waiting,
     reservations: reserve::Reservations,
+    shares: fair_share::Shares,
+    victims: victims::Victims,
+    second: take_back::SecondPass,
+    stale: stale::Stale,
     watches: watch::Watches,
     /// Nodes that have changed since their watchers were last looked at, as they were then.
     changed: park::Changed,
@@ -147,6 +161,10 @@ impl Engine {
             templates: workload::Templates::default(),
             waiting: waiting::Waiting::default(),
             reservations: reserve::Reservations::default(),
+            shares: fair_share::Shares::default(),
+            victims: victims::Victims::default(),
+            second: take_back::SecondPass::default(),
+            stale: stale::Stale::default(),
             watches: watch::Watches::default(),
             changed: park::Changed::default(),
             mounted: FxHashMap::default(),

@@ -186,6 +186,11 @@ impl Node {
         self.spec.ready && self.pool.is_some()
     }
 
+    /// True if the node counts towards its pool's capacity (S7).
+    pub(crate) fn open(&self) -> bool {
+        self.usable() && !self.spec.unschedulable
+    }
+
     /// True if resources, GPUs, ports and volumes suffice for one more pod of the shape.
     pub(crate) fn fits(&self, shape: &Shape) -> bool {
         self.free.fits(shape) && self.fits_gpu(shape.gpu) && (!shape.local || self.fits_held(shape))

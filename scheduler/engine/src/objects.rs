@@ -65,6 +65,7 @@ impl Engine {
 
     /// Wakes every parked group, after a change of the rules themselves.
     fn wake_everybody(&mut self) {
+        self.shares.mark_all();
         for group in (0..self.waiting.len()).map(crate::ix::GroupIx::of) {
             self.waiting.at_mut(group).ask = None;
             self.wake(group);
@@ -134,6 +135,7 @@ impl Engine {
 
     /// Wakes every group of a project, or of all projects of a department.
     fn rules_changed(&mut self, queue: QueueIx) {
+        self.shares.mark_all();
         for group in (0..self.waiting.len()).map(crate::ix::GroupIx::of) {
             if self.org.at(self.waiting.at(group).queue).path.contains(&queue) {
                 self.waiting.at_mut(group).ask = None;
@@ -147,6 +149,7 @@ impl Engine {
         let pool = self.find_pool("quotaSet", pool)?;
         check_quota(&queue_name(queue), &quota)?;
         self.org.in_pool_mut(ix, pool).quota = quota;
+        self.mark_pool(pool);
         self.org.loosen(ix, pool);
         self.drop_reservations_above(ix, pool);
         Ok(())
@@ -163,6 +166,7 @@ impl Engine {
             return Err(conflict(queue_name(id), format!("it still has {workloads} workloads")));
         }
         self.org.remove(ix);
+        self.shares.mark_all();
         Ok(())
     }
 
@@ -350,14 +354,18 @@ impl Engine {
 
     fn count_node(&mut self, ix: NodeIx, pool: PoolIx, usable: bool, sign: i64) {
         let node = self.nodes.at(ix.0);
-        let open = usable && !node.spec.unschedulable;
+        let open = node.spec.ready && !node.spec.unschedulable;
         let devices = i64::from(node.devices.healthy());
         let bump = |n: &mut u32, by: bool| *n = (i64::from(*n) + sign * i64::from(by)) as u32;
         let pool = self.pools.at_mut(pool);
         bump(&mut pool.nodes, true);
         bump(&mut pool.usable, usable);
         bump(&mut pool.open, open);
-        pool.devices += if open { sign * devices } else { 0 };
+        if open {
+            pool.devices += sign * devices;
+            pool.cpu += sign * node.spec.allocatable.cpu.0;
+            pool.memory += sign * node.spec.allocatable.memory.0;
+        }
     }
 
     fn count_pods(&mut self, ix: NodeIx, sign: i64) {
@@ -378,6 +386,9 @@ impl Engine {
                 self.org.charge(queue, pool, cost, template.preemptible, sign);
             }
             self.pools.at_mut(pool).allocated += sign * cost[0];
+            if queue == self.unmanaged && self.nodes.at(ix.0).open() {
+                crate::org::add(&mut self.pools.at_mut(pool).unmanaged, cost, sign);
+            }
             if sign < 0 {
                 self.org.loosen_path(queue, pool);
             }

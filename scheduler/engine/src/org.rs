@@ -55,6 +55,11 @@ pub(crate) struct InPool {
     pub(crate) quota: QueueQuota,
     pub(crate) allocated: Triple,
     pub(crate) non_preemptible: Triple,
+    /// What it asks for in all, and its fair share (S7), as last divided.
+    pub(crate) demand: Triple,
+    pub(crate) share: Triple,
+    /// Its demand may have changed since.
+    pub(crate) marked: bool,
     /// Use shrank or a bound grew since those who wait for that were last looked at (S30).
     pub(crate) loosened: bool,
 }
@@ -106,6 +111,9 @@ pub(crate) struct Org {
     tree: StableDiGraph<QueueIx, ()>,
     by_id: FxHashMap<QueueId, QueueIx>,
     all: Vec<Queue>,
+    departments: Vec<QueueIx>,
+    /// A queue in a pool where nothing is said and used.
+    nothing: InPool,
     /// Pairs of queue and pool that were loosened.
     pub(crate) loosened: Vec<(QueueIx, PoolIx)>,
 }
@@ -144,6 +152,9 @@ impl Org {
         });
         if let Some(id) = id {
             self.by_id.insert(id, ix);
+            if parent.is_none() {
+                self.departments.push(ix);
+            }
         }
         if let Some(parent) = parent {
             self.adopt(parent, ix);
@@ -199,6 +210,7 @@ impl Org {
     /// Removes a queue without children.
     pub(crate) fn remove(&mut self, ix: QueueIx) {
         self.disown(ix);
+        self.departments.retain(|department| *department != ix);
         self.tree.remove_node(self.all[ix.i()].place);
         if let Some(id) = self.all[ix.i()].id.take() {
             self.by_id.remove(&id);
@@ -206,8 +218,13 @@ impl Org {
     }
 
     /// A queue in a pool.
-    pub(crate) fn in_pool(&self, queue: QueueIx, pool: PoolIx) -> InPool {
-        self.all[queue.i()].in_pool.get(pool.i()).copied().unwrap_or_default()
+    pub(crate) fn in_pool(&self, queue: QueueIx, pool: PoolIx) -> &InPool {
+        self.all[queue.i()].in_pool.get(pool.i()).unwrap_or(&self.nothing)
+    }
+
+    /// All departments, the one of the unmanaged namespaces excluded, in order of index.
+    pub(crate) fn departments(&self) -> &[QueueIx] {
+        &self.departments
     }
 
     /// A queue in a pool, to change it.

@@ -86,6 +86,7 @@ impl Engine {
     /// Notes that a pool got or lost nodes; `reshaped` if nodes it keeps changed what they are.
     pub(crate) fn note_structure(&mut self, pool: PoolIx, reshaped: bool) {
         self.pools.at_mut(pool).gains += 1;
+        self.mark_pool(pool);
         if !self.changed.structure.contains(&pool) {
             self.changed.structure.push(pool);
         }
@@ -139,7 +140,7 @@ impl Engine {
         }
         self.waiting.wake(group);
         if self.deciding {
-            self.rank(self.waiting.at(group).queue);
+            self.next_turn(self.waiting.at(group).queue);
         }
     }
 

@@ -69,7 +69,8 @@ impl Engine {
         self.seat(pod, state);
     }
 
-    fn account(&mut self, pod: PodIx, state: &Pod, sign: i64) {
+    /// Counts a pod in (`sign` 1) or out (`sign` -1) where it is or will be.
+    pub(crate) fn account(&mut self, pod: PodIx, state: &Pod, sign: i64) {
         let (Some(node), gpus) = (state.node, state.gpus) else { return };
         let pool = self.nodes.at(node.0).pool;
         let (shape, labels) = self.kind_of(pod);
@@ -100,11 +101,17 @@ impl Engine {
         }
         let Some(pool) = pool else { return };
         let template = self.templates.at(self.workloads.at(pod.workload.0).template);
+        let queue = template.queue;
         if state.charged() {
-            self.org.charge(template.queue, pool, cost, template.preemptible, sign);
+            self.org.charge(queue, pool, cost, template.preemptible, sign);
+            self.mark_use(queue, pool);
         }
+        self.victims.touch(pool, pod);
         if state.on_node() {
             self.pools.at_mut(pool).allocated += sign * cost[0];
+            if queue == self.unmanaged && self.nodes.at(node.0).open() {
+                crate::org::add(&mut self.pools.at_mut(pool).unmanaged, cost, sign);
+            }
         }
     }
 
@@ -159,6 +166,33 @@ impl Engine {
         let was = self.unseat(pod);
         self.trial.push(Step::Lifted(pod, was));
         self.lifted += 1;
+    }
+
+    /// Takes back a step of the trial under way: the pod waits again. Returns where it was.
+    pub(crate) fn take_back_put(&mut self, pod: PodIx) -> Pod {
+        if let Some(at) = self.trial.iter().rposition(|step| *step == Step::Put(pod)) {
+            self.trial.remove(at);
+        }
+        self.unseat(pod)
+    }
+
+    /// Takes back a step of the trial under way: the pod is where it was.
+    pub(crate) fn return_lifted(&mut self, pod: PodIx) {
+        let lifted = |step: &Step| matches!(step, Step::Lifted(other, _) if *other == pod);
+        if let Some(at) = self.trial.iter().rposition(lifted)
+            && let Step::Lifted(_, was) = self.trial.remove(at)
+        {
+            self.seat(pod, was);
+            self.lifted -= 1;
+        }
+    }
+
+    /// The node that the trial under way has taken a pod off.
+    pub(crate) fn lifted_from(&self, pod: PodIx) -> Option<NodeIx> {
+        self.trial.iter().rev().find_map(|step| match step {
+            Step::Lifted(other, was) if *other == pod => was.node,
+            _ => None,
+        })
     }
 
     /// Undoes the trial under way, down to its first `mark` steps.

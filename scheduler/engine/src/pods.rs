@@ -6,8 +6,8 @@ use crate::ix::{PodIx, ShapeIx, WorkloadIx};
 use crate::waiting::GroupKey;
 use crate::workload::{Pod, Role, Stage, Template, Workload};
 use berth_model::{
-    EventError, GpuGrant, GpuRequest, GpuShare, Labels, NodeId, PodId, PodOutcome, PodSpec, PodState,
-    Placement, QueueId, RoleSpec, Timestamp, WorkloadId, WorkloadSpec,
+    EventError, GpuGrant, GpuRequest, GpuShare, Labels, NodeId, Placement, PodId, PodOutcome, PodSpec,
+    PodState, QueueId, RoleSpec, Timestamp, WorkloadId, WorkloadSpec,
 };
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -289,6 +289,7 @@ impl Engine {
             self.release(PodIx { workload: ix, pod });
         }
         self.count_workload(ix, -1);
+        self.stale.remove(&id);
         self.workloads.remove(ix.0);
         self.workload_ids.remove(&id);
         Ok(())
@@ -438,7 +439,7 @@ impl Engine {
         if outcome == PodOutcome::Evicted && !self.pod(pod).on_node() {
             return Err(conflict(id, "it is on no node"));
         }
-        if self.pod(pod).stage == Stage::Reserved {
+        if outcome != PodOutcome::Evicted && self.has_room_kept(pod) {
             self.drop_reservations_of(pod.workload);
         }
         self.dequeue(pod.workload);
@@ -449,6 +450,7 @@ impl Engine {
             PodOutcome::Failed | PodOutcome::Deleted => Stage::Gone,
         };
         self.pod_mut(pod).stage = stage;
+        self.arrive(pod);
         if stage != Stage::Waiting {
             let shape = self.kind_of(pod).0;
             self.profile.count(shape, -1, self.shapes.at(shape));
@@ -481,6 +483,7 @@ impl Engine {
         let member = (workload.submitted, workload.id, ix);
         for group in std::mem::take(&mut workload.groups) {
             self.waiting.leave(group, member);
+            self.mark_waiting(group);
             if self.waiting.at(group).members.is_empty() {
                 self.wake(group);
             }
@@ -491,6 +494,8 @@ impl Engine {
     /// role that may have more. A workload that can no longer reach its minimum, because pods have failed, waits for
     /// nothing.
     pub(crate) fn enqueue(&mut self, ix: WorkloadIx) {
+        self.second.stamp += 1;
+        self.note_staleness(ix);
         let workload = self.workloads.at(ix.0);
         let stays = |p: &&Pod| matches!(p.stage, Stage::Placed | Stage::Reserved);
         let staying = workload.pods.iter().find(stays);
@@ -531,7 +536,23 @@ impl Engine {
         let workload = self.workloads.at_mut(ix.0);
         workload.groups.push(group);
         let member = (workload.submitted, workload.id, ix);
-        self.waiting.join(group, member);
+        let workload = self.workloads.at(ix.0);
+        let (key, template) = (&self.waiting.at(group).key, self.templates.at(workload.template));
+        let counted = |role: usize| !key.elastic || key.want[role] > 0;
+        let waits = (0..template.roles.len())
+            .map(|role| if counted(role) { workload.waiting(template, role).count() as u32 } else { 0 });
+        let waits = waits.collect();
+        self.waiting.join(group, member, waits);
+        self.mark_waiting(group);
+    }
+
+    /// What waits in a group has changed.
+    fn mark_waiting(&mut self, group: crate::ix::GroupIx) {
+        let queue = self.waiting.at(group).queue;
+        let pools: SmallVec<[crate::ix::PoolIx; 4]> = self.pools_of(group).collect();
+        for pool in pools {
+            self.mark_demand(queue, pool);
+        }
     }
 }
 

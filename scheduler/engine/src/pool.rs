@@ -1,7 +1,8 @@
 //! Node pools: which node belongs to which (S1), and the order in which a workload tries them (S10).
 
 use crate::ix::PoolIx;
-use berth_model::{Labels, PoolId, PoolSpec};
+use crate::org::Triple;
+use berth_model::{GpuShare, Labels, PoolId, PoolSpec};
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
 
@@ -18,11 +19,24 @@ pub(crate) struct Pool {
     pub(crate) usable: u32,
     /// Healthy devices of ready, schedulable nodes.
     pub(crate) devices: i64,
+    /// CPU and memory of ready, schedulable nodes.
+    pub(crate) cpu: i64,
+    pub(crate) memory: i64,
+    /// What pods of unmanaged namespaces take of those nodes.
+    pub(crate) unmanaged: Triple,
     /// GPU share given out, in millionths of a device.
     pub(crate) allocated: i64,
     /// Grows whenever something becomes free in the pool, or a node changes. What did not fit at one count does not
     /// fit at the same count.
     pub(crate) gains: u64,
+}
+
+impl Pool {
+    /// What is divided among departments (S7).
+    pub(crate) fn capacity(&self) -> Triple {
+        let all = [self.devices * GpuShare::DEVICE.0, self.cpu, self.memory];
+        std::array::from_fn(|at| (all[at] - self.unmanaged[at]).max(0))
+    }
 }
 
 /// All pools.
@@ -80,6 +94,9 @@ impl Pools {
                     open: 0,
                     usable: 0,
                     devices: 0,
+                    cpu: 0,
+                    memory: 0,
+                    unmanaged: [0; 3],
                     allocated: 0,
                     gains: 0,
                 });

@@ -9,7 +9,9 @@ use crate::Engine;
 use crate::ix::{NodeIx, PodIx, PoolIx, WorkloadIx};
 use crate::place::Step;
 use crate::workload::{Pod, Stage};
-use berth_model::{Cause, Decision, Eviction, GpuGrant, Millis, Placement, PodId, Reason, ReasonKind, Timestamp};
+use berth_model::{
+    Cause, Decision, Eviction, GpuGrant, Millis, Placement, PodId, Reason, ReasonKind, Timestamp,
+};
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 use std::collections::{BTreeMap, BTreeSet};
@@ -36,6 +38,8 @@ pub(crate) struct Reservations {
     awaited: FxHashMap<PodIx, SmallVec<[u64; 1]>>,
     /// Those that may be able to start.
     to_look_at: BTreeSet<u64>,
+    /// The new places of pods that are moved and still leave their old ones (S26).
+    moves: FxHashMap<PodIx, Pod>,
     /// Pods for which room is kept no more, to be said.
     released: Vec<PodId>,
     /// Leaving pods that make room for nobody.
@@ -102,7 +106,8 @@ impl Engine {
         decisions: &mut Vec<Decision>,
     ) {
         let id = self.workloads.at(beneficiary.0).id;
-        self.evict(&outcome.victims, Some(id), cause, decisions);
+        let victims = self.in_order_of_moves(outcome);
+        self.evict(&victims, Some(id), cause, decisions);
         let mut makers: BTreeSet<PodIx> = outcome.victims.iter().chain(&awaits).copied().collect();
         for (_, node, _) in &outcome.places {
             let here = &self.nodes.at(node.0).pods;
@@ -111,7 +116,12 @@ impl Engine {
         let until = makers.iter().map(|pod| self.pod(*pod).until).max().unwrap_or(self.now);
         self.claim(makers.into_iter());
         let awaits: Vec<PodIx> = awaits.into_iter().chain(outcome.victims.iter().copied()).collect();
-        self.enter_reservation(beneficiary, &outcome.places, until, awaits);
+        let (own, moved): (Vec<_>, Vec<_>) =
+            outcome.places.iter().copied().partition(|(pod, _, _)| pod.workload == beneficiary);
+        self.enter_reservation(beneficiary, &own, until, awaits);
+        for of_one in moved.chunk_by(|a, b| a.0.workload == b.0.workload) {
+            self.enter_reservation(of_one[0].0.workload, of_one, until, Vec::new());
+        }
         for (pod, node, gpus) in &outcome.places {
             let at = Placement { node: self.nodes.at(node.0).spec.id, gpus: *gpus };
             decisions.push(Decision::Reserve { pod: self.pod_id(*pod), at, until });
@@ -193,11 +203,10 @@ impl Engine {
 
     /// An eviction is not carried out: the pod stays, and whoever was to have its room has it no more.
     pub(crate) fn stay(&mut self, pod: PodIx) {
-        let on_node: Vec<PodIx> = self
-            .pod(pod)
-            .node
-            .map_or_else(Vec::new, |node| self.nodes.at(node.0).kept().collect());
-        let mut ids: BTreeSet<u64> = on_node.into_iter().filter_map(|kept| self.reservations.of(kept)).collect();
+        let on_node: Vec<PodIx> =
+            self.pod(pod).node.map_or_else(Vec::new, |node| self.nodes.at(node.0).kept().collect());
+        let mut ids: BTreeSet<u64> =
+            on_node.into_iter().filter_map(|kept| self.reservations.of(kept)).collect();
         ids.extend(self.reservations.awaited.get(&pod).into_iter().flatten().copied());
         ids.into_iter().for_each(|id| self.drop_reservation(id));
         self.reservations.unclaimed.remove(&pod);
@@ -231,7 +240,12 @@ impl Engine {
         for (pod, node, gpus) in places {
             let state =
                 Pod { stage: Stage::Reserved, node: Some(*node), gpus: *gpus, until, ..Pod::default() };
-            self.seat(*pod, state);
+            if self.pod(*pod).on_node() {
+                self.account(*pod, &state, 1);
+                self.reservations.moves.insert(*pod, state);
+            } else {
+                self.seat(*pod, state);
+            }
             self.reservations.by_pod.insert(*pod, id);
         }
         for pod in &awaits {
@@ -268,6 +282,15 @@ impl Engine {
         self.requeue(pod.workload);
     }
 
+    /// A pod that is moved has left its old place: the new one is kept for it like for any other.
+    pub(crate) fn arrive(&mut self, pod: PodIx) {
+        if let Some(state) = self.reservations.moves.remove(&pod) {
+            self.account(pod, &state, -1);
+            self.seat(pod, state);
+            self.reservations.to_look_at.extend(self.reservations.by_pod.get(&pod));
+        }
+    }
+
     /// A leaving pod is gone: those who waited for it are to be looked at.
     pub(crate) fn gone(&mut self, pod: PodIx, node: NodeIx) {
         self.reservations.unclaimed.remove(&pod);
@@ -289,7 +312,8 @@ impl Engine {
         }
         for id in std::mem::take(&mut self.reservations.to_look_at) {
             let Some(reservation) = self.reservations.all.get(&id) else { continue };
-            if reservation.awaits.is_empty() {
+            let left = reservation.pods.iter().all(|pod| !self.reservations.moves.contains_key(pod));
+            if reservation.awaits.is_empty() && left {
                 self.try_start(id, decisions);
             }
         }
@@ -323,12 +347,19 @@ impl Engine {
         self.wake_neighbours();
     }
 
+    /// True if room is kept for a pod.
+    pub(crate) fn has_room_kept(&self, pod: PodIx) -> bool {
+        self.reservations.by_pod.contains_key(&pod)
+    }
+
     /// Gives up the reservations of a workload.
     pub(crate) fn drop_reservations_of(&mut self, workload: WorkloadIx) {
-        let pods = self.workloads.at(workload.0).pods.iter().enumerate();
-        let reserved = pods.filter(|(_, pod)| pod.stage == Stage::Reserved);
+        if self.reservations.all.is_empty() {
+            return;
+        }
+        let pods = 0..self.workloads.at(workload.0).pods.len() as u32;
         let ids: BTreeSet<u64> =
-            reserved.filter_map(|(at, _)| self.reservations.of(PodIx { workload, pod: at as u32 })).collect();
+            pods.filter_map(|pod| self.reservations.of(PodIx { workload, pod })).collect();
         ids.into_iter().for_each(|id| self.drop_reservation(id));
     }
 
@@ -367,7 +398,13 @@ impl Engine {
         for pod in pods {
             self.reservations.by_pod.remove(&pod);
             self.reservations.released.push(self.pod_id(pod));
-            let was = self.unseat(pod);
+            let was = match self.reservations.moves.remove(&pod) {
+                Some(state) => {
+                    self.account(pod, &state, -1);
+                    state
+                }
+                None => self.unseat(pod),
+            };
             if let Some(node) = was.node {
                 self.gained(node);
                 makers.extend(self.nodes.at(node.0).pods.iter().filter(|p| self.pod(**p).makes_room));

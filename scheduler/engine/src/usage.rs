@@ -28,6 +28,10 @@ pub struct QueueUsage {
     pub allocated: Amounts,
     /// By its non-preemptible pods.
     pub non_preemptible: Amounts,
+    /// Its fair share (S7). What it does not manage is what its department divides.
+    pub fair_share: Amounts,
+    /// What it uses and waits for (S7).
+    pub demand: Amounts,
 }
 
 impl Engine {
@@ -68,12 +72,16 @@ impl Engine {
         self.classes.of_pool(pool).iter().map(of_class).sum()
     }
 
-    /// Use of a queue in a pool; none if either does not exist.
-    pub fn queue_usage(&self, queue: QueueId, pool: PoolId) -> Option<QueueUsage> {
-        let here = self.org.in_pool(self.org.find(queue)?, self.pools.find(pool)?);
+    /// Use of a queue in a pool, and its fair share there as things are now; none if either does not exist.
+    pub fn queue_usage(&mut self, queue: QueueId, pool: PoolId) -> Option<QueueUsage> {
+        let (queue, pool) = (self.org.find(queue)?, self.pools.find(pool)?);
+        self.refresh_shares(pool);
+        let here = self.org.in_pool(queue, pool);
         Some(QueueUsage {
             allocated: amounts(here.allocated),
             non_preemptible: amounts(here.non_preemptible),
+            fair_share: amounts(here.share),
+            demand: amounts(here.demand),
         })
     }
 

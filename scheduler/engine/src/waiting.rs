@@ -4,18 +4,16 @@
 //! holds for its first member holds for all, so a verdict is reached once per group and a new member of a parked group
 //! costs O(1). A group is *active* (to be tried) or *parked* (a verdict stands until something it depends on changes).
 //!
-//! Order: inside a project by S9, a sorted set; projects in their department and departments among each other in
-//! priority queues whose keys change as things are placed. Costs: O(log groups + log queues) per attempt.
+//! Costs: O(log groups) to join, leave, park and wake.
 
 use crate::ix::{GroupIx, PoolIx, QueueIx, TemplateIx, WorkloadIx};
 use crate::org::Triple;
+use crate::turns::{Entry, Turns};
 use berth_model::{PoolId, Priority, Reason, ReasonKind, Timestamp, WorkloadId};
-use priority_queue::PriorityQueue;
-use rustc_hash::{FxHashMap, FxHasher};
+use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 use std::cmp::Reverse;
-use std::collections::BTreeSet;
-use std::hash::BuildHasherDefault;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What identifies a group.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -30,6 +28,12 @@ pub(crate) struct GroupKey {
     /// The only member, if where its other pods are matters (S31).
     pub(crate) alone: Option<WorkloadId>,
 }
+
+/// A workload by age.
+pub(crate) type Member = (Timestamp, WorkloadId, WorkloadIx);
+
+/// Pods that wait, per role.
+pub(crate) type Waits = SmallVec<[u32; 2]>;
 
 /// What one pool said when the group was last tried.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -46,7 +50,10 @@ pub(crate) struct Group {
     pub(crate) priority: Priority,
     /// Its first pool, in which its queues are compared, and what it asks of the quotas there, once known.
     pub(crate) ask: Option<(PoolIx, Triple)>,
-    pub(crate) members: BTreeSet<(Timestamp, WorkloadId, WorkloadIx)>,
+    /// Its members, and per role how many pods of each wait.
+    pub(crate) members: BTreeMap<Member, Waits>,
+    /// The sum of those.
+    pub(crate) waits: SmallVec<[i64; 2]>,
     /// Parked with these verdicts, in the order of its pools; the dominant one's position.
     pub(crate) verdict: Option<(Vec<Said>, usize)>,
     /// Members that joined or whose reason changed since the last report.
@@ -57,30 +64,29 @@ pub(crate) struct Group {
     entry: Option<Entry>,
 }
 
-/// S9: priority, then minimums before elastic pods, then submission, then id; elastic pods of one workload by role.
-type Entry = (Reverse<Priority>, bool, Timestamp, WorkloadId, usize, GroupIx);
+impl Group {
+    /// The member whose turn it is first.
+    pub(crate) fn first(&self) -> Option<Member> {
+        self.members.first_key_value().map(|(member, _)| *member)
+    }
 
-/// S8, as far as it is decided by quota, rank and age: within quota, then rank, then the older head.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(crate) struct QueueKey {
-    pub(crate) over_quota: bool,
-    pub(crate) rank: Reverse<i32>,
-    pub(crate) submitted: Timestamp,
-    pub(crate) workload: WorkloadId,
+    /// Its place among the groups of its project (S9); none without members.
+    pub(crate) fn entry_of(&self, ix: GroupIx) -> Option<Entry> {
+        let (at, id, _) = self.first()?;
+        let role = self.key.want.iter().position(|n| *n > 0).unwrap_or(0);
+        Some((Reverse(self.priority), self.key.elastic, at, id, role, ix))
+    }
 }
-
-type Ordered = PriorityQueue<QueueIx, Reverse<QueueKey>, BuildHasherDefault<FxHasher>>;
 
 /// All groups and their order.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Waiting {
     by_key: FxHashMap<GroupKey, GroupIx>,
     all: Vec<Group>,
-    /// Active groups per project.
-    active: Vec<BTreeSet<Entry>>,
-    /// Projects with active groups, per department.
-    projects: Vec<Ordered>,
-    departments: Ordered,
+    /// Groups with members, per project.
+    by_project: Vec<BTreeSet<GroupIx>>,
+    /// The active ones in order.
+    pub(crate) turns: Turns,
     /// Groups with unreported members.
     pub(crate) to_report: Vec<GroupIx>,
     /// Groups parked in this cycle that are to wake in the next.
@@ -112,7 +118,8 @@ impl Waiting {
             queue,
             priority,
             ask: None,
-            members: BTreeSet::new(),
+            members: BTreeMap::new(),
+            waits: SmallVec::new(),
             verdict: None,
             unreported: Vec::new(),
             tried: None,
@@ -122,9 +129,17 @@ impl Waiting {
     }
 
     /// Adds a member. In a parked group it waits like the others, and has yet to be told why.
-    pub(crate) fn join(&mut self, ix: GroupIx, member: (Timestamp, WorkloadId, WorkloadIx)) {
+    pub(crate) fn join(&mut self, ix: GroupIx, member: Member, waits: Waits) {
         let group = &mut self.all[ix.i()];
-        group.members.insert(member);
+        if group.members.is_empty() {
+            if self.by_project.len() <= group.queue.i() {
+                self.by_project.resize(group.queue.i() + 1, BTreeSet::new());
+            }
+            self.by_project[group.queue.i()].insert(ix);
+        }
+        group.waits.resize(waits.len(), 0);
+        group.waits.iter_mut().zip(&waits).for_each(|(sum, more)| *sum += i64::from(*more));
+        group.members.insert(member, waits);
         if group.verdict.is_some() {
             if group.unreported.is_empty() {
                 self.to_report.push(ix);
@@ -136,9 +151,13 @@ impl Waiting {
     }
 
     /// Removes a member; a group without members is neither active nor parked.
-    pub(crate) fn leave(&mut self, ix: GroupIx, member: (Timestamp, WorkloadId, WorkloadIx)) {
+    pub(crate) fn leave(&mut self, ix: GroupIx, member: Member) {
         let group = &mut self.all[ix.i()];
-        group.members.remove(&member);
+        let waits = group.members.remove(&member).unwrap_or_default();
+        group.waits.iter_mut().zip(&waits).for_each(|(sum, less)| *sum -= i64::from(*less));
+        if group.members.is_empty() {
+            self.by_project[group.queue.i()].remove(&ix);
+        }
         if !group.unreported.is_empty() {
             group.unreported.retain(|w| *w != member.2);
         }
@@ -158,7 +177,7 @@ impl Waiting {
         let group = &mut self.all[ix.i()];
         let kind = said[dominant].reason.kind();
         group.verdict = Some((said, dominant));
-        group.unreported = group.members.iter().map(|(_, _, w)| *w).filter(|w| untold(*w, kind)).collect();
+        group.unreported = group.members.keys().map(|(_, _, w)| *w).filter(|w| untold(*w, kind)).collect();
         if !group.unreported.is_empty() {
             self.to_report.push(ix);
         }
@@ -174,78 +193,31 @@ impl Waiting {
     /// Brings the group's entry in line with its state.
     fn refresh(&mut self, ix: GroupIx) {
         let group = &mut self.all[ix.i()];
-        let head = group.members.first().filter(|_| group.verdict.is_none());
-        let role = group.key.want.iter().position(|n| *n > 0).unwrap_or(0);
-        let entry = head.map(|(at, id, _)| (Reverse(group.priority), group.key.elastic, *at, *id, role, ix));
+        let entry = group.verdict.is_none().then(|| group.entry_of(ix)).flatten();
         if entry == group.entry {
             return;
         }
-        if self.active.len() <= group.queue.i() {
-            self.active.resize(group.queue.i() + 1, BTreeSet::new());
-        }
-        let active = &mut self.active[group.queue.i()];
         if let Some(old) = std::mem::replace(&mut group.entry, entry) {
-            active.remove(&old);
+            self.turns.remove(group.queue, &old);
         }
         if let Some(new) = entry {
-            active.insert(new);
+            self.turns.insert(group.queue, new);
         }
     }
 
-    /// The first active group of a project.
-    pub(crate) fn head(&self, project: QueueIx) -> Option<GroupIx> {
-        self.active.get(project.i())?.first().map(|entry| entry.5)
+    /// Groups with members that wait with a verdict, by project.
+    pub(crate) fn parked(&self) -> Vec<GroupIx> {
+        let all = self.by_project.iter().flatten().copied();
+        all.filter(|group| self.all[group.i()].verdict.is_some()).collect()
     }
 
-    /// Projects that have active groups, in order of index.
-    pub(crate) fn busy(&self) -> impl Iterator<Item = QueueIx> + use<'_> {
-        self.active.iter().enumerate().filter(|(_, a)| !a.is_empty()).map(|(q, _)| QueueIx::of(q))
-    }
-
-    /// Forgets the order of queues: since the last cycle, groups may have come and gone and projects moved.
-    pub(crate) fn forget_order(&mut self) {
-        self.departments.clear();
-        self.projects.iter_mut().for_each(Ordered::clear);
-    }
-
-    /// Sets or removes the key of a project in its department.
-    pub(crate) fn rank_project(&mut self, department: QueueIx, project: QueueIx, key: Option<QueueKey>) {
-        if self.projects.len() <= department.i() {
-            self.projects.resize_with(department.i() + 1, Ordered::default);
-        }
-        set(&mut self.projects[department.i()], project, key);
-    }
-
-    /// Sets or removes the key of a department.
-    pub(crate) fn rank_department(&mut self, department: QueueIx, key: Option<QueueKey>) {
-        set(&mut self.departments, department, key);
-    }
-
-    /// The first project of a department.
-    pub(crate) fn first_of(&self, department: QueueIx) -> Option<QueueIx> {
-        self.projects.get(department.i())?.peek().map(|(project, _)| *project)
-    }
-
-    /// The group whose turn it is (S8, then S9).
-    pub(crate) fn next(&self) -> Option<GroupIx> {
-        let (department, _) = self.departments.peek()?;
-        self.head(self.first_of(*department)?)
+    /// The groups of a project that have members.
+    pub(crate) fn groups_of(&self, project: QueueIx) -> impl Iterator<Item = GroupIx> + '_ {
+        self.by_project.get(project.i()).into_iter().flatten().copied()
     }
 
     /// How many groups there have been.
     pub(crate) fn len(&self) -> usize {
         self.all.len()
-    }
-}
-
-fn set(queue: &mut Ordered, item: QueueIx, key: Option<QueueKey>) {
-    match key {
-        Some(key) if queue.get_priority(&item) == Some(&Reverse(key)) => {}
-        Some(key) => {
-            queue.push(item, Reverse(key));
-        }
-        None => {
-            queue.remove(&item);
-        }
     }
 }

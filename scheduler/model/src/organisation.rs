@@ -150,6 +150,15 @@ impl Default for QueueQuota {
 }
 
 impl QueueQuota {
+    /// The over-quota weight: the one set, else the GPU quota in devices, at least 1 (S2).
+    pub fn over_quota_weight(&self) -> i64 {
+        match (self.weight, self.gpu.quota) {
+            (Some(weight), _) => weight.into(),
+            (None, Quota::Of(quota)) => (quota / GpuShare::DEVICE.0).max(1),
+            (None, Quota::Unlimited | Quota::Unmanaged) => 1,
+        }
+    }
+
     /// Everything that is asked for is within quota.
     pub fn unlimited() -> Self {
         Self { gpu: ResourceQuota { quota: Quota::Unlimited, limit: None }, ..Self::default() }

@@ -1,0 +1,135 @@
+//! Moving running work so that fragments of free room come together (S26), and giving back victims that are not needed
+//! after all (S20).
+//!
+//! A set of moves counts only if, with the beneficiary in its place, every pod that is stopped finds another one. New
+//! places are kept from the start; whoever waits for another's place is told to go after that other.
+//! Costs: a set costs the placements of what it moves; a pool without enough free GPU share in all is not looked at.
+
+use crate::Engine;
+use crate::choose::Scope;
+use crate::ix::{NodeIx, PodIx, WorkloadIx};
+use crate::legal::{Hunt, Rule, Taken};
+use crate::place::Step;
+use crate::reserve::Outcome;
+use crate::room::Need;
+use crate::victims::Unit;
+use petgraph::algo::toposort;
+use petgraph::graph::{DiGraph, NodeIndex};
+use rustc_hash::FxHashMap;
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
+
+impl Engine {
+    /// The one layer of consolidation, if the pool allows it and has enough free in all.
+    pub(crate) fn consolidate_rules(&self, hunt: &Hunt) -> Vec<Rule> {
+        let pool = self.pools.at(hunt.pool);
+        let spec = self.pools.spec(hunt.pool);
+        let free = pool.devices * berth_model::GpuShare::DEVICE.0 - pool.allocated;
+        let may = spec.consolidation && spec.max_moves > 0 && hunt.ask[0] > 0 && free >= hunt.ask[0];
+        if may { vec![Rule::Consolidate] } else { Vec::new() }
+    }
+
+    /// True if the units, stopped for one pod on a node, all find other places.
+    pub(crate) fn all_find_places(
+        &mut self,
+        hunt: &Hunt,
+        need: &Need,
+        node: NodeIx,
+        pod: PodIx,
+        units: &[&Unit],
+    ) -> bool {
+        let mark = self.trial.len();
+        for unit in units {
+            unit.pods.iter().for_each(|pod| self.try_lift(*pod));
+        }
+        let strategy = self.pools.spec(hunt.pool).device;
+        let gpu = self.shapes.at(need.kind.0).gpu;
+        let found = self.nodes.at(node.0).devices.choose(gpu, strategy).is_some_and(|gpus| {
+            self.try_put(pod, node, gpus);
+            self.place_again(hunt, units.iter().flat_map(|unit| unit.pods.iter().copied()))
+        });
+        self.roll_back_to(mark);
+        found
+    }
+
+    /// Finds new places for everything that was taken, in the trial under way.
+    pub(crate) fn replace_moved(&mut self, hunt: &Hunt, taken: &Taken) -> bool {
+        let moved: BTreeSet<WorkloadIx> = taken.units.iter().map(|unit| unit.pods[0].workload).collect();
+        let few = moved.len() <= self.pools.spec(hunt.pool).max_moves as usize;
+        few && self.place_again(hunt, taken.units.iter().flat_map(|unit| unit.pods.iter().copied()))
+    }
+
+    /// Places pods that were lifted: workloads in S9 order, the hardest role first.
+    fn place_again(&mut self, hunt: &Hunt, pods: impl Iterator<Item = PodIx>) -> bool {
+        let mut pods: Vec<PodIx> = pods.collect();
+        pods.sort_by_cached_key(|pod| {
+            let workload = self.workloads.at(pod.workload.0);
+            let template = self.templates.at(workload.template);
+            let (role, _) = template.role_of(pod.pod);
+            let every = vec![1; template.roles.len()];
+            let place =
+                self.hardest_first(workload.template, &every).iter().position(|r| *r == usize::from(role));
+            (Reverse(template.priority), workload.submitted, workload.id, place, pod.pod)
+        });
+        for pod in pods {
+            let Some(choice) = self.choose(pod, hunt.pool, Scope::Everywhere) else { return false };
+            self.try_put(pod, choice.node, choice.gpus);
+        }
+        true
+    }
+
+    /// Puts a victim back where it was, if the beneficiary's pods that are in its way find other free room.
+    pub(crate) fn can_return(&mut self, hunt: &Hunt, victim: &[PodIx], scope: Scope) -> bool {
+        let nodes: BTreeSet<NodeIx> = victim.iter().filter_map(|pod| self.lifted_from(*pod)).collect();
+        let everywhere = !self.neighbours.idle();
+        let puts = self.trial.iter().filter_map(|step| match step {
+            Step::Put(pod) => Some(*pod),
+            Step::Lifted(..) => None,
+        });
+        let in_the_way = |pod: &PodIx| everywhere || self.pod(*pod).node.is_some_and(|n| nodes.contains(&n));
+        let moving: Vec<PodIx> = puts.filter(in_the_way).collect();
+        let before: Vec<_> = moving.iter().map(|pod| (*pod, self.take_back_put(*pod))).collect();
+        victim.iter().for_each(|pod| self.return_lifted(*pod));
+        let mut placed: Vec<PodIx> = Vec::new();
+        for pod in moving.iter().copied() {
+            let Some(choice) = self.choose(pod, hunt.pool, scope) else { break };
+            self.try_put(pod, choice.node, choice.gpus);
+            placed.push(pod);
+        }
+        let fits = placed.len() == moving.len() && self.within_bounds(hunt);
+        if !fits {
+            for pod in placed {
+                self.take_back_put(pod);
+            }
+            victim.iter().for_each(|pod| self.try_lift(*pod));
+            for (pod, was) in before {
+                let node = was.node.expect("it was placed");
+                self.try_put(pod, node, was.gpus);
+            }
+        }
+        fits
+    }
+
+    /// Evicted workloads in such an order that whoever goes to another's place goes after that other.
+    pub(crate) fn in_order_of_moves(&self, outcome: &Outcome) -> Vec<PodIx> {
+        let mut graph: DiGraph<WorkloadIx, ()> = DiGraph::new();
+        let mut index: FxHashMap<WorkloadIx, NodeIndex> = FxHashMap::default();
+        for victim in &outcome.victims {
+            index.entry(victim.workload).or_insert_with(|| graph.add_node(victim.workload));
+        }
+        for (pod, node, _) in &outcome.places {
+            let Some(mover) = index.get(&pod.workload) else { continue };
+            for other in outcome.victims.iter().filter(|other| self.pod(**other).node == Some(*node)) {
+                if other.workload != pod.workload {
+                    graph.update_edge(index[&other.workload], *mover, ());
+                }
+            }
+        }
+        let Ok(order) = toposort(&graph, None) else { return outcome.victims.clone() };
+        let place: FxHashMap<WorkloadIx, usize> =
+            order.into_iter().enumerate().map(|(at, node)| (graph[node], at)).collect();
+        let mut victims = outcome.victims.clone();
+        victims.sort_by_key(|victim| place[&victim.workload]);
+        victims
+    }
+}

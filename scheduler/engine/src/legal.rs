@@ -1,0 +1,340 @@
+//! Which sets of victims are allowed (S21, S22), as layers from the mildest to the harshest.
+//!
+//! A [`Rule`] is one layer of one means. What has been taken so far in an attempt is kept per queue, so that one more
+//! unit is judged without going through all of them.
+
+use crate::Engine;
+use crate::ix::{PodIx, PoolIx, QueueIx, WorkloadIx};
+use crate::org::{InPool, Triple, add};
+use crate::reserve::PING_PONG;
+use crate::victims::{Stream, Unit, UnitId};
+use berth_model::{Cause, Millis, Priority, Quota};
+use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
+
+/// What a queue is measured by.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Bound {
+    /// S22 (i).
+    FairShare,
+    /// S22 (ii).
+    Quota,
+}
+
+/// One layer: whose pods may be taken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Rule {
+    /// From other projects of at most this rank that are above a bound.
+    Reclaim(Bound, i32),
+    /// From the same project, of at most this priority.
+    Preempt(Priority),
+    /// From anybody in the pool, if they find another place.
+    Consolidate,
+}
+
+impl Rule {
+    /// What victims are told.
+    pub(crate) fn cause(self) -> Cause {
+        match self {
+            Self::Reclaim(..) => Cause::Reclaim,
+            Self::Preempt(_) => Cause::Preempt,
+            Self::Consolidate => Cause::Consolidate,
+        }
+    }
+}
+
+/// Who looks for room, and by which rule.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Hunt {
+    pub(crate) beneficiary: WorkloadIx,
+    pub(crate) project: QueueIx,
+    pub(crate) department: QueueIx,
+    pub(crate) pool: PoolIx,
+    pub(crate) preemptible: bool,
+    /// What the attempt asks of the quotas in all.
+    pub(crate) ask: Triple,
+    pub(crate) rule: Rule,
+}
+
+/// What has been taken from one queue.
+#[derive(Clone, Debug, Default)]
+struct FromQueue {
+    sum: Triple,
+    /// Charges of the units, with the order in which they are judged.
+    units: Vec<(Triple, UnitId)>,
+    /// The one judged last.
+    last: Option<(Triple, UnitId)>,
+    /// Every one frees GPUs.
+    all_gpu: bool,
+}
+
+/// All units taken in an attempt.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Taken {
+    pub(crate) units: Vec<Unit>,
+    by_queue: FxHashMap<QueueIx, FromQueue>,
+}
+
+impl Taken {
+    /// Takes a unit.
+    pub(crate) fn push(&mut self, unit: Unit, department: Option<QueueIx>) {
+        for queue in std::iter::once(unit.queue).chain(department) {
+            let from = self
+                .by_queue
+                .entry(queue)
+                .or_insert_with(|| FromQueue { all_gpu: true, ..FromQueue::default() });
+            add(&mut from.sum, unit.charge, 1);
+            from.units.push((unit.charge, unit.id));
+            from.last = from.last.max(Some((unit.charge, unit.id)));
+            from.all_gpu &= unit.charge[0] > 0;
+        }
+        self.units.push(unit);
+    }
+
+    /// Gives a unit back.
+    pub(crate) fn remove(&mut self, at: usize, department: Option<QueueIx>) -> Unit {
+        let unit = self.units.remove(at);
+        for queue in std::iter::once(unit.queue).chain(department) {
+            let Some(from) = self.by_queue.get_mut(&queue) else { continue };
+            add(&mut from.sum, unit.charge, -1);
+            from.units.retain(|(_, id)| *id != unit.id);
+            from.last = from.units.iter().max().copied();
+            from.all_gpu = from.units.iter().all(|(charge, _)| charge[0] > 0);
+        }
+        unit
+    }
+}
+
+/// The bound of a queue per resource; none where it is not managed.
+fn bound_of(here: &InPool, bound: Bound) -> [Option<i64>; 3] {
+    let bounds = here.bounds();
+    std::array::from_fn(|at| match (bounds[at].quota, bound) {
+        (Quota::Unmanaged, _) => None,
+        (_, Bound::FairShare) => Some(here.share[at]),
+        (Quota::Of(quota), Bound::Quota) => Some(quota),
+        (Quota::Unlimited, Bound::Quota) => Some(i64::MAX),
+    })
+}
+
+impl Engine {
+    /// The layers of reclaim, mildest first. None if the reclaimer itself may not.
+    pub(crate) fn reclaim_rules(&mut self, hunt: &Hunt) -> Vec<Rule> {
+        let ask = hunt.ask;
+        self.refresh_shares(hunt.pool);
+        let mut ranks: Vec<i32> = Vec::new();
+        let streams = |elastic| self.victims.streams(hunt.pool, elastic);
+        for (queue, _) in streams(false).chain(streams(true)).filter(|(queue, _)| *queue != hunt.project) {
+            if self.org.at(queue).id.is_some() {
+                ranks.push(self.org.at(queue).rank);
+            }
+        }
+        ranks.sort_unstable();
+        ranks.dedup();
+        let bounds = [Bound::FairShare, Bound::Quota].into_iter();
+        let own = bounds.filter(|bound| {
+            let here = self.org.in_pool(hunt.project, hunt.pool);
+            (0..3).all(|at| {
+                let within = |bound: Option<i64>| {
+                    ask[at] == 0 || bound.is_none_or(|bound| here.allocated[at] + ask[at] <= bound)
+                };
+                within(bound_of(here, *bound)[at])
+                    && (hunt.preemptible || within(bound_of(here, Bound::Quota)[at]))
+            })
+        });
+        own.flat_map(|bound| ranks.iter().map(move |rank| Rule::Reclaim(bound, *rank))).collect()
+    }
+
+    /// The layers of preempt, mildest first.
+    pub(crate) fn preempt_rules(&self, hunt: &Hunt, priority: Priority) -> Vec<Rule> {
+        let streams = |elastic| self.victims.streams(hunt.pool, elastic);
+        let own = streams(false).chain(streams(true)).filter(|(queue, _)| *queue == hunt.project);
+        let mut lower: Vec<Priority> = own.map(|(_, p)| p).filter(|p| *p < priority).collect();
+        lower.sort_unstable();
+        lower.dedup();
+        lower.into_iter().map(Rule::Preempt).collect()
+    }
+
+    /// True if pods of a stream may be victims at all by the rule.
+    pub(crate) fn stream_allowed(&self, hunt: &Hunt, (queue, priority): Stream) -> bool {
+        match hunt.rule {
+            Rule::Preempt(most) => queue == hunt.project && priority <= most,
+            Rule::Consolidate => self.org.at(queue).id.is_some(),
+            Rule::Reclaim(bound, rank) => {
+                let state = self.org.at(queue);
+                let above = |queue: QueueIx| {
+                    let here = self.org.in_pool(queue, hunt.pool);
+                    let bounds = bound_of(here, bound);
+                    (0..3).any(|at| bounds[at].is_some_and(|bound| here.allocated[at] > bound))
+                };
+                queue != hunt.project && state.id.is_some() && state.rank <= rank && above(queue)
+            }
+        }
+    }
+
+    /// True if a workload may be stopped for the hunter: past its minimum runtime, and not who replaced it of late. What
+    /// only time forbids is noted for the timer.
+    pub(crate) fn may_be_stopped(&mut self, hunt: &Hunt, workload: WorkloadIx) -> bool {
+        let state = self.workloads.at(workload.0);
+        let (id, now) = (state.id, self.now);
+        if workload == hunt.beneficiary || !self.templates.at(state.template).preemptible {
+            return false;
+        }
+        let least = self.pools.spec(hunt.pool).min_runtime;
+        let ran = self.running_time(workload);
+        if ran < least {
+            self.retry_at(now.plus(Millis(least.0 - ran.0)));
+            return false;
+        }
+        let replaced = self.workloads.at(hunt.beneficiary.0).evictions.iter();
+        let until = replaced.filter(|e| e.beneficiary == id).map(|e| e.at.plus(PING_PONG)).max();
+        match until.filter(|until| *until > now) {
+            Some(until) => {
+                self.retry_at(until);
+                false
+            }
+            None => true,
+        }
+    }
+
+    /// The department of a unit's project, if it is judged too: another than the reclaimer's.
+    pub(crate) fn judged_department(&self, hunt: &Hunt, queue: QueueIx) -> Option<QueueIx> {
+        let department = *self.org.at(queue).path.last()?;
+        (matches!(hunt.rule, Rule::Reclaim(..)) && department != hunt.department).then_some(department)
+    }
+
+    /// True if the units may go besides those taken already, as far as their own queues are concerned (S22). What was
+    /// taken is already off the accounts.
+    pub(crate) fn legal(&self, hunt: &Hunt, taken: &Taken, more: &[&Unit]) -> bool {
+        let Rule::Reclaim(bound, _) = hunt.rule else { return true };
+        let mut queues: SmallVec<[QueueIx; 4]> = SmallVec::new();
+        for unit in more {
+            queues.push(unit.queue);
+            queues.extend(self.judged_department(hunt, unit.queue));
+        }
+        queues.sort_unstable();
+        queues.dedup();
+        queues.iter().all(|queue| {
+            let mine = |unit: &&&Unit| self.org.at(unit.queue).path.contains(queue);
+            self.legal_for(*queue, hunt.pool, bound, taken.by_queue.get(queue), more.iter().filter(mine))
+        })
+    }
+
+    fn legal_for<'a>(
+        &self,
+        queue: QueueIx,
+        pool: PoolIx,
+        bound: Bound,
+        from: Option<&FromQueue>,
+        more: impl Iterator<Item = &'a &'a Unit> + Clone,
+    ) -> bool {
+        let here = self.org.in_pool(queue, pool);
+        let bounds = bound_of(here, bound);
+        let mut left = here.allocated;
+        more.clone().for_each(|unit| add(&mut left, unit.charge, -1));
+        let added = more.clone().map(|unit| (unit.charge, unit.id)).max();
+        let last = from.and_then(|from| from.last).max(added);
+        let all_gpu = from.is_none_or(|from| from.all_gpu) && more.clone().all(|unit| unit.charge[0] > 0);
+        // The last one is the largest: if it finds the queue above its bound, so do all before it.
+        if let (Some((last, _)), Some(gpu)) = (last, bounds[0])
+            && all_gpu
+            && left[0] + last[0] > gpu
+        {
+            return true;
+        }
+        if all_gpu && bounds[1].is_none() && bounds[2].is_none() {
+            return false;
+        }
+        let mut all: Vec<(Triple, UnitId)> = from.map_or_else(Vec::new, |from| from.units.clone());
+        all.extend(more.map(|unit| (unit.charge, unit.id)));
+        canonical(&mut all);
+        for (charge, _) in &all {
+            add(&mut left, *charge, 1);
+        }
+        // What was taken earlier is off the account already.
+        all.iter().all(|(charge, _)| {
+            let above = |at: usize| charge[at] > 0 && bounds[at].is_some_and(|bound| left[at] > bound);
+            let finds = (0..3).any(above);
+            add(&mut left, *charge, -1);
+            finds
+        })
+    }
+
+    /// What victims of the own department must free besides, and what victims of the own project must: to pass a limit,
+    /// and for reclaim to stay within the bound there (S20, S22). None if no victims can help.
+    pub(crate) fn debts(&self, hunt: &Hunt, cost: Triple, rest: Triple) -> Option<[Triple; 2]> {
+        let mut debts = [[0; 3]; 2];
+        if self.org.at(hunt.project).id.is_none() {
+            return Some(debts);
+        }
+        for (at, queue) in [hunt.project, hunt.department].into_iter().enumerate() {
+            let here = self.org.in_pool(queue, hunt.pool);
+            for (resource, bound) in here.bounds().into_iter().enumerate() {
+                if bound.quota == Quota::Unmanaged || cost[resource] == 0 {
+                    continue;
+                }
+                if let Quota::Of(quota) = bound.quota
+                    && !hunt.preemptible
+                    && here.non_preemptible[resource] + cost[resource] > quota
+                {
+                    return None;
+                }
+                let after = here.allocated[resource] + cost[resource];
+                let over_limit = bound.limit.map_or(0, |limit| after - limit);
+                let over_bound = after.saturating_add(rest[resource]) - own_bound(hunt, here, resource);
+                debts[at][resource] = over_limit.max(over_bound).max(0);
+            }
+        }
+        let helpless = match hunt.rule {
+            Rule::Reclaim(..) => debts[0] != [0; 3],
+            Rule::Consolidate => debts != [[0; 3]; 2],
+            Rule::Preempt(_) => false,
+        };
+        (!helpless).then_some(debts)
+    }
+
+    /// True if project and department are within their limits, and within what a reclaimer may use there, with all that
+    /// the trial under way has placed.
+    pub(crate) fn within_bounds(&self, hunt: &Hunt) -> bool {
+        self.org.at(hunt.project).id.is_none()
+            || [hunt.project, hunt.department].iter().all(|queue| {
+                let here = self.org.in_pool(*queue, hunt.pool);
+                (0..3).filter(|at| hunt.ask[*at] > 0).all(|at| {
+                    let bound = here.bounds()[at];
+                    let limit = bound.limit.unwrap_or(i64::MAX).min(own_bound(hunt, here, at));
+                    bound.quota == Quota::Unmanaged || here.allocated[at] <= limit
+                })
+            })
+    }
+
+    /// What a unit pays of each debt.
+    pub(crate) fn pays(&self, hunt: &Hunt, unit: &Unit) -> [Triple; 2] {
+        let path = &self.org.at(unit.queue).path;
+        [hunt.project, hunt.department].map(|queue| if path.contains(&queue) { unit.charge } else { [0; 3] })
+    }
+}
+
+/// How much a queue of the reclaimer may use of a resource (S22).
+fn own_bound(hunt: &Hunt, here: &InPool, resource: usize) -> i64 {
+    let Rule::Reclaim(by, _) = hunt.rule else { return i64::MAX };
+    let own = bound_of(here, by)[resource].unwrap_or(i64::MAX);
+    let quota = bound_of(here, Bound::Quota)[resource].unwrap_or(i64::MAX);
+    if hunt.preemptible { own } else { own.min(quota) }
+}
+
+/// Sorts units into the order in which they are judged: smaller first, and a whole workload after its own single pods.
+fn canonical(units: &mut [(Triple, UnitId)]) {
+    let mut largest: FxHashMap<WorkloadIx, Triple> = FxHashMap::default();
+    for (charge, id) in units.iter() {
+        if let UnitId::Pod(pod) = id {
+            let known = largest.entry(pod.workload).or_insert(*charge);
+            *known = (*known).max(*charge);
+        }
+    }
+    units.sort_by_key(|(charge, id)| match id {
+        UnitId::Pod(_) => (*charge, false, *id),
+        UnitId::Whole(workload) => {
+            let after = largest.get(workload).map_or(*charge, |own| (*own).max(*charge));
+            (after, true, *id)
+        }
+    });
+}

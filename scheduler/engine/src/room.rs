@@ -1,0 +1,294 @@
+//! The best set of victims that makes room for one pod on one node (S20): exact, by branch and bound.
+//!
+//! Items are the units with pods on the node, and, if a limit or a bound is to be passed, units of the queues concerned
+//! elsewhere. They are decided one after the other, most recently started first, "stopped" before "kept"; all that is
+//! undecided counts as gone for the question whether the pod fits, so that a branch ends as soon as it cannot lead
+//! anywhere. Costs are added up as vectors; a branch also ends when its cost, with the least that its missing devices can
+//! still cost, reaches the best known.
+//! Costs: most nodes are decided in a handful of steps; a node gets at most [`STEPS`], after which the best set found
+//! counts (the search stays deterministic, the set minimal).
+
+use crate::Engine;
+use crate::ix::{NodeIx, PodIx, ShapeIx};
+use crate::legal::{Hunt, Rule, Taken};
+use crate::node::hold;
+use crate::org::{Triple, add};
+use crate::victims::{Cost, Unit, UnitId};
+use crate::workload::Stage;
+use berth_model::{GpuRequest, NodeId, PodId, Timestamp};
+use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
+use std::cmp::Reverse;
+
+/// Decisions per node.
+const STEPS: u32 = 20_000;
+/// Units elsewhere that are looked at to pass a limit.
+pub(crate) const ELSEWHERE: usize = 64;
+
+/// What is compared between sets of victims inside a layer (S20); the least is best.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) struct SetKey {
+    pub(crate) cost: Cost,
+    /// The victims' pods, most recently started first, then by id.
+    pub(crate) order: Vec<(Reverse<Timestamp>, PodId)>,
+    pub(crate) node: NodeId,
+}
+
+/// Victims for one pod on one node.
+#[derive(Clone, Debug)]
+pub(crate) struct Set {
+    pub(crate) key: SetKey,
+    pub(crate) units: Vec<Unit>,
+}
+
+/// The pod that needs room, and what else must be freed for it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Need {
+    pub(crate) pod: PodIx,
+    pub(crate) kind: (ShapeIx, u32),
+    /// Of units of the own project, and of the own department.
+    pub(crate) debts: [Triple; 2],
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum State {
+    Undecided,
+    Stopped,
+    Kept,
+}
+
+/// The search on one node.
+struct Search<'a> {
+    hunt: &'a Hunt,
+    taken: &'a Taken,
+    need: &'a Need,
+    node: NodeIx,
+    items: Vec<Unit>,
+    /// What each pays of the debts.
+    pays: Vec<[Triple; 2]>,
+    states: Vec<State>,
+    steps: u32,
+    best: Option<SetKey>,
+    best_states: Vec<State>,
+    /// Every unit is one pod, so that the first of several equally dear sets is the best.
+    single: bool,
+}
+
+impl Engine {
+    /// The best legal set that makes room for the pod on the node, if it is better than `known`.
+    pub(crate) fn best_on(
+        &mut self,
+        hunt: &Hunt,
+        taken: &Taken,
+        need: &Need,
+        node: NodeIx,
+        elsewhere: &[UnitId],
+    ) -> Option<Set> {
+        let mut ids: Vec<UnitId> = elsewhere.to_vec();
+        for pod in &self.nodes.at(node.0).pods {
+            if self.pod(*pod).stage == Stage::Placed {
+                ids.extend(self.units_of(*pod));
+            }
+        }
+        ids.sort_unstable();
+        ids.dedup();
+        ids.retain(|id| {
+            let (UnitId::Pod(PodIx { workload, .. }) | UnitId::Whole(workload)) = *id;
+            let template = self.templates.at(self.workloads.at(workload.0).template);
+            let stream = (template.queue, template.priority);
+            self.stream_allowed(hunt, stream) && self.may_be_stopped(hunt, workload)
+        });
+        let mut items: Vec<Unit> = ids.into_iter().map(|id| self.unit(id)).collect();
+        if hunt.rule == Rule::Consolidate {
+            // What is moved loses its running time, however large it is (S26).
+            for unit in &mut items {
+                unit.cost = [i128::from(unit.age.0), 0, unit.cost[2], unit.cost[3]];
+            }
+        }
+        items.retain(|unit| self.legal(hunt, taken, &[unit]));
+        // Single pods before their workload, else by time.
+        items.sort_by(|a, b| (&a.order, a.pods.len()).cmp(&(&b.order, b.pods.len())));
+        let single = items.iter().all(|unit| unit.pods.len() == 1);
+        let mut search = Search {
+            hunt,
+            taken,
+            need,
+            node,
+            pays: items.iter().map(|unit| self.pays(hunt, unit)).collect(),
+            states: vec![State::Undecided; items.len()],
+            items,
+            steps: 0,
+            best: None,
+            best_states: Vec::new(),
+            single,
+        };
+        if search.possible(self) {
+            search.decide(self, 0, [0; 4]);
+        }
+        let key = search.best?;
+        let chosen = search.best_states.iter().map(|state| *state == State::Stopped);
+        let units = search.items.into_iter().zip(chosen).filter(|(_, chosen)| *chosen).map(|(unit, _)| unit);
+        Some(Set { key, units: units.collect() })
+    }
+
+    /// True if a pod of the kind fits on a node once these pods are gone.
+    fn would_fit(&mut self, need: &Need, ix: NodeIx, pool: crate::ix::PoolIx, gone: &[PodIx]) -> bool {
+        let (node, shape) = (self.nodes.at(ix.0), self.shapes.at(need.kind.0));
+        if self.neighbours.idle() && !shape.local && node.kept().next().is_none() {
+            let (mut free, mut devices) = (node.free.clone(), node.devices.clone());
+            for pod in gone.iter().filter(|pod| self.pod(**pod).node == Some(ix)) {
+                let state = self.pod(*pod);
+                let hold = hold(*pod, self.shapes.at(self.kind_of(*pod).0), state.gpus);
+                free.add(&hold.takes, 1);
+                devices.give(hold.gpus);
+            }
+            let strategy = self.pools.spec(pool).device;
+            return free.fits(shape) && devices.choose(shape.gpu, strategy).is_some();
+        }
+        let mark = self.trial.len();
+        gone.iter().for_each(|pod| self.try_lift(*pod));
+        let fits = self.accepts(need.kind, pool, ix);
+        self.roll_back_to(mark);
+        fits
+    }
+}
+
+impl Search<'_> {
+    /// True if stopping all that is undecided would do.
+    fn possible(&self, engine: &mut Engine) -> bool {
+        let mut gone: SmallVec<[PodIx; 16]> = SmallVec::new();
+        let mut paid = [[0; 3]; 2];
+        for ((unit, state), pays) in self.items.iter().zip(&self.states).zip(&self.pays) {
+            if *state != State::Kept {
+                gone.extend(unit.pods.iter().copied());
+                paid.iter_mut().zip(pays).for_each(|(sum, more)| add(sum, *more, 1));
+            }
+        }
+        gone.sort_unstable();
+        gone.dedup();
+        let debts = self.need.debts.iter().zip(&paid);
+        let mut covered =
+            debts.flat_map(|(debt, paid)| debt.iter().zip(paid)).all(|(debt, paid)| paid >= debt);
+        covered &= engine.would_fit(self.need, self.node, self.hunt.pool, &gone);
+        covered
+    }
+
+    /// Decides the items from `at` on; `cost` is that of those stopped before.
+    fn decide(&mut self, engine: &mut Engine, at: usize, cost: Cost) {
+        self.steps += 1;
+        if self.steps > STEPS && self.best.is_some() {
+            return;
+        }
+        if let Some(best) = &self.best {
+            let least = sum(cost, self.least_to_come(engine));
+            if least > best.cost || (least == best.cost && self.single) {
+                return;
+            }
+        }
+        if at == self.items.len() {
+            return self.found(engine, cost);
+        }
+        if self.may_stop(engine, at) {
+            self.states[at] = State::Stopped;
+            self.decide(engine, at + 1, sum(cost, self.items[at].cost));
+        }
+        self.states[at] = State::Kept;
+        if self.possible(engine) {
+            self.decide(engine, at + 1, cost);
+        }
+        self.states[at] = State::Undecided;
+    }
+
+    /// True if one more item may be stopped with those stopped already.
+    fn may_stop(&self, engine: &Engine, at: usize) -> bool {
+        let id = self.items[at].id;
+        let stopped = || self.items.iter().zip(&self.states).filter(|(_, state)| **state == State::Stopped);
+        let apart = match id {
+            // A workload goes with its pods: stopping one of them as well is never better.
+            UnitId::Whole(workload) => {
+                !stopped().any(|(unit, _)| matches!(unit.id, UnitId::Pod(pod) if pod.workload == workload))
+            }
+            UnitId::Pod(pod) => {
+                let template = engine.templates.at(engine.workloads.at(pod.workload.0).template);
+                let role = template.role_of(pod.pod).0;
+                let of_role = |unit: &Unit| {
+                    matches!(unit.id, UnitId::Pod(other) if other.workload == pod.workload
+                        && template.role_of(other.pod).0 == role)
+                };
+                let whole = |unit: &Unit| unit.id == UnitId::Whole(pod.workload);
+                !stopped().any(|(unit, _)| whole(unit))
+                    && (stopped().filter(|(unit, _)| of_role(unit)).count() as u32)
+                        < engine.above_minimum(pod.workload, role.into())
+            }
+        };
+        let mut all: SmallVec<[&Unit; 8]> = stopped().map(|(unit, _)| unit).collect();
+        all.push(&self.items[at]);
+        apart && engine.legal(self.hunt, self.taken, &all)
+    }
+
+    /// All items are decided, and the pod fits.
+    fn found(&mut self, engine: &mut Engine, cost: Cost) {
+        let stopped = self.items.iter().zip(&self.states).filter(|(_, state)| **state == State::Stopped);
+        let stopped: SmallVec<[&Unit; 8]> = stopped.map(|(unit, _)| unit).collect();
+        let mut order: Vec<_> = stopped.iter().flat_map(|unit| unit.order.iter().copied()).collect();
+        order.sort_unstable();
+        let key = SetKey { cost, order, node: engine.nodes.at(self.node.0).spec.id };
+        let moves = self.hunt.rule == Rule::Consolidate;
+        if self.best.as_ref().is_none_or(|best| key < *best)
+            && (!moves || engine.all_find_places(self.hunt, self.need, self.node, self.need.pod, &stopped))
+        {
+            self.best = Some(key);
+            self.best_states.clone_from(&self.states);
+        }
+    }
+
+    /// The least that the devices still missing will cost: each device is cleared by stopping whoever is on it, and what
+    /// that costs is split over all the places a unit has on the node.
+    fn least_to_come(&self, engine: &Engine) -> Cost {
+        let GpuRequest::Whole(count) = engine.shapes.at(self.need.kind.0).gpu else { return [0; 4] };
+        let devices = &engine.nodes.at(self.node.0).devices;
+        let mut least: FxHashMap<(PodIx, u8), Option<Cost>> = FxHashMap::default();
+        let mut cleared = vec![Some([0i128; 4]); devices.len()];
+        for (unit, state) in self.items.iter().zip(&self.states) {
+            let here = unit.pods.iter().filter(|pod| engine.pod(**pod).node == Some(self.node));
+            let places: Vec<(PodIx, u8)> = here
+                .flat_map(|pod| engine.pod(*pod).gpus.devices().iter().map(move |device| (*pod, device.0)))
+                .collect();
+            let each = |cost: Cost| cost.map(|part| part / (places.len().max(1) as i128));
+            for place in &places {
+                let known = least.entry(*place).or_insert(None);
+                let cost = match state {
+                    State::Stopped => Some([0; 4]),
+                    State::Undecided => Some(each(unit.cost)),
+                    State::Kept => None,
+                };
+                *known = match (*known, cost) {
+                    (Some(a), Some(b)) => Some(a.min(b)),
+                    (a, b) => a.or(b),
+                };
+            }
+        }
+        for ((_, device), cost) in &least {
+            let sum_so_far = &mut cleared[usize::from(*device)];
+            *sum_so_far = match (*sum_so_far, cost) {
+                (Some(sum_so_far), Some(cost)) => Some(sum(sum_so_far, *cost)),
+                _ => None,
+            };
+        }
+        // Devices of nobody who could be stopped are free or lost.
+        let mut costs: Vec<Cost> = Vec::with_capacity(devices.len());
+        for (index, cost) in cleared.into_iter().enumerate() {
+            let ours = least.keys().any(|(_, device)| usize::from(*device) == index);
+            let free = devices.free.0 >> index & 1 == 1;
+            if let Some(cost) = cost.filter(|_| ours || free) {
+                costs.push(cost);
+            }
+        }
+        costs.sort_unstable();
+        costs.iter().take(count as usize).fold([0; 4], |all, cost| sum(all, *cost))
+    }
+}
+
+fn sum(a: Cost, b: Cost) -> Cost {
+    std::array::from_fn(|at| a[at] + b[at])
+}

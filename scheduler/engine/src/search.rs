@@ -1,0 +1,218 @@
+//! The best set of victims for one pod over all nodes of a pool (S20), without looking at all of them.
+//!
+//! Candidates come most recently started first, pods above their minimum before all others. Freeing `m` devices' worth
+//! on a node costs at least `m` times the running time of its most recently started candidate, and nodes are met in the
+//! order of those: once the best set found costs no more than that bound, no node not met yet can be better. Sets found
+//! stay in a heap for the next pod of the same attempt and are verified before they are used.
+//! Costs: one reclaim among many equal ones solves one node; an attempt for n pods solves each node about once.
+
+use crate::Engine;
+use crate::choose::Scope;
+use crate::ix::{NodeIx, PodIx};
+use crate::legal::{Hunt, Rule, Taken};
+use crate::room::{ELSEWHERE, Need, Set, SetKey};
+use crate::victims::{Cost, Place, Stream, UnitId};
+use berth_model::GpuRequest;
+use rustc_hash::FxHashSet;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+/// Candidates in order, from several streams.
+#[derive(Debug, Default)]
+struct Cursor {
+    elastic: bool,
+    heads: BinaryHeap<Reverse<(Place, Stream)>>,
+}
+
+/// A search for pods of one shape in one attempt.
+#[derive(Debug, Default)]
+pub(crate) struct Frontier {
+    cursor: Cursor,
+    started: bool,
+    met: FxHashSet<NodeIx>,
+    /// The best set of each node met that has one, and after how many steps of the trial it was found.
+    sets: BinaryHeap<Reverse<(SetKey, NodeIx, usize)>>,
+}
+
+impl Engine {
+    /// The best set for one more pod.
+    pub(crate) fn best_set(
+        &mut self,
+        hunt: &Hunt,
+        taken: &Taken,
+        need: &Need,
+        scope: Scope,
+        frontier: &mut Frontier,
+    ) -> Option<(NodeIx, Set)> {
+        if !frontier.started {
+            frontier.started = true;
+            frontier.cursor.elastic = true;
+            self.open_streams(hunt, &mut frontier.cursor);
+        }
+        let elsewhere = self.units_elsewhere(hunt, need);
+        let missing = self.least_missing(hunt, need);
+        loop {
+            let bound = self.bound_of_rest(hunt, &mut frontier.cursor, missing);
+            if let Some(Reverse((key, node, found_at))) = frontier.sets.peek() {
+                let first = key.order.first();
+                let settled =
+                    bound.is_none_or(|(cost, place)| (key.cost, first) <= (cost, Some(&(place.0, place.1))));
+                if settled {
+                    let (node, known, found_at) = (*node, key.clone(), *found_at);
+                    frontier.sets.pop();
+                    // What was found before the last steps of the trial may have changed since.
+                    let set = self.best_on(hunt, taken, need, node, &elsewhere);
+                    match set {
+                        Some(set) if set.key == known || found_at == self.trial.len() => {
+                            return Some((node, set));
+                        }
+                        Some(set) => frontier.sets.push(Reverse((set.key, node, self.trial.len()))),
+                        None => {}
+                    }
+                    continue;
+                }
+            }
+            bound?;
+            let Some((_, _, pod)) = self.next_candidate(hunt, &mut frontier.cursor) else { continue };
+            self.meet(hunt, taken, need, scope, frontier, pod, &elsewhere);
+        }
+    }
+
+    /// Solves the nodes that a candidate leads to and that have not been met.
+    #[expect(clippy::too_many_arguments, reason = "the state of one search")]
+    fn meet(
+        &mut self,
+        hunt: &Hunt,
+        taken: &Taken,
+        need: &Need,
+        scope: Scope,
+        frontier: &mut Frontier,
+        pod: PodIx,
+        elsewhere: &[UnitId],
+    ) {
+        let units: Vec<UnitId> = self.units_of(pod).collect();
+        for id in units {
+            for node in self.nodes_of(&self.unit(id)) {
+                if frontier.met.insert(node) && self.could_take(need.kind, hunt.pool, scope, node) {
+                    self.renew(hunt, taken, need, frontier, node, elsewhere);
+                }
+            }
+        }
+    }
+
+    /// Looks at a node again after the trial has changed it.
+    pub(crate) fn look_again(
+        &mut self,
+        hunt: &Hunt,
+        taken: &Taken,
+        need: &Need,
+        frontier: &mut Frontier,
+        nodes: &[NodeIx],
+    ) {
+        let elsewhere = self.units_elsewhere(hunt, need);
+        for node in nodes {
+            if frontier.met.contains(node) {
+                self.renew(hunt, taken, need, frontier, *node, &elsewhere);
+            }
+        }
+    }
+
+    fn renew(
+        &mut self,
+        hunt: &Hunt,
+        taken: &Taken,
+        need: &Need,
+        frontier: &mut Frontier,
+        node: NodeIx,
+        elsewhere: &[UnitId],
+    ) {
+        if let Some(set) = self.best_on(hunt, taken, need, node, elsewhere) {
+            frontier.sets.push(Reverse((set.key, node, self.trial.len())));
+        }
+    }
+
+    fn open_streams(&self, hunt: &Hunt, cursor: &mut Cursor) {
+        let streams: Vec<Stream> = self.victims.streams(hunt.pool, cursor.elastic).collect();
+        for stream in streams.into_iter().filter(|stream| self.stream_allowed(hunt, *stream)) {
+            let first = self.victims.after(hunt.pool, cursor.elastic, stream, None);
+            cursor.heads.extend(first.map(|place| Reverse((place, stream))));
+        }
+    }
+
+    /// The next candidate, and what any set with only later ones costs at least. None if there are no more.
+    fn bound_of_rest(&self, hunt: &Hunt, cursor: &mut Cursor, missing: i64) -> Option<(Cost, Place)> {
+        if cursor.heads.is_empty() && cursor.elastic {
+            cursor.elastic = false;
+            self.open_streams(hunt, cursor);
+        }
+        let Reverse((place, _)) = cursor.heads.peek()?;
+        let ran = if cursor.elastic { 0 } else { i128::from(self.now.since(place.0.0).0) };
+        let least = match hunt.rule {
+            Rule::Consolidate => ran,
+            Rule::Reclaim(..) | Rule::Preempt(_) => i128::from(missing) * ran,
+        };
+        Some(([least, 0, 0, 1], *place))
+    }
+
+    fn next_candidate(&self, hunt: &Hunt, cursor: &mut Cursor) -> Option<Place> {
+        let Reverse((place, stream)) = cursor.heads.pop()?;
+        let next = self.victims.after(hunt.pool, cursor.elastic, stream, Some(place));
+        cursor.heads.extend(next.map(|next| Reverse((next, stream))));
+        let placed = self.pod(place.2).stage == crate::workload::Stage::Placed;
+        (placed && self.stream_allowed(hunt, stream)).then_some(place)
+    }
+
+    /// The least GPU share that any node of the pool lacks for the pod, in millionths.
+    fn least_missing(&self, hunt: &Hunt, need: &Need) -> i64 {
+        let shape = self.shapes.at(need.kind.0);
+        let tiers = self.classes.tiers(need.kind.0, hunt.pool).iter();
+        let lists: Vec<_> =
+            tiers.flat_map(|tier| &tier.classes).map(|class| (*class, self.index.of(*class))).collect();
+        let most_free = |(_, lists): &(_, &crate::index::Lists)| {
+            lists.whole.iter().rposition(|list| !list.is_empty()).unwrap_or(0)
+        };
+        let free = lists.iter().map(most_free).max().unwrap_or(0) as i64;
+        match shape.gpu {
+            GpuRequest::Whole(count) => (i64::from(count) - free).max(0) * 1_000_000,
+            request if request.is_fraction() && request.devices() == 1 && free == 0 => {
+                let missing = |(class, lists): &(crate::ix::ClassIx, &crate::index::Lists)| {
+                    let left = lists.shared.keys().next_back().copied().unwrap_or(0);
+                    let totals = self.classes.at(*class).empty.devices.iter().map(|device| device.total);
+                    let lacks = totals.map(|total| {
+                        let lacks = crate::device::need(request, total).saturating_sub(left);
+                        i64::from(lacks) * 1_000_000 / i64::from(total.max(1))
+                    });
+                    lacks.min().unwrap_or(0)
+                };
+                lists.iter().map(missing).min().unwrap_or(0)
+            }
+            _ => 0,
+        }
+    }
+
+    /// Units of the queues whose limit or bound is to be passed, the most recently started first.
+    pub(crate) fn units_elsewhere(&mut self, hunt: &Hunt, need: &Need) -> Vec<UnitId> {
+        if need.debts == [[0; 3]; 2] {
+            return Vec::new();
+        }
+        let concerned = |engine: &Self, stream: &Stream| {
+            let path = &engine.org.at(stream.0).path;
+            let debtor = |(queue, debt): (_, &crate::org::Triple)| *debt != [0; 3] && path.contains(queue);
+            [hunt.project, hunt.department].iter().zip(&need.debts).any(debtor)
+        };
+        let mut found: Vec<UnitId> = Vec::new();
+        for elastic in [true, false] {
+            let mut cursor = Cursor { elastic, ..Cursor::default() };
+            self.open_streams(hunt, &mut cursor);
+            cursor.heads.retain(|Reverse((_, stream))| concerned(self, stream));
+            while found.len() < ELSEWHERE && !cursor.heads.is_empty() {
+                if let Some((_, _, pod)) = self.next_candidate(hunt, &mut cursor) {
+                    found.extend(self.units_of(pod));
+                }
+            }
+        }
+        found.sort_unstable();
+        found.dedup();
+        found
+    }
+}

@@ -1,0 +1,77 @@
+//! Gangs that run below their minimum (S27).
+//!
+//! A preemptible workload is *stale* from the moment at which fewer pods of a role run or have succeeded than its
+//! minimum while others still run. Costs: only stale workloads are looked at.
+
+use crate::Engine;
+use crate::ix::{PodIx, WorkloadIx};
+use crate::workload::{Pod, Stage};
+use berth_model::{Cause, Decision, Millis, Timestamp, WorkloadId};
+use std::collections::BTreeMap;
+
+/// Stale workloads, and since when.
+pub(crate) type Stale = BTreeMap<WorkloadId, Timestamp>;
+
+impl Engine {
+    /// Notes whether a workload is below its minimum from now on. One that was found so at the start has been since then.
+    pub(crate) fn note_staleness(&mut self, ix: WorkloadIx) {
+        let workload = self.workloads.at(ix.0);
+        let id = workload.id;
+        if !self.is_stale(ix) {
+            if !self.stale.is_empty() {
+                self.stale.remove(&id);
+            }
+            return;
+        }
+        let since = workload.stale_since.unwrap_or(self.now);
+        self.stale.entry(id).or_insert(since);
+    }
+
+    fn is_stale(&self, ix: WorkloadIx) -> bool {
+        let workload = self.workloads.at(ix.0);
+        let template = self.templates.at(workload.template);
+        let runs = |pod: &Pod| pod.stage == Stage::Placed;
+        if !template.preemptible || !workload.pods.iter().any(runs) {
+            return false;
+        }
+        let mut first = 0;
+        template.roles.iter().any(|role| {
+            let pods = &workload.pods[first as usize..(first + role.count) as usize];
+            first += role.count;
+            let counts = |pod: &&Pod| matches!(pod.stage, Stage::Placed | Stage::Succeeded);
+            (pods.iter().filter(counts).count() as u32) < role.min
+        })
+    }
+
+    /// When a stale workload is to be evicted; none for one that may stay for ever.
+    fn stale_until(&self, ix: WorkloadIx, since: Timestamp) -> Option<Timestamp> {
+        let workload = self.workloads.at(ix.0);
+        let pool = workload.pool.map(|pool| self.pools.spec(pool).stale_grace);
+        let grace = workload.stale_grace.or(pool)?;
+        (grace >= Millis::ZERO).then(|| since.plus(grace))
+    }
+
+    /// Evicts the gangs that have been stale for too long.
+    pub(crate) fn evict_stale(&mut self, decisions: &mut Vec<Decision>) {
+        let due: Vec<WorkloadIx> = self
+            .stale
+            .iter()
+            .filter_map(|(id, since)| Some((*self.workload_ids.get(id)?, *since)))
+            .filter(|(ix, since)| self.stale_until(*ix, *since).is_some_and(|until| until <= self.now))
+            .map(|(ix, _)| ix)
+            .collect();
+        for workload in due {
+            let pods = self.workloads.at(workload.0).pods.iter().enumerate();
+            let placed = pods.filter(|(_, pod)| pod.stage == Stage::Placed);
+            let victims: Vec<PodIx> = placed.map(|(at, _)| PodIx { workload, pod: at as u32 }).collect();
+            self.evict(&victims, None, Cause::Stale, decisions);
+        }
+    }
+
+    /// When the next gang will have been stale for too long.
+    pub(crate) fn stale_timer(&self) -> Option<Timestamp> {
+        let until =
+            |(id, since): (&WorkloadId, &Timestamp)| self.stale_until(*self.workload_ids.get(id)?, *since);
+        self.stale.iter().filter_map(until).min()
+    }
+}

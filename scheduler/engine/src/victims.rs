@@ -1,0 +1,254 @@
+//! Who may be stopped for whom (S20 to S22, S24, S25, S28): units, their cost, and where to look for them.
+//!
+//! A *unit* is what is stopped together: one pod of a role that has more than its minimum, or a whole workload. The
+//! index lists preemptible placed pods by pool, project and priority, most recently started first, because stopping n
+//! devices' worth of pods on a node costs at least n times the running time of the most recent one: that bounds the
+//! search from below. It is only kept for pools in which somebody has looked for victims; until then nothing is noted.
+//! Costs: a pod that comes or goes is noted in O(1) and sorted in, O(log pods), when a search begins.
+
+use crate::Engine;
+use crate::ix::{NodeIx, PodIx, PoolIx, QueueIx, WorkloadIx};
+use crate::org::{Triple, add};
+use crate::workload::Stage;
+use berth_model::{Millis, PodId, Priority, Timestamp};
+use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What is stopped together.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum UnitId {
+    /// One pod above its role's minimum.
+    Pod(PodIx),
+    /// A workload with all its placed pods.
+    Whole(WorkloadIx),
+}
+
+/// Lost GPU work (millionths times ms), lost CPU work (milli times ms), workloads stopped as a whole, pods (S20).
+pub(crate) type Cost = [i128; 4];
+
+/// A unit with what stopping it costs and frees.
+#[derive(Clone, Debug)]
+pub(crate) struct Unit {
+    pub(crate) id: UnitId,
+    pub(crate) queue: QueueIx,
+    pub(crate) pods: SmallVec<[PodIx; 2]>,
+    pub(crate) cost: Cost,
+    /// What its queue is charged for it.
+    pub(crate) charge: Triple,
+    /// Its pods, most recently started first, then by id.
+    pub(crate) order: SmallVec<[(Reverse<Timestamp>, PodId); 2]>,
+    /// For how long it has run.
+    pub(crate) age: Millis,
+}
+
+/// A stream of candidates: a project and a priority.
+pub(crate) type Stream = (QueueIx, Priority);
+
+/// Where a pod stands in its stream.
+pub(crate) type Place = (Reverse<Timestamp>, PodId, PodIx);
+
+/// The candidates of one pool.
+#[derive(Clone, Debug, Default)]
+struct PoolVictims {
+    /// Pods that came, went or changed since the index was last in order; none while nobody has looked.
+    touched: Option<Vec<PodIx>>,
+    entries: FxHashMap<PodIx, (Stream, Place, bool)>,
+    /// Pods that go with their workload, and pods of roles above their minimum.
+    streams: [BTreeMap<Stream, BTreeSet<Place>>; 2],
+}
+
+/// All candidates.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Victims {
+    pools: Vec<PoolVictims>,
+}
+
+impl Victims {
+    /// Notes that a pod came, went or changed in a pool.
+    pub(crate) fn touch(&mut self, pool: PoolIx, pod: PodIx) {
+        if let Some(PoolVictims { touched: Some(touched), .. }) = self.pools.get_mut(pool.i()) {
+            touched.push(pod);
+        }
+    }
+
+    /// The streams of a pool: with `elastic`, of pods above their minimum.
+    pub(crate) fn streams(&self, pool: PoolIx, elastic: bool) -> impl Iterator<Item = Stream> + '_ {
+        self.pools[pool.i()].streams[usize::from(elastic)].keys().copied()
+    }
+
+    /// The next pod of a stream after a place.
+    pub(crate) fn after(
+        &self,
+        pool: PoolIx,
+        elastic: bool,
+        stream: Stream,
+        last: Option<Place>,
+    ) -> Option<Place> {
+        use std::ops::Bound::{Excluded, Unbounded};
+        let places = self.pools[pool.i()].streams[usize::from(elastic)].get(&stream)?;
+        match last {
+            None => places.first().copied(),
+            Some(last) => places.range((Excluded(last), Unbounded)).next().copied(),
+        }
+    }
+}
+
+impl Engine {
+    /// Brings the candidates of a pool in order.
+    pub(crate) fn refresh_victims(&mut self, pool: PoolIx) {
+        let mut all = std::mem::take(&mut self.victims.pools);
+        if all.len() <= pool.i() {
+            all.resize_with(pool.i() + 1, PoolVictims::default);
+        }
+        let here = &mut all[pool.i()];
+        let mut touched = here.touched.take().unwrap_or_else(|| {
+            let nodes = self.nodes.iter().filter(|(_, node)| node.pool == Some(pool));
+            nodes.flat_map(|(_, node)| node.pods.iter().copied()).collect()
+        });
+        touched.sort_unstable();
+        touched.dedup();
+        let mut roles: Vec<(WorkloadIx, u16)> = Vec::new();
+        for pod in &touched {
+            let Some(workload) = self.workloads.get(pod.workload.0) else {
+                here.enter(*pod, None);
+                continue;
+            };
+            let template = self.templates.at(workload.template);
+            if pod.pod >= template.pods() {
+                here.enter(*pod, None);
+                continue;
+            }
+            let (role, _) = template.role_of(pod.pod);
+            if template.roles[usize::from(role)].min < template.roles[usize::from(role)].count {
+                roles.push((pod.workload, role));
+            }
+            here.enter(*pod, self.candidate_entry(*pod, pool));
+        }
+        // One pod more or less, and all of its role are above the minimum, or none is.
+        roles.sort_unstable();
+        roles.dedup();
+        for (workload, role) in roles {
+            let template = self.templates.at(self.workloads.at(workload.0).template);
+            let first = template.first_of(role.into());
+            for pod in first..first + template.roles[usize::from(role)].count {
+                let pod = PodIx { workload, pod };
+                here.enter(pod, self.candidate_entry(pod, pool));
+            }
+        }
+        touched.clear();
+        here.touched = Some(touched);
+        self.victims.pools = all;
+    }
+
+    fn candidate_entry(&self, pod: PodIx, pool: PoolIx) -> Option<(Stream, Place, bool)> {
+        let state = self.pod(pod);
+        let there = state.node.and_then(|node| self.nodes.at(node.0).pool);
+        let template = self.templates.at(self.workloads.at(pod.workload.0).template);
+        if state.stage != Stage::Placed || there != Some(pool) || !template.preemptible {
+            return None;
+        }
+        let (role, _) = template.role_of(pod.pod);
+        let place = (Reverse(state.since), self.pod_id(pod), pod);
+        Some(((template.queue, template.priority), place, self.above_minimum(pod.workload, role.into()) > 0))
+    }
+
+    /// How many more pods of a role are placed than its minimum needs.
+    pub(crate) fn above_minimum(&self, workload: WorkloadIx, role: usize) -> u32 {
+        let state = self.workloads.at(workload.0);
+        let template = self.templates.at(state.template);
+        let (first, role) = (template.first_of(role) as usize, &template.roles[role]);
+        if role.min == role.count {
+            return 0;
+        }
+        let pods = &state.pods[first..first + role.count as usize];
+        let placed = pods.iter().filter(|pod| pod.stage == Stage::Placed).count() as u32;
+        let done = pods.iter().filter(|pod| matches!(pod.stage, Stage::Succeeded | Stage::Reserved)).count();
+        (placed + done as u32).saturating_sub(role.min).min(placed)
+    }
+
+    /// A unit, with what it costs now. A pod is charged to its queue as long as it is not leaving.
+    pub(crate) fn unit(&self, id: UnitId) -> Unit {
+        let (workload, alone) = match id {
+            UnitId::Pod(pod) => (pod.workload, Some(pod)),
+            UnitId::Whole(workload) => (workload, None),
+        };
+        let state = self.workloads.at(workload.0);
+        let placed = state.pods.iter().enumerate().filter(|(_, pod)| pod.stage == Stage::Placed);
+        let all = placed.map(|(at, _)| PodIx { workload, pod: at as u32 });
+        let pods: SmallVec<[PodIx; 2]> = all.filter(|pod| alone.is_none_or(|alone| alone == *pod)).collect();
+        let queue = self.templates.at(state.template).queue;
+        let mut unit = Unit {
+            id,
+            queue,
+            cost: [0, 0, i128::from(alone.is_none()), pods.len() as i128],
+            charge: [0; 3],
+            order: SmallVec::new(),
+            age: alone.map_or_else(|| self.running_time(workload), |pod| self.now.since(self.pod(pod).since)),
+            pods,
+        };
+        for pod in &unit.pods {
+            let state = self.pod(*pod);
+            let Some(node) = state.node else { continue };
+            let charge = self.cost(self.kind_of(*pod).0, node, state.gpus);
+            add(&mut unit.charge, charge, 1);
+            unit.order.push((Reverse(state.since), self.pod_id(*pod)));
+            if alone.is_none() {
+                let ran = i128::from(self.now.since(state.since).0);
+                unit.cost[0] += i128::from(charge[0]) * ran;
+                unit.cost[1] += i128::from(charge[1]) * ran;
+            }
+        }
+        unit.order.sort_unstable();
+        unit
+    }
+
+    /// For how long a workload has run: its longest running placed pod.
+    pub(crate) fn running_time(&self, workload: WorkloadIx) -> Millis {
+        let placed = self.workloads.at(workload.0).pods.iter().filter(|pod| pod.stage == Stage::Placed);
+        placed.map(|pod| self.now.since(pod.since)).max().unwrap_or_default()
+    }
+
+    /// The units that a placed pod is part of: by itself if its role is above the minimum, and its workload.
+    pub(crate) fn units_of(&self, pod: PodIx) -> impl Iterator<Item = UnitId> + use<> {
+        let template = self.templates.at(self.workloads.at(pod.workload.0).template);
+        let (role, _) = template.role_of(pod.pod);
+        let alone = self.above_minimum(pod.workload, role.into()) > 0;
+        let whole = template.roles.iter().any(|role| role.min > 0);
+        let alone = alone.then_some(UnitId::Pod(pod));
+        alone.into_iter().chain(whole.then_some(UnitId::Whole(pod.workload)))
+    }
+
+    /// The nodes on which a unit has pods.
+    pub(crate) fn nodes_of(&self, unit: &Unit) -> SmallVec<[NodeIx; 2]> {
+        let mut nodes: SmallVec<[NodeIx; 2]> =
+            unit.pods.iter().filter_map(|pod| self.pod(*pod).node).collect();
+        nodes.sort_unstable();
+        nodes.dedup();
+        nodes
+    }
+}
+
+impl PoolVictims {
+    fn enter(&mut self, pod: PodIx, entry: Option<(Stream, Place, bool)>) {
+        let known = self.entries.get(&pod).copied();
+        if known == entry {
+            return;
+        }
+        if let Some((stream, place, elastic)) = known {
+            let streams = &mut self.streams[usize::from(elastic)];
+            if let Some(places) = streams.get_mut(&stream) {
+                places.remove(&place);
+                if places.is_empty() {
+                    streams.remove(&stream);
+                }
+            }
+            self.entries.remove(&pod);
+        }
+        if let Some((stream, place, elastic)) = entry {
+            self.streams[usize::from(elastic)].entry(stream).or_default().insert(place);
+            self.entries.insert(pod, (stream, place, elastic));
+        }
+    }
+}
