@@ -4,7 +4,7 @@
 //! unit is judged without going through all of them.
 
 use crate::Engine;
-use crate::ix::{PodIx, PoolIx, QueueIx, WorkloadIx};
+use crate::ix::{PoolIx, QueueIx, WorkloadIx};
 use crate::org::{InPool, Triple, add};
 use crate::reserve::PING_PONG;
 use crate::victims::{Stream, Unit, UnitId};

@@ -3,11 +3,13 @@
 //! Each reader checks its whole input before anything is used of it; an error names file, line, field,
 //! value and what is allowed.
 
+pub mod differs;
 mod error;
 pub mod node;
 pub mod openb;
 mod quantity;
 pub mod scenario;
+mod streams;
 mod synthetic;
 mod yaml;
 
