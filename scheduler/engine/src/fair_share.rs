@@ -144,10 +144,11 @@ impl Engine {
         }
     }
 
-    /// True if whether a project's waiting work passes may depend on what others of the department use.
+    /// True if whether a project's waiting work counts may depend on what others of the department use: its quota
+    /// keeps non-preemptible work out.
     fn gates_may_shut(&self, department: QueueIx, pool: PoolIx) -> bool {
         let bounds = self.org.in_pool(department, pool).bounds();
-        bounds.iter().any(|b| b.limit.is_some() || matches!(b.quota, Quota::Of(_)))
+        bounds.iter().any(|bound| matches!(bound.quota, Quota::Of(_)))
     }
 
     /// What waiting pods of a project ask for that may run in a pool (S7).
@@ -171,7 +172,7 @@ impl Engine {
                 continue;
             }
             let ask = self.ask(template, &self.waiting.at(ix).key.want, pool);
-            if self.org.gate(project, pool, ask, template.preemptible).is_ok() {
+            if self.org.gate_beside(project, pool, ask, template.preemptible, false).is_ok() {
                 add(&mut demand, self.ask_of(template, waits.iter().copied(), pool), 1);
             }
         }
@@ -204,9 +205,9 @@ impl Engine {
         let here = self.org.in_pool(queue, pool);
         let bound = here.bounds()[resource];
         let quota = match bound.quota {
-            Quota::Unmanaged => return None,
+            Quota::Unmanaged if !bound.managed() => return None,
             Quota::Of(quota) => quota,
-            Quota::Unlimited => i64::MAX,
+            Quota::Unmanaged | Quota::Unlimited => i64::MAX,
         };
         let most = here.demand[resource].min(bound.limit.unwrap_or(i64::MAX)).max(0);
         let first = most.min(quota).min(divided);

@@ -59,7 +59,6 @@ pub(crate) struct Hunt {
 /// What has been taken from one queue.
 #[derive(Clone, Debug, Default)]
 struct FromQueue {
-    sum: Triple,
     /// Charges of the units, with the order in which they are judged.
     units: Vec<(Triple, UnitId)>,
     /// The one judged last.
@@ -83,10 +82,11 @@ impl Taken {
                 .by_queue
                 .entry(queue)
                 .or_insert_with(|| FromQueue { all_gpu: true, ..FromQueue::default() });
-            add(&mut from.sum, unit.charge, 1);
-            from.units.push((unit.charge, unit.id));
-            from.last = from.last.max(Some((unit.charge, unit.id)));
-            from.all_gpu &= unit.charge[0] > 0;
+            for (charge, id) in &unit.parts {
+                from.units.push((*charge, *id));
+                from.last = from.last.max(Some((*charge, *id)));
+                from.all_gpu &= charge[0] > 0;
+            }
         }
         self.units.push(unit);
     }
@@ -96,8 +96,7 @@ impl Taken {
         let unit = self.units.remove(at);
         for queue in std::iter::once(unit.queue).chain(department) {
             let Some(from) = self.by_queue.get_mut(&queue) else { continue };
-            add(&mut from.sum, unit.charge, -1);
-            from.units.retain(|(_, id)| *id != unit.id);
+            from.units.retain(|(_, id)| !unit.parts.iter().any(|(_, part)| part == id));
             from.last = from.units.iter().max().copied();
             from.all_gpu = from.units.iter().all(|(charge, _)| charge[0] > 0);
         }
@@ -109,10 +108,10 @@ impl Taken {
 fn bound_of(here: &InPool, bound: Bound) -> [Option<i64>; 3] {
     let bounds = here.bounds();
     std::array::from_fn(|at| match (bounds[at].quota, bound) {
-        (Quota::Unmanaged, _) => None,
+        (Quota::Unmanaged, _) if !bounds[at].managed() => None,
         (_, Bound::FairShare) => Some(here.share[at]),
         (Quota::Of(quota), Bound::Quota) => Some(quota),
-        (Quota::Unlimited, Bound::Quota) => Some(i64::MAX),
+        (Quota::Unmanaged | Quota::Unlimited, Bound::Quota) => Some(i64::MAX),
     })
 }
 
@@ -231,9 +230,10 @@ impl Engine {
         let bounds = bound_of(here, bound);
         let mut left = here.allocated;
         more.clone().for_each(|unit| add(&mut left, unit.charge, -1));
-        let added = more.clone().map(|unit| (unit.charge, unit.id)).max();
+        let parts = more.flat_map(|unit| unit.parts.iter().copied());
+        let added = parts.clone().max();
         let last = from.and_then(|from| from.last).max(added);
-        let all_gpu = from.is_none_or(|from| from.all_gpu) && more.clone().all(|unit| unit.charge[0] > 0);
+        let all_gpu = from.is_none_or(|from| from.all_gpu) && parts.clone().all(|(charge, _)| charge[0] > 0);
         // The last one is the largest: if it finds the queue above its bound, so do all before it.
         if let (Some((last, _)), Some(gpu)) = (last, bounds[0])
             && all_gpu
@@ -245,7 +245,7 @@ impl Engine {
             return false;
         }
         let mut all: Vec<(Triple, UnitId)> = from.map_or_else(Vec::new, |from| from.units.clone());
-        all.extend(more.map(|unit| (unit.charge, unit.id)));
+        all.extend(parts);
         canonical(&mut all);
         for (charge, _) in &all {
             add(&mut left, *charge, 1);
@@ -269,7 +269,7 @@ impl Engine {
         for (at, queue) in [hunt.project, hunt.department].into_iter().enumerate() {
             let here = self.org.in_pool(queue, hunt.pool);
             for (resource, bound) in here.bounds().into_iter().enumerate() {
-                if bound.quota == Quota::Unmanaged || cost[resource] == 0 {
+                if !bound.managed() || cost[resource] == 0 {
                     continue;
                 }
                 if let Quota::Of(quota) = bound.quota
@@ -301,7 +301,7 @@ impl Engine {
                 (0..3).filter(|at| hunt.ask[*at] > 0).all(|at| {
                     let bound = here.bounds()[at];
                     let limit = bound.limit.unwrap_or(i64::MAX).min(own_bound(hunt, here, at));
-                    bound.quota == Quota::Unmanaged || here.allocated[at] <= limit
+                    !bound.managed() || here.allocated[at] <= limit
                 })
             })
     }

@@ -75,7 +75,7 @@ impl InPool {
         self.bounds().iter().enumerate().any(|(at, bound)| {
             let over_limit = bound.limit.is_some_and(|limit| self.allocated[at] > limit);
             let over_quota = matches!(bound.quota, Quota::Of(quota) if self.non_preemptible[at] > quota);
-            bound.quota != Quota::Unmanaged && (over_limit || over_quota)
+            bound.managed() && (over_limit || over_quota)
         })
     }
 
@@ -279,6 +279,18 @@ impl Org {
         ask: Triple,
         preemptible: bool,
     ) -> Result<(), Shut> {
+        self.gate_beside(project, pool, ask, preemptible, true)
+    }
+
+    /// As [`Self::gate`]; the use of others counts against the limits only if asked for.
+    pub(crate) fn gate_beside(
+        &self,
+        project: QueueIx,
+        pool: PoolIx,
+        ask: Triple,
+        preemptible: bool,
+        others: bool,
+    ) -> Result<(), Shut> {
         if self.all[project.i()].id.is_none() {
             return Ok(());
         }
@@ -286,11 +298,11 @@ impl Org {
             let here = self.in_pool(queue, pool);
             for (at, bound) in here.bounds().into_iter().enumerate() {
                 // What is not asked for, or not managed, blocks nothing (S2).
-                if ask[at] == 0 || bound.quota == Quota::Unmanaged {
+                if ask[at] == 0 || !bound.managed() {
                     continue;
                 }
                 if let Some(limit) = bound.limit
-                    && here.allocated[at] + ask[at] > limit
+                    && (if others { here.allocated[at] } else { 0 }) + ask[at] > limit
                 {
                     let used = here.allocated[at];
                     return Err(Shut { queue, resource: at, limit: true, bound: limit, used });

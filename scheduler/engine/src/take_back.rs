@@ -210,10 +210,12 @@ impl Engine {
             let pods: SmallVec<[u32; 8]> = waiting.collect();
             let one = self.ask_of(self.templates.at(template), one_of(role), hunt.pool);
             let mut frontier = Frontier::default();
-            for pod in pods {
+            for (at, pod) in pods.iter().enumerate() {
                 add(&mut rest, one, -1);
-                let pod = PodIx { workload: hunt.beneficiary, pod };
-                if !self.place_one(hunt, pod, (one, rest), scope, &mut taken, &mut frontier) {
+                let [pod, next] = [Some(pod), pods.get(at + 1)]
+                    .map(|pod| pod.map(|pod| PodIx { workload: hunt.beneficiary, pod: *pod }));
+                let Some(pod) = pod else { break };
+                if !self.place_one(hunt, (pod, next), (one, rest), scope, &mut taken, &mut frontier) {
                     return false;
                 }
             }
@@ -222,11 +224,12 @@ impl Engine {
         hunt.rule != Rule::Consolidate || self.replace_moved(hunt, &taken)
     }
 
-    /// Places one pod, stopping whom it must. `one` is what it asks of the quotas, and what comes after it does.
+    /// Places one pod, stopping whom it must; the next one is alike. `one` is what it asks of the quotas, `rest` what
+    /// comes after it does.
     fn place_one(
         &mut self,
         hunt: &Hunt,
-        pod: PodIx,
+        (pod, next): (PodIx, Option<PodIx>),
         (one, rest): (Triple, Triple),
         scope: Scope,
         taken: &mut Taken,
@@ -260,9 +263,11 @@ impl Engine {
         let gpu = self.shapes.at(kind.0).gpu;
         let Some(gpus) = self.nodes.at(node.0).devices.choose(gpu, strategy) else { return false };
         self.try_put(pod, node, gpus);
-        changed.sort_unstable();
-        changed.dedup();
-        self.look_again(hunt, taken, &need, frontier, &changed);
+        if let Some(pod) = next {
+            changed.sort_unstable();
+            changed.dedup();
+            self.look_again(hunt, taken, &Need { pod, ..need }, frontier, &changed);
+        }
         true
     }
 

@@ -37,6 +37,8 @@ pub(crate) struct Unit {
     pub(crate) cost: Cost,
     /// What its queue is charged for it.
     pub(crate) charge: Triple,
+    /// The same as it is judged (S22): pods above the minimum one by one, then the rest at once.
+    pub(crate) parts: SmallVec<[(Triple, UnitId); 1]>,
     /// Its pods, most recently started first, then by id.
     pub(crate) order: SmallVec<[(Reverse<Timestamp>, PodId); 2]>,
     /// For how long it has run.
@@ -184,6 +186,7 @@ impl Engine {
             queue,
             cost: [0, 0, i128::from(alone.is_none()), pods.len() as i128],
             charge: [0; 3],
+            parts: SmallVec::new(),
             order: SmallVec::new(),
             age: alone.map_or_else(|| self.running_time(workload), |pod| self.now.since(self.pod(pod).since)),
             pods,
@@ -201,7 +204,34 @@ impl Engine {
             }
         }
         unit.order.sort_unstable();
+        unit.parts = self.parts_of(&unit);
         unit
+    }
+
+    fn parts_of(&self, unit: &Unit) -> SmallVec<[(Triple, UnitId); 1]> {
+        let UnitId::Whole(workload) = unit.id else { return SmallVec::from_slice(&[(unit.charge, unit.id)]) };
+        let template = self.templates.at(self.workloads.at(workload.0).template);
+        let (mut parts, mut rest) = (SmallVec::new(), unit.charge);
+        for role in 0..template.roles.len() {
+            let above = self.above_minimum(workload, role) as usize;
+            if above == 0 {
+                continue;
+            }
+            let of_role = unit.pods.iter().filter(|pod| usize::from(template.role_of(pod.pod).0) == role);
+            let mut each: Vec<(Triple, UnitId)> = of_role
+                .filter_map(|pod| {
+                    let state = self.pod(*pod);
+                    Some((self.cost(self.kind_of(*pod).0, state.node?, state.gpus), UnitId::Pod(*pod)))
+                })
+                .collect();
+            each.sort_unstable();
+            for part in each.into_iter().take(above) {
+                add(&mut rest, part.0, -1);
+                parts.push(part);
+            }
+        }
+        parts.push((rest, unit.id));
+        parts
     }
 
     /// For how long a workload has run: its longest running placed pod.

@@ -120,6 +120,13 @@ pub struct ResourceQuota {
     pub limit: Option<i64>,
 }
 
+impl ResourceQuota {
+    /// True if anything is said: a limit manages a resource as a quota does, one that is unlimited (S2).
+    pub const fn managed(&self) -> bool {
+        !matches!(self.quota, Quota::Unmanaged) || self.limit.is_some()
+    }
+}
+
 /// What a department or project has in one pool (S2).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
