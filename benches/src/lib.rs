@@ -15,6 +15,7 @@
 
 pub mod cases;
 pub mod cluster;
+pub mod contention;
 pub mod load;
 pub mod openb;
 pub mod plain;

@@ -9,10 +9,10 @@ use crate::Engine;
 use crate::choose::Scope;
 use crate::ix::{NodeIx, PodIx, WorkloadIx};
 use crate::legal::{Hunt, Rule, Taken};
-use crate::place::Step;
 use crate::reserve::Outcome;
 use crate::room::Need;
 use crate::victims::Unit;
+use crate::workload::Pod;
 use petgraph::algo::toposort;
 use petgraph::graph::{DiGraph, NodeIndex};
 use rustc_hash::FxHashMap;
@@ -78,34 +78,65 @@ impl Engine {
         true
     }
 
-    /// Puts a victim back where it was, if the beneficiary's pods that are in its way find other free room.
-    pub(crate) fn can_return(&mut self, hunt: &Hunt, victim: &[PodIx], scope: Scope) -> bool {
-        let nodes: BTreeSet<NodeIx> = victim.iter().filter_map(|pod| self.lifted_from(*pod)).collect();
-        let everywhere = !self.neighbours.idle();
-        let puts = self.trial.iter().filter_map(|step| match step {
-            Step::Put(pod) => Some(*pod),
-            Step::Lifted(..) => None,
-        });
-        let in_the_way = |pod: &PodIx| everywhere || self.pod(*pod).node.is_some_and(|n| nodes.contains(&n));
-        let moving: Vec<PodIx> = puts.filter(in_the_way).collect();
-        let before: Vec<_> = moving.iter().map(|pod| (*pod, self.take_back_put(*pod))).collect();
-        victim.iter().for_each(|pod| self.return_lifted(*pod));
-        let mut placed: Vec<PodIx> = Vec::new();
-        for pod in moving.iter().copied() {
-            let Some(choice) = self.choose(pod, hunt.pool, scope) else { break };
-            self.try_put(pod, choice.node, choice.gpus);
-            placed.push(pod);
+    /// Puts back every victim that turns out not to be needed, the dearest first.
+    pub(crate) fn put_back(&mut self, hunt: &Hunt, taken: &mut Taken, scope: Scope) {
+        if taken.units.len() < 2 {
+            return;
         }
-        let fits = placed.len() == moving.len() && self.within_bounds(hunt);
+        let mut order: Vec<usize> = (0..taken.units.len()).collect();
+        order.sort_by(|a, b| {
+            let key = |at: usize| (taken.units[at].cost, taken.units[at].id);
+            key(*b).cmp(&key(*a))
+        });
+        let before = self.touched_by_trial();
+        let seats: FxHashMap<PodIx, Option<Pod>> = before.into_iter().collect();
+        let mut needed = vec![true; taken.units.len()];
+        for at in order {
+            needed[at] = !self.can_return(hunt, &taken.units[at].pods, &seats, scope);
+        }
+        for at in (0..needed.len()).rev().filter(|at| !needed[*at]) {
+            let department = self.judged_department(hunt, taken.units[at].queue);
+            taken.remove(at, department);
+        }
+    }
+
+    /// Puts a victim back where it was, if the beneficiary's pods that are in its way find other free room.
+    fn can_return(
+        &mut self,
+        hunt: &Hunt,
+        victim: &[PodIx],
+        seats: &FxHashMap<PodIx, Option<Pod>>,
+        scope: Scope,
+    ) -> bool {
+        let mark = self.trial.len();
+        let mut nodes: Vec<NodeIx> = victim.iter().filter_map(|pod| seats[pod]?.node).collect();
+        nodes.sort_unstable();
+        nodes.dedup();
+        let put = |engine: &Self, pod: &PodIx| {
+            engine.pod(*pod).on_node() && seats.get(pod).is_some_and(Option::is_none)
+        };
+        let moving: Vec<PodIx> = if self.neighbours.idle() {
+            let here = nodes.iter().flat_map(|node| self.nodes.at(node.0).pods.iter().copied());
+            here.filter(|pod| put(self, pod)).collect()
+        } else {
+            self.touched_by_trial().into_iter().map(|(pod, _)| pod).filter(|pod| put(self, pod)).collect()
+        };
+        moving.iter().for_each(|pod| self.try_lift(*pod));
+        for pod in victim {
+            if let Some(was) = seats[pod] {
+                self.try_return(*pod, was);
+            }
+        }
+        for pod in moving {
+            let Some(choice) = self.choose(pod, hunt.pool, scope) else {
+                self.roll_back_to(mark);
+                return false;
+            };
+            self.try_put(pod, choice.node, choice.gpus);
+        }
+        let fits = self.within_bounds(hunt);
         if !fits {
-            for pod in placed {
-                self.take_back_put(pod);
-            }
-            victim.iter().for_each(|pod| self.try_lift(*pod));
-            for (pod, was) in before {
-                let node = was.node.expect("it was placed");
-                self.try_put(pod, node, was.gpus);
-            }
+            self.roll_back_to(mark);
         }
         fits
     }

@@ -122,7 +122,8 @@ impl Engine {
         self.refresh_shares(hunt.pool);
         let mut ranks: Vec<i32> = Vec::new();
         let streams = |elastic| self.victims.streams(hunt.pool, elastic);
-        for (queue, _) in streams(false).chain(streams(true)).filter(|(queue, _)| *queue != hunt.project) {
+        for (queue, _, _) in streams(false).chain(streams(true)).filter(|(queue, ..)| *queue != hunt.project)
+        {
             if self.org.at(queue).id.is_some() {
                 ranks.push(self.org.at(queue).rank);
             }
@@ -146,15 +147,15 @@ impl Engine {
     /// The layers of preempt, mildest first.
     pub(crate) fn preempt_rules(&self, hunt: &Hunt, priority: Priority) -> Vec<Rule> {
         let streams = |elastic| self.victims.streams(hunt.pool, elastic);
-        let own = streams(false).chain(streams(true)).filter(|(queue, _)| *queue == hunt.project);
-        let mut lower: Vec<Priority> = own.map(|(_, p)| p).filter(|p| *p < priority).collect();
+        let own = streams(false).chain(streams(true)).filter(|(queue, ..)| *queue == hunt.project);
+        let mut lower: Vec<Priority> = own.map(|(_, p, _)| p).filter(|p| *p < priority).collect();
         lower.sort_unstable();
         lower.dedup();
         lower.into_iter().map(Rule::Preempt).collect()
     }
 
     /// True if pods of a stream may be victims at all by the rule.
-    pub(crate) fn stream_allowed(&self, hunt: &Hunt, (queue, priority): Stream) -> bool {
+    pub(crate) fn stream_allowed(&self, hunt: &Hunt, (queue, priority, _): Stream) -> bool {
         match hunt.rule {
             Rule::Preempt(most) => queue == hunt.project && priority <= most,
             Rule::Consolidate => self.org.at(queue).id.is_some(),

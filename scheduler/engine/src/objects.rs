@@ -292,6 +292,9 @@ impl Engine {
     fn change_devices(&mut self, ix: NodeIx, change: impl FnOnce(&mut Devices)) {
         let mut held = true;
         self.change_node(ix, |engine| held = engine.nodes.at_mut(ix.0).change_devices(change));
+        if let Some(pool) = self.nodes.at(ix.0).pool {
+            self.victims.touch_node(pool, ix);
+        }
         if !held {
             self.drop_reservations_on(ix);
         }
@@ -319,6 +322,10 @@ impl Engine {
         self.count_pods(ix, -1);
         let node = self.nodes.at_mut(ix.0);
         let usable = node.usable();
+        if let Some(pool) = node.pool {
+            self.touch_all_on(ix, pool);
+        }
+        let node = self.nodes.at_mut(ix.0);
         if let Some(pool) = node.pool.take() {
             if usable {
                 self.index.remove(ix, self.nodes.at(ix.0));
@@ -343,6 +350,7 @@ impl Engine {
             let usable = node.usable();
             self.classes.join(ix, node, pool, &mut self.names);
             self.note_arrival(ix);
+            self.touch_all_on(ix, pool);
             if usable {
                 self.index.insert(ix, self.nodes.at(ix.0));
             }
@@ -350,6 +358,14 @@ impl Engine {
             self.note_structure(pool, false);
         }
         self.count_pods(ix, 1);
+    }
+
+    /// Notes that a node and all its pods came to a pool or leave it.
+    fn touch_all_on(&mut self, ix: NodeIx, pool: PoolIx) {
+        self.victims.touch_node(pool, ix);
+        for at in 0..self.nodes.at(ix.0).pods.len() {
+            self.victims.touch(pool, ix, self.nodes.at(ix.0).pods[at]);
+        }
     }
 
     fn count_node(&mut self, ix: NodeIx, pool: PoolIx, usable: bool, sign: i64) {

@@ -11,6 +11,7 @@ use crate::org::Triple;
 use crate::overlap::Hold;
 use crate::workload::{Pod, Stage};
 use berth_model::{GpuGrant, PodId, Timestamp};
+use rustc_hash::FxHashSet;
 
 impl Engine {
     /// The shape of a pod, and the index of its labels.
@@ -106,7 +107,7 @@ impl Engine {
             self.org.charge(queue, pool, cost, template.preemptible, sign);
             self.mark_use(queue, pool);
         }
-        self.victims.touch(pool, pod);
+        self.victims.touch(pool, node, pod);
         if state.on_node() {
             self.pools.at_mut(pool).allocated += sign * cost[0];
             if queue == self.unmanaged && self.nodes.at(node.0).open() {
@@ -168,31 +169,20 @@ impl Engine {
         self.lifted += 1;
     }
 
-    /// Takes back a step of the trial under way: the pod waits again. Returns where it was.
-    pub(crate) fn take_back_put(&mut self, pod: PodIx) -> Pod {
-        if let Some(at) = self.trial.iter().rposition(|step| *step == Step::Put(pod)) {
-            self.trial.remove(at);
-        }
-        self.unseat(pod)
+    /// Puts a pod back where it was before the trial under way took it off.
+    pub(crate) fn try_return(&mut self, pod: PodIx, was: Pod) {
+        self.seat(pod, was);
+        self.trial.push(Step::Put(pod));
     }
 
-    /// Takes back a step of the trial under way: the pod is where it was.
-    pub(crate) fn return_lifted(&mut self, pod: PodIx) {
-        let lifted = |step: &Step| matches!(step, Step::Lifted(other, _) if *other == pod);
-        if let Some(at) = self.trial.iter().rposition(lifted)
-            && let Step::Lifted(_, was) = self.trial.remove(at)
-        {
-            self.seat(pod, was);
-            self.lifted -= 1;
-        }
-    }
-
-    /// The node that the trial under way has taken a pod off.
-    pub(crate) fn lifted_from(&self, pod: PodIx) -> Option<NodeIx> {
-        self.trial.iter().rev().find_map(|step| match step {
-            Step::Lifted(other, was) if *other == pod => was.node,
-            _ => None,
-        })
+    /// The pods that the trial under way has touched, in order, and what they were before; none for those that waited.
+    pub(crate) fn touched_by_trial(&self) -> Vec<(PodIx, Option<Pod>)> {
+        let mut known: FxHashSet<PodIx> = FxHashSet::default();
+        let before = |step: &Step| match *step {
+            Step::Put(pod) => (pod, None),
+            Step::Lifted(pod, was) => (pod, Some(was)),
+        };
+        self.trial.iter().map(before).filter(|(pod, _)| known.insert(*pod)).collect()
     }
 
     /// Undoes the trial under way, down to its first `mark` steps.

@@ -277,6 +277,13 @@ impl Engine {
             listed.retain(|p| p.workload != ix);
             let here = pods.iter().enumerate().filter(|(_, p)| p.node == Some(node));
             listed.extend(here.map(|(pod, _)| PodIx { workload: ix, pod: pod as u32 }));
+            if let Some(pool) = self.nodes.at(node.0).pool {
+                for (before, after) in moves {
+                    for pod in [*before, *after] {
+                        self.victims.touch(pool, node, PodIx { workload: ix, pod });
+                    }
+                }
+            }
         }
     }
 
@@ -326,7 +333,7 @@ impl Engine {
             if !same {
                 return Err(conflict(state.pod, "it is already on another node or on other devices"));
             }
-            self.pod_mut(pod).since = state.since;
+            self.reseat(pod, |was| was.since = state.since);
         } else {
             if was.stage != Stage::Waiting {
                 return Err(conflict(state.pod, "it has ended"));

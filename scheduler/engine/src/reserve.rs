@@ -7,7 +7,6 @@
 
 use crate::Engine;
 use crate::ix::{NodeIx, PodIx, PoolIx, WorkloadIx};
-use crate::place::Step;
 use crate::workload::{Pod, Stage};
 use berth_model::{
     Cause, Decision, Eviction, GpuGrant, Millis, Placement, PodId, Reason, ReasonKind, Timestamp,
@@ -81,15 +80,15 @@ impl Engine {
     /// What the trial under way has come to; the trial is undone.
     pub(crate) fn conclude(&mut self) -> Outcome {
         let mut outcome = Outcome::default();
-        for step in &self.trial {
-            match *step {
-                Step::Put(pod) => {
-                    let placed = self.pod(pod);
-                    outcome.places.extend(placed.node.map(|node| (pod, node, placed.gpus)));
-                }
-                Step::Lifted(pod, was) if was.stage == Stage::Placed => outcome.victims.push(pod),
-                Step::Lifted(..) => {}
+        for (pod, before) in self.touched_by_trial() {
+            let now = self.pod(pod);
+            if before.as_ref() == Some(now) {
+                continue;
             }
+            if before.is_some_and(|before| before.stage == Stage::Placed) {
+                outcome.victims.push(pod);
+            }
+            outcome.places.extend(now.node.map(|node| (pod, node, now.gpus)));
         }
         self.roll_back();
         outcome

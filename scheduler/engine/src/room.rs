@@ -16,14 +16,13 @@ use crate::org::{Triple, add};
 use crate::victims::{Cost, Unit, UnitId};
 use crate::workload::Stage;
 use berth_model::{GpuRequest, NodeId, PodId, Timestamp};
-use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 use std::cmp::Reverse;
 
 /// Decisions per node.
 const STEPS: u32 = 20_000;
 /// Units elsewhere that are looked at to pass a limit.
-pub(crate) const ELSEWHERE: usize = 64;
+pub(crate) const ELSEWHERE: usize = 16;
 
 /// What is compared between sets of victims inside a layer (S20); the least is best.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -64,6 +63,7 @@ struct Search<'a> {
     need: &'a Need,
     node: NodeIx,
     items: Vec<Unit>,
+    places: Vec<PlaceOn>,
     /// What each pays of the debts.
     pays: Vec<[Triple; 2]>,
     states: Vec<State>,
@@ -75,8 +75,33 @@ struct Search<'a> {
 }
 
 impl Engine {
-    /// The best legal set that makes room for the pod on the node, if it is better than `known`.
+    /// The best legal set that makes room for the pod on the node. Units elsewhere are considered only if the best set
+    /// for the room alone does not pay the debts.
     pub(crate) fn best_on(
+        &mut self,
+        hunt: &Hunt,
+        taken: &Taken,
+        need: &Need,
+        node: NodeIx,
+        elsewhere: &[UnitId],
+    ) -> Option<Set> {
+        if need.debts == [[0; 3]; 2] {
+            return self.best_among(hunt, taken, need, node, &[]);
+        }
+        let room_alone = Need { debts: [[0; 3]; 2], ..*need };
+        let set = self.best_among(hunt, taken, &room_alone, node, &[])?;
+        let mut paid = [[0; 3]; 2];
+        for unit in &set.units {
+            let pays = self.pays(hunt, unit);
+            paid.iter_mut().zip(pays).for_each(|(sum, more)| add(sum, more, 1));
+        }
+        if covers(&paid, &need.debts) {
+            return Some(set);
+        }
+        self.best_among(hunt, taken, need, node, elsewhere)
+    }
+
+    fn best_among(
         &mut self,
         hunt: &Hunt,
         taken: &Taken,
@@ -95,7 +120,7 @@ impl Engine {
         ids.retain(|id| {
             let (UnitId::Pod(PodIx { workload, .. }) | UnitId::Whole(workload)) = *id;
             let template = self.templates.at(self.workloads.at(workload.0).template);
-            let stream = (template.queue, template.priority);
+            let stream = (template.queue, template.priority, 0);
             self.stream_allowed(hunt, stream) && self.may_be_stopped(hunt, workload)
         });
         let mut items: Vec<Unit> = ids.into_iter().map(|id| self.unit(id)).collect();
@@ -114,6 +139,7 @@ impl Engine {
             taken,
             need,
             node,
+            places: places_on(self, node, &items),
             pays: items.iter().map(|unit| self.pays(hunt, unit)).collect(),
             states: vec![State::Undecided; items.len()],
             items,
@@ -166,11 +192,7 @@ impl Search<'_> {
         }
         gone.sort_unstable();
         gone.dedup();
-        let debts = self.need.debts.iter().zip(&paid);
-        let mut covered =
-            debts.flat_map(|(debt, paid)| debt.iter().zip(paid)).all(|(debt, paid)| paid >= debt);
-        covered &= engine.would_fit(self.need, self.node, self.hunt.pool, &gone);
-        covered
+        covers(&paid, &self.need.debts) && engine.would_fit(self.need, self.node, self.hunt.pool, &gone)
     }
 
     /// Decides the items from `at` on; `cost` is that of those stopped before.
@@ -246,47 +268,51 @@ impl Search<'_> {
     /// that costs is split over all the places a unit has on the node.
     fn least_to_come(&self, engine: &Engine) -> Cost {
         let GpuRequest::Whole(count) = engine.shapes.at(self.need.kind.0).gpu else { return [0; 4] };
-        let devices = &engine.nodes.at(self.node.0).devices;
-        let mut least: FxHashMap<(PodIx, u8), Option<Cost>> = FxHashMap::default();
-        let mut cleared = vec![Some([0i128; 4]); devices.len()];
-        for (unit, state) in self.items.iter().zip(&self.states) {
-            let here = unit.pods.iter().filter(|pod| engine.pod(**pod).node == Some(self.node));
-            let places: Vec<(PodIx, u8)> = here
-                .flat_map(|pod| engine.pod(*pod).gpus.devices().iter().map(move |device| (*pod, device.0)))
-                .collect();
-            let each = |cost: Cost| cost.map(|part| part / (places.len().max(1) as i128));
-            for place in &places {
-                let known = least.entry(*place).or_insert(None);
-                let cost = match state {
-                    State::Stopped => Some([0; 4]),
-                    State::Undecided => Some(each(unit.cost)),
-                    State::Kept => None,
-                };
-                *known = match (*known, cost) {
-                    (Some(a), Some(b)) => Some(a.min(b)),
-                    (a, b) => a.or(b),
-                };
+        let free = engine.nodes.at(self.node.0).devices.free;
+        // By device: what clearing it costs; none if somebody stays. Pods that cannot be stopped are in no list.
+        let mut devices: SmallVec<[(u8, Option<Cost>); 8]> =
+            free.iter().map(|device| (device.0, Some([0; 4]))).collect();
+        for (_, device, parts) in &self.places {
+            let stopping = parts.iter().filter_map(|(item, each)| match self.states[*item] {
+                State::Stopped => Some([0; 4]),
+                State::Undecided => Some(*each),
+                State::Kept => None,
+            });
+            let cost = stopping.min();
+            match devices.iter_mut().find(|(known, _)| known == device) {
+                Some((_, known)) => *known = known.zip(cost).map(|(a, b)| sum(a, b)),
+                None => devices.push((*device, cost)),
             }
         }
-        for ((_, device), cost) in &least {
-            let sum_so_far = &mut cleared[usize::from(*device)];
-            *sum_so_far = match (*sum_so_far, cost) {
-                (Some(sum_so_far), Some(cost)) => Some(sum(sum_so_far, *cost)),
-                _ => None,
-            };
-        }
-        // Devices of nobody who could be stopped are free or lost.
-        let mut costs: Vec<Cost> = Vec::with_capacity(devices.len());
-        for (index, cost) in cleared.into_iter().enumerate() {
-            let ours = least.keys().any(|(_, device)| usize::from(*device) == index);
-            let free = devices.free.0 >> index & 1 == 1;
-            if let Some(cost) = cost.filter(|_| ours || free) {
-                costs.push(cost);
-            }
-        }
+        let mut costs: SmallVec<[Cost; 8]> = devices.into_iter().filter_map(|(_, cost)| cost).collect();
         costs.sort_unstable();
         costs.iter().take(count as usize).fold([0; 4], |all, cost| sum(all, *cost))
     }
+}
+
+/// A pod on a device of the node: the items that would stop it, and what each costs per place it has here.
+type PlaceOn = (PodIx, u8, SmallVec<[(usize, Cost); 2]>);
+
+fn places_on(engine: &Engine, node: NodeIx, items: &[Unit]) -> Vec<PlaceOn> {
+    let mut places: Vec<PlaceOn> = Vec::new();
+    for (at, unit) in items.iter().enumerate() {
+        let here = unit.pods.iter().filter(|pod| engine.pod(**pod).node == Some(node));
+        let mine: SmallVec<[(PodIx, u8); 8]> = here
+            .flat_map(|pod| engine.pod(*pod).gpus.devices().iter().map(move |device| (*pod, device.0)))
+            .collect();
+        let each = unit.cost.map(|part| part / (mine.len().max(1) as i128));
+        for (pod, device) in mine {
+            match places.iter_mut().find(|(p, d, _)| (*p, *d) == (pod, device)) {
+                Some((_, _, parts)) => parts.push((at, each)),
+                None => places.push((pod, device, SmallVec::from_slice(&[(at, each)]))),
+            }
+        }
+    }
+    places
+}
+
+fn covers(paid: &[Triple; 2], debts: &[Triple; 2]) -> bool {
+    debts.iter().flatten().zip(paid.iter().flatten()).all(|(debt, paid)| paid >= debt)
 }
 
 fn sum(a: Cost, b: Cost) -> Cost {

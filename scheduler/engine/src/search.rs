@@ -13,7 +13,7 @@ use crate::legal::{Hunt, Rule, Taken};
 use crate::room::{ELSEWHERE, Need, Set, SetKey};
 use crate::victims::{Cost, Place, Stream, UnitId};
 use berth_model::GpuRequest;
-use rustc_hash::FxHashSet;
+use rustc_hash::{FxHashMap, FxHashSet};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
@@ -32,6 +32,8 @@ pub(crate) struct Frontier {
     met: FxHashSet<NodeIx>,
     /// The best set of each node met that has one, and after how many steps of the trial it was found.
     sets: BinaryHeap<Reverse<(SetKey, NodeIx, usize)>>,
+    /// The sets themselves, by node.
+    found: FxHashMap<NodeIx, Set>,
 }
 
 impl Engine {
@@ -58,18 +60,21 @@ impl Engine {
                 let settled =
                     bound.is_none_or(|(cost, place)| (key.cost, first) <= (cost, Some(&(place.0, place.1))));
                 if settled {
-                    let (node, known, found_at) = (*node, key.clone(), *found_at);
-                    frontier.sets.pop();
-                    // What was found before the last steps of the trial may have changed since.
-                    let set = self.best_on(hunt, taken, need, node, &elsewhere);
-                    match set {
-                        Some(set) if set.key == known || found_at == self.trial.len() => {
-                            return Some((node, set));
-                        }
-                        Some(set) => frontier.sets.push(Reverse((set.key, node, self.trial.len()))),
-                        None => {}
+                    let (node, found_at) = (*node, *found_at);
+                    let known = frontier.sets.pop().map(|Reverse((key, _, _))| key);
+                    let stale = frontier.found.get(&node).is_none_or(|set| Some(&set.key) != known.as_ref());
+                    if stale {
+                        continue;
                     }
-                    continue;
+                    // What was found before the last steps of the trial may have changed since.
+                    if found_at < self.trial.len() {
+                        self.renew(hunt, taken, need, frontier, node, &elsewhere);
+                        let renewed = frontier.found.get(&node).map(|set| &set.key);
+                        if renewed != known.as_ref() {
+                            continue;
+                        }
+                    }
+                    return frontier.found.remove(&node).map(|set| (node, set));
                 }
             }
             bound?;
@@ -126,8 +131,14 @@ impl Engine {
         node: NodeIx,
         elsewhere: &[UnitId],
     ) {
-        if let Some(set) = self.best_on(hunt, taken, need, node, elsewhere) {
-            frontier.sets.push(Reverse((set.key, node, self.trial.len())));
+        match self.best_on(hunt, taken, need, node, elsewhere) {
+            Some(set) => {
+                frontier.sets.push(Reverse((set.key.clone(), node, self.trial.len())));
+                frontier.found.insert(node, set);
+            }
+            None => {
+                frontier.found.remove(&node);
+            }
         }
     }
 
@@ -146,12 +157,19 @@ impl Engine {
             self.open_streams(hunt, cursor);
         }
         let Reverse((place, _)) = cursor.heads.peek()?;
-        let ran = if cursor.elastic { 0 } else { i128::from(self.now.since(place.0.0).0) };
-        let least = match hunt.rule {
-            Rule::Consolidate => ran,
-            Rule::Reclaim(..) | Rule::Preempt(_) => i128::from(missing) * ran,
+        if cursor.elastic {
+            return Some(([0, 0, 0, 1], *place));
+        }
+        let ran = |place: &Place| i128::from(self.now.since(place.0.0).0);
+        // Somebody is stopped, of one of the streams, who has run at least as long as the next there.
+        let each = cursor.heads.iter().map(|Reverse((place, (_, _, cpu)))| i128::from(*cpu) * ran(place));
+        let cost = match hunt.rule {
+            Rule::Consolidate => [ran(place), 0, 0, 1],
+            Rule::Reclaim(..) | Rule::Preempt(_) => {
+                [i128::from(missing) * ran(place), each.min().unwrap_or(0), 1, 1]
+            }
         };
-        Some(([least, 0, 0, 1], *place))
+        Some((cost, *place))
     }
 
     fn next_candidate(&self, hunt: &Hunt, cursor: &mut Cursor) -> Option<Place> {

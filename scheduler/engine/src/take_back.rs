@@ -15,7 +15,7 @@ use crate::reserve::Outcome;
 use crate::room::Need;
 use crate::search::Frontier;
 use crate::turns::Turns;
-use berth_model::{Budget, Decision, ReasonKind, Timestamp};
+use berth_model::{Budget, Decision, GpuRequest, ReasonKind, Timestamp};
 use smallvec::SmallVec;
 
 /// The means, in the order in which they are tried.
@@ -135,6 +135,9 @@ impl Engine {
         let template = self.templates.at(waiting.key.template);
         let priority = template.priority;
         self.refresh_victims(pool);
+        if !self.could_be_cleared(group, pool) {
+            return None;
+        }
         let rules = match means {
             Phase::Reclaim => self.reclaim_rules(&hunt),
             Phase::Preempt => self.preempt_rules(&hunt, priority),
@@ -147,6 +150,22 @@ impl Engine {
             }
         }
         None
+    }
+
+    /// False if not even without everybody who may be stopped there would be devices for all that the group wants.
+    fn could_be_cleared(&mut self, group: GroupIx, pool: PoolIx) -> bool {
+        let key = self.waiting.at(group).key.clone();
+        for (role, want) in key.want.iter().enumerate().filter(|(_, want)| **want > 0) {
+            let shape = self.templates.at(key.template).roles[role].shape;
+            let GpuRequest::Whole(count) = self.shapes.at(shape).gpu else { continue };
+            self.classes.prepare(&self.shapes, shape, pool);
+            let tiers = self.classes.tiers(shape, pool).iter().flat_map(|tier| &tier.classes);
+            let room: u64 = tiers.map(|class| self.victims.clearable_for(pool, *class, count)).sum();
+            if room < u64::from(*want) {
+                return false;
+            }
+        }
+        true
     }
 
     /// Who looks for room for the first member of a group. None if no victims could help it there.
@@ -269,26 +288,6 @@ impl Engine {
             self.look_again(hunt, taken, &Need { pod, ..need }, frontier, &changed);
         }
         true
-    }
-
-    /// Puts back every victim that turns out not to be needed, the dearest first.
-    fn put_back(&mut self, hunt: &Hunt, taken: &mut Taken, scope: Scope) {
-        if taken.units.len() < 2 {
-            return;
-        }
-        let mut order: Vec<usize> = (0..taken.units.len()).collect();
-        order.sort_by(|a, b| {
-            let key = |at: usize| (taken.units[at].cost, taken.units[at].id);
-            key(*b).cmp(&key(*a))
-        });
-        let ids: Vec<_> = order.into_iter().map(|at| taken.units[at].id).collect();
-        for id in ids {
-            let Some(at) = taken.units.iter().position(|unit| unit.id == id) else { continue };
-            if self.can_return(hunt, &taken.units[at].pods.clone(), scope) {
-                let department = self.judged_department(hunt, taken.units[at].queue);
-                taken.remove(at, department);
-            }
-        }
     }
 }
 

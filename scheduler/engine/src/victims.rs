@@ -7,10 +7,10 @@
 //! Costs: a pod that comes or goes is noted in O(1) and sorted in, O(log pods), when a search begins.
 
 use crate::Engine;
-use crate::ix::{NodeIx, PodIx, PoolIx, QueueIx, WorkloadIx};
+use crate::ix::{ClassIx, NodeIx, PodIx, PoolIx, QueueIx, WorkloadIx};
 use crate::org::{Triple, add};
 use crate::workload::Stage;
-use berth_model::{Millis, PodId, Priority, Timestamp};
+use berth_model::{DeviceIndex, DeviceMask, Millis, PodId, Priority, Timestamp};
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 use std::cmp::Reverse;
@@ -45,8 +45,8 @@ pub(crate) struct Unit {
     pub(crate) age: Millis,
 }
 
-/// A stream of candidates: a project and a priority.
-pub(crate) type Stream = (QueueIx, Priority);
+/// A stream of candidates: a project, a priority, and what each pod asks for in milli-CPU.
+pub(crate) type Stream = (QueueIx, Priority, i64);
 
 /// Where a pod stands in its stream.
 pub(crate) type Place = (Reverse<Timestamp>, PodId, PodIx);
@@ -56,6 +56,12 @@ pub(crate) type Place = (Reverse<Timestamp>, PodId, PodIx);
 struct PoolVictims {
     /// Pods that came, went or changed since the index was last in order; none while nobody has looked.
     touched: Option<Vec<PodIx>>,
+    /// Nodes of which the same holds.
+    changed: Vec<NodeIx>,
+    /// By node: its class, and how many of its devices would be free if everybody went who may be stopped.
+    clearable: FxHashMap<NodeIx, (ClassIx, u32)>,
+    /// By class and number of such devices: how many nodes.
+    by_clearable: FxHashMap<ClassIx, Vec<u32>>,
     entries: FxHashMap<PodIx, (Stream, Place, bool)>,
     /// Pods that go with their workload, and pods of roles above their minimum.
     streams: [BTreeMap<Stream, BTreeSet<Place>>; 2],
@@ -68,11 +74,31 @@ pub(crate) struct Victims {
 }
 
 impl Victims {
-    /// Notes that a pod came, went or changed in a pool.
-    pub(crate) fn touch(&mut self, pool: PoolIx, pod: PodIx) {
-        if let Some(PoolVictims { touched: Some(touched), .. }) = self.pools.get_mut(pool.i()) {
+    /// Notes that a pod came, went or changed on a node of a pool.
+    pub(crate) fn touch(&mut self, pool: PoolIx, node: NodeIx, pod: PodIx) {
+        if let Some(PoolVictims { touched: Some(touched), changed, .. }) = self.pools.get_mut(pool.i()) {
             touched.push(pod);
+            if changed.last() != Some(&node) {
+                changed.push(node);
+            }
         }
+    }
+
+    /// Notes that a node of a pool came, went or changed.
+    pub(crate) fn touch_node(&mut self, pool: PoolIx, node: NodeIx) {
+        if let Some(PoolVictims { touched: Some(_), changed, .. }) = self.pools.get_mut(pool.i()) {
+            changed.push(node);
+        }
+    }
+
+    /// For how many pods with `count` whole devices the nodes of a class could be cleared at most.
+    pub(crate) fn clearable_for(&self, pool: PoolIx, class: ClassIx, count: u32) -> u64 {
+        let by_count = self.pools[pool.i()].by_clearable.get(&class).map_or(&[][..], Vec::as_slice);
+        let each = by_count
+            .iter()
+            .enumerate()
+            .map(|(devices, nodes)| (devices as u64 / u64::from(count.max(1))) * u64::from(*nodes));
+        each.sum()
     }
 
     /// The streams of a pool: with `elastic`, of pods above their minimum.
@@ -105,6 +131,16 @@ impl Engine {
             all.resize_with(pool.i() + 1, PoolVictims::default);
         }
         let here = &mut all[pool.i()];
+        if here.touched.is_none() {
+            let nodes = self.nodes.iter().filter(|(_, node)| node.pool == Some(pool));
+            here.changed = nodes.map(|(slot, _)| NodeIx(slot)).collect();
+        }
+        let mut changed = std::mem::take(&mut here.changed);
+        changed.sort_unstable();
+        changed.dedup();
+        for node in changed {
+            here.enter_node(node, self.clearable(node, pool));
+        }
         let mut touched = here.touched.take().unwrap_or_else(|| {
             let nodes = self.nodes.iter().filter(|(_, node)| node.pool == Some(pool));
             nodes.flat_map(|(_, node)| node.pods.iter().copied()).collect()
@@ -144,6 +180,24 @@ impl Engine {
         self.victims.pools = all;
     }
 
+    /// The class of a node of the pool, and how many devices are free or held only by those who may be stopped.
+    fn clearable(&self, ix: NodeIx, pool: PoolIx) -> Option<(ClassIx, u32)> {
+        let node = self.nodes.get(ix.0).filter(|node| node.pool == Some(pool) && node.usable())?;
+        let mut open = (0..node.devices.len() as u8)
+            .map(DeviceIndex)
+            .filter(|device| node.devices.get(*device).healthy)
+            .collect::<DeviceMask>();
+        for pod in &node.pods {
+            let state = self.pod(*pod);
+            let template = self.templates.at(self.workloads.at(pod.workload.0).template);
+            let stays = state.stage == Stage::Placed && !template.preemptible;
+            if stays || state.node != Some(ix) || state.stage == Stage::Reserved {
+                open.0 &= !state.gpus.devices().0;
+            }
+        }
+        Some((node.class, open.count()))
+    }
+
     fn candidate_entry(&self, pod: PodIx, pool: PoolIx) -> Option<(Stream, Place, bool)> {
         let state = self.pod(pod);
         let there = state.node.and_then(|node| self.nodes.at(node.0).pool);
@@ -153,7 +207,8 @@ impl Engine {
         }
         let (role, _) = template.role_of(pod.pod);
         let place = (Reverse(state.since), self.pod_id(pod), pod);
-        Some(((template.queue, template.priority), place, self.above_minimum(pod.workload, role.into()) > 0))
+        let stream = (template.queue, template.priority, self.shapes.at(self.kind_of(pod).0).cpu);
+        Some((stream, place, self.above_minimum(pod.workload, role.into()) > 0))
     }
 
     /// How many more pods of a role are placed than its minimum needs.
@@ -261,6 +316,25 @@ impl Engine {
 }
 
 impl PoolVictims {
+    fn enter_node(&mut self, node: NodeIx, now: Option<(ClassIx, u32)>) {
+        let before = match now {
+            Some(now) => self.clearable.insert(node, now),
+            None => self.clearable.remove(&node),
+        };
+        if let Some((class, devices)) = before
+            && let Some(nodes) = self.by_clearable.get_mut(&class)
+        {
+            nodes[devices as usize] -= 1;
+        }
+        if let Some((class, devices)) = now {
+            let nodes = self.by_clearable.entry(class).or_default();
+            if nodes.len() <= devices as usize {
+                nodes.resize(devices as usize + 1, 0);
+            }
+            nodes[devices as usize] += 1;
+        }
+    }
+
     fn enter(&mut self, pod: PodIx, entry: Option<(Stream, Place, bool)>) {
         let known = self.entries.get(&pod).copied();
         if known == entry {
