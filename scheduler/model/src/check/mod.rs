@@ -14,22 +14,30 @@
 //! the reasons themselves (S29, S30).
 
 mod affinity;
+mod attempt;
 mod audit;
 mod census;
 mod cluster;
 mod constraints;
+mod demand;
 mod devices;
 mod events;
 mod evict;
+mod fair;
 mod gang;
+mod idle;
+mod kept;
 mod ledger;
+mod legal;
 mod list;
 mod load;
+mod minimal;
 mod objects;
 mod place;
 mod reserve;
 mod selectors;
 mod violation;
+mod warn;
 
 use crate::{Decision, Event, GpuMemoryMib, Timestamp};
 use cluster::Cluster;
