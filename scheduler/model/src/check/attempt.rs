@@ -96,8 +96,10 @@ impl Cluster {
                 victims.push((*pod, *cause));
             }
         }
-        for (_, at, _) in &attempt.rooms {
-            self.make(at.node, Maker::Yes);
+        for (pod, at, _) in &attempt.rooms {
+            // Whether others make room for what is moved is left open.
+            let own = pod.workload == attempt.beneficiary;
+            self.make(at.node, if own { Maker::Yes } else { Maker::Maybe });
         }
         for (pod, at, until) in &attempt.rooms {
             self.reserve(*pod, *at, *until, list);

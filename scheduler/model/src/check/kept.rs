@@ -11,6 +11,7 @@
 use super::census::Shape;
 use super::cluster::{Cluster, Maker};
 use super::ledger::{Bill, Part, enter};
+use super::load::Load;
 use crate::{NodeId, Placement, PodId, QueueId, WorkloadId};
 use std::sync::Arc;
 
@@ -114,19 +115,20 @@ impl Cluster {
         ids.into_iter().for_each(|id| drop(self.give_up(id)));
     }
 
-    /// The leaving pods of a node make room for somebody.
+    /// The leaving pods of a node make room for somebody, or may; what is sure stays so.
     pub(super) fn make(&mut self, node: NodeId, maker: Maker) {
-        let Some(node) = self.nodes.get(&node).filter(|node| node.leaving != Default::default()) else {
-            return;
+        let here = self.nodes.get(&node).filter(|node| node.leaving != Load::default());
+        let open = |id: &PodId| {
+            let leaving = self.pods.get(id).and_then(|pod| pod.leaving);
+            leaving.is_some_and(|leaving| leaving.maker != Maker::Yes)
         };
-        let leaving = |id: &&PodId| self.pods.get(id).is_some_and(|pod| pod.leaving.is_some());
-        let ids: Vec<_> = node.pods.iter().filter(leaving).copied().collect();
+        let ids: Vec<_> = here.into_iter().flat_map(|node| &node.pods).copied().filter(open).collect();
         ids.into_iter().for_each(|id| self.set_maker(id, maker));
     }
 
     /// A reservation is gone: whoever made room for it may count again.
     fn unmake(&mut self, node: NodeId, workload: WorkloadId) {
-        let here = self.nodes.get(&node).filter(|node| node.leaving != Default::default());
+        let here = self.nodes.get(&node).filter(|node| node.leaving != Load::default());
         let mut ids: Vec<_> = here.map(|node| node.pods.iter().copied().collect()).unwrap_or_default();
         if !self.has_room_kept(workload) {
             ids.extend(self.victims_of.remove(&workload).unwrap_or_default());

@@ -99,6 +99,63 @@ fn weights_and_ranks() {
 }
 
 #[test]
+fn who_asks_for_a_share() {
+    let third = |edit: &dyn Fn(&mut WorkloadSpec), quota: QueueQuota, expected: &[&str]| {
+        let mut world = world((0, 0), 4, |_| {});
+        let id = ProjectId(2);
+        world.event(Event::ProjectSet(project(|p| {
+            (p.id, p.name, p.quotas) = (id, "third".into(), vec![(POOL, quota)])
+        })));
+        world.workload(10, |w| {
+            of(id, 4)(w);
+            edit(w);
+        });
+        world.decides(0, &take(4), expected);
+    };
+    // 8 devices for three are 3 at the most, for two they are 4.
+    third(&|_| {}, gpu(0), &["S22"]);
+    third(&|w| of(ProjectId(2), 2)(w), gpu(0), &["S22"]);
+    third(&|w| of(ProjectId(2), 1)(w), gpu(0), &[]);
+    let limit = |limit: i64| ResourceQuota { quota: Quota::Of(0), limit: Some(limit * GpuShare::DEVICE.0) };
+    third(&|_| {}, QueueQuota { gpu: limit(3), ..gpu(0) }, &[]);
+    third(&|_| {}, QueueQuota { gpu: limit(4), ..gpu(0) }, &["S22"]);
+    third(&|w| w.preemptible = false, gpu(0), &[]);
+    third(&|w| w.pools = vec![PoolId(7)], gpu(0), &[]);
+    third(&|w| w.node_type = Some("any".into()), gpu(0), &["S22"]);
+    third(&|w| w.roles = vec![role(1, 1, |p| p.gpu = Whole(5))], gpu(0), &[]);
+    let gated = |p: &mut PodSpec| (p.gpu, p.scheduling_gates) = (Whole(4), vec!["wait".into()]);
+    third(&|w| w.roles = vec![role(1, 1, gated)], gpu(0), &[]);
+}
+
+#[test]
+fn only_nodes_that_take_pods_are_divided() {
+    for (edit, expected) in [
+        ((|_| {}) as fn(&mut NodeSpec), &[][..]),
+        (|n| n.ready = false, &["S22"]),
+        (|n| n.unschedulable = true, &["S22"]),
+        (|n| n.devices.iter_mut().for_each(|d| d.health = DeviceHealth::Silent), &["S22"]),
+    ] {
+        let mut world = world((0, 0), 4, |_| {});
+        world.node(2, edit).decides(0, &take(4), expected);
+    }
+    // What an unmanaged namespace takes is not divided either.
+    let mut unmanaged = world((0, 0), 4, |_| {});
+    unmanaged.workload(8, |w| {
+        of(OTHER, 1)(w);
+        w.project = None;
+    });
+    unmanaged.workload(10, of(PROJECT, 4)).decides(0, &take(4), &[]);
+    let mut two = world((0, 0), 4, |_| {});
+    for id in 7..=8 {
+        two.workload(id, |w| {
+            of(OTHER, 1)(w);
+            w.project = None;
+        });
+    }
+    two.workload(10, of(PROJECT, 4)).decides(0, &take(4), &["S22"]);
+}
+
+#[test]
 fn departments_count_too() {
     let with = |mine: i64, theirs: i64, expected: &[&str]| {
         let mut world = world((2, 0), 2, |_| {});

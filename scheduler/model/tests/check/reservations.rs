@@ -116,7 +116,7 @@ fn events_make_room_void() {
     let take_3 = |world: &mut World, expected: &[&str]| {
         world.decides(9, &[place(first(3), 1, whole(&[0, 1]))], expected);
     };
-    let mut void = |event: Event| {
+    let void = |event: Event| {
         let mut one = world();
         one.decides(0, &kept(), &[]).event(ended(first(1))).event(event.clone());
         take_3(&mut one, &[]);
