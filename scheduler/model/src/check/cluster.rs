@@ -52,8 +52,6 @@ pub(super) struct Workload {
     pub(super) shapes: Vec<Arc<Shape>>,
     pub(super) heads: Vec<Heads>,
     pub(super) ended: BTreeMap<PodId, PodOutcome>,
-    /// Since when any pod has had a node.
-    pub(super) started: Option<Timestamp>,
     /// Since when it has been below its minimum, at the earliest (events carry no time).
     pub(super) below_since: Option<Timestamp>,
 }
@@ -160,10 +158,6 @@ impl Workload {
     /// Pods that have a node and are not leaving.
     pub(super) fn standing(&self) -> u32 {
         self.heads.iter().map(|h| h.standing).sum()
-    }
-
-    fn seated(&self) -> u32 {
-        self.heads.iter().map(Heads::seated).sum()
     }
 
     /// Notes how a pod ended, or that it has not.
@@ -299,15 +293,10 @@ impl Cluster {
         }
     }
 
-    /// Notes what follows from the numbers of a workload's pods: since when it runs and is below its minimum.
-    pub(super) fn note(&mut self, workload: WorkloadId, since: Option<Timestamp>) {
+    /// Notes what follows from the numbers of a workload's pods: since when it is below its minimum.
+    pub(super) fn note(&mut self, workload: WorkloadId) {
         let now = self.now.unwrap_or(Timestamp(i64::MIN));
         let Some(w) = self.workloads.get_mut(&workload) else { return };
-        w.started = match (w.seated(), w.started, since) {
-            (0, ..) => None,
-            (_, Some(started), Some(since)) => Some(started.min(since)),
-            (_, started, since) => started.or(since),
-        };
         let below = w.standing() > 0 && !w.has_minimum(|h| h.standing);
         w.below_since = below.then(|| w.below_since.or(w.spec.stale_since).unwrap_or(now));
     }

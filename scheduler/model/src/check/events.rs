@@ -74,7 +74,7 @@ impl Cluster {
             let new = Leaving { until, by_owner, beneficiary, maker };
             pod.leaving = Some(pod.leaving.map_or(new, |old| Leaving { until: old.until.min(until), ..old }));
         });
-        self.note(id.workload, None);
+        self.note(id.workload);
     }
 
     /// An eviction is not carried out.
@@ -82,7 +82,7 @@ impl Cluster {
         if self.pods.get(&id).is_some_and(|pod| pod.leaving.is_some_and(|leaving| !leaving.by_owner)) {
             self.void_after(id);
             self.change(id, |pod| pod.leaving = None);
-            self.note(id.workload, None);
+            self.note(id.workload);
         }
     }
 
@@ -112,13 +112,13 @@ impl Cluster {
         {
             workload.set_ended(id, Some(outcome));
         }
-        self.note(id.workload, None);
+        self.note(id.workload);
     }
 
     fn bind_failed(&mut self, id: PodId, node: NodeId) {
         if self.pods.get(&id).is_some_and(|pod| pod.node == node) {
             self.unseat(id);
-            self.note(id.workload, None);
+            self.note(id.workload);
         }
     }
 
@@ -162,7 +162,7 @@ impl Cluster {
             None => found,
         };
         self.seat(id, pod);
-        self.note(id.workload, Some(state.since));
+        self.note(id.workload);
         Ok(())
     }
 }

@@ -119,7 +119,7 @@ impl Cluster {
         let Some(node) = self.nodes.get(&id) else { return };
         for pod in node.pods.clone() {
             self.unseat(pod);
-            self.note(pod.workload, None);
+            self.note(pod.workload);
         }
         let gone = self.nodes.remove(&id);
         self.census.node_set(gone.as_ref().map(|node| &node.spec), None);
@@ -162,7 +162,6 @@ impl Cluster {
             spec: spec.clone(),
             heads: vec![Heads::default(); shapes.len()],
             shapes: shapes.clone(),
-            started: old.as_ref().and_then(|w| w.started),
             below_since: old.as_ref().and_then(|w| w.below_since),
             ended: BTreeMap::new(),
         };
@@ -177,7 +176,7 @@ impl Cluster {
             let shape = shapes.get(usize::from(id.role)).cloned().unwrap_or_else(|| Arc::clone(&pod.shape));
             self.seat(id, Pod { shape, ..pod });
         }
-        self.note(spec.id, None);
+        self.note(spec.id);
         Ok(())
     }
 

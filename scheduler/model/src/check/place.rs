@@ -49,7 +49,7 @@ impl Cluster {
             list.from_kept.insert(id.workload);
         }
         self.seat(id, pod);
-        self.note(id.workload, Some(now));
+        self.note(id.workload);
     }
 
     /// The workload, shape and node of a place; without one of them there is nothing to judge.
