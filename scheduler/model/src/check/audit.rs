@@ -3,7 +3,7 @@
 
 use super::census::Census;
 use super::cluster::{Cluster, Heads};
-use super::ledger::{Account, Used, enter};
+use super::ledger::{Account, Bill, Part, Used, enter};
 use super::load::Load;
 use super::violation::{Findings, Violation};
 use crate::{NodeId, WorkloadId};
@@ -17,8 +17,9 @@ impl Cluster {
         for (id, node) in &self.nodes {
             let mut f = Findings::new(id, &mut out);
             let counted = loads.get(id).cloned().unwrap_or_default();
-            f.want(counted == node.load, Violation::MIRROR, || {
-                format!("{:?}, counted {counted:?}", node.load)
+            let kept = [&node.load, &node.leaving, &node.reserved];
+            f.want(kept == counted.each_ref(), Violation::MIRROR, || {
+                format!("{kept:?}, counted {counted:?}")
             });
             if !node.excused {
                 node.exceeds(&mut f);
@@ -31,19 +32,31 @@ impl Cluster {
         out
     }
 
-    /// Counts all pods anew, compares the sums that are not a node's, and gives those that are.
-    fn recount(&self, out: &mut Vec<Violation>) -> BTreeMap<NodeId, Load> {
-        let mut loads: BTreeMap<NodeId, Load> = BTreeMap::new();
+    /// Counts all pods anew, compares the sums that are not a node's, and gives those that are: what all pods of a
+    /// node take, those that leave, and those for whom room is reserved.
+    fn recount(&self, out: &mut Vec<Violation>) -> BTreeMap<NodeId, [Load; 3]> {
+        let mut loads: BTreeMap<NodeId, [Load; 3]> = BTreeMap::new();
         let mut used: BTreeMap<Account, Used> = BTreeMap::new();
         let mut census = Census::default();
         let mut seats: BTreeMap<WorkloadId, u32> = BTreeMap::new();
         for (id, pod) in &self.pods {
-            loads.entry(pod.node).or_default().change(&pod.shape.spec, pod.grant, 1);
+            let [all, leaving, _] = loads.entry(pod.node).or_default();
+            all.change(&pod.shape.spec, pod.grant, 1);
+            if pod.leaving.is_some() {
+                leaving.change(&pod.shape.spec, pod.grant, 1);
+            }
             pod.bill.iter().for_each(|bill| enter(&mut used, bill, 1));
             census.change(&pod.shape, pod.node, pod.leaving.is_some(), 1);
             let roles = self.workloads.get(&id.workload).map_or(0, |w| w.spec.roles.len());
             if usize::from(id.role) < roles {
                 *seats.entry(id.workload).or_default() += 1;
+            }
+        }
+        for kept in self.kept.values() {
+            let part = if kept.void { Part::Void } else { Part::Kept };
+            kept.bill.iter().for_each(|bill| enter(&mut used, &Bill { part, ..*bill }, 1));
+            if !kept.void {
+                loads.entry(kept.at.node).or_default()[2].change(&kept.shape.spec, kept.at.gpus, 1);
             }
         }
         let mut f = Findings::new(&"sums", out);

@@ -1,19 +1,21 @@
 //! The judge's own picture of the cluster: objects as the events set them, pods as events and decisions place them.
 //!
 //! Invariants: [`Cluster::seat`] and [`Cluster::unseat`] are the only ways a pod gets onto a node and off it, and
-//! each undoes the other exactly, in the node's load, the ledger, the census and the workload's counts. A state
+//! each undoes the other exactly, in the node's loads, the ledger, the census and the workload's counts. A state
 //! that an event brings about (a node that shrinks, a limit that is lowered) is excused: no decision made it.
 //! Costs: O(log n) a pod, plus its own devices and ports. Absent: any judgement.
 
 use super::census::{Census, Shape};
 use super::devices::{charge, devices_exceed};
-use super::ledger::{Bill, Ledger, enter};
+use super::kept::Kept;
+use super::ledger::{Bill, Ledger, Part, enter};
 use super::load::Load;
 use super::violation::Findings;
 use crate::{
     Amounts, DepartmentId, DepartmentSpec, DeviceIndex, GpuGrant, GpuMemoryMib, NodeId, NodeSpec, PodId,
     PodOutcome, PoolId, PoolSpec, ProjectId, ProjectSpec, QueueId, Timestamp, WorkloadId, WorkloadSpec,
 };
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -23,7 +25,14 @@ pub(super) struct Node {
     /// The pool it belongs to; none only where no pool takes it and there is no `default`.
     pub(super) pool: Option<PoolId>,
     pub(super) pods: BTreeSet<PodId>,
+    /// What its pods take, leaving ones included.
     pub(super) load: Load,
+    /// What the leaving ones take.
+    pub(super) leaving: Load,
+    /// Pods for which room is reserved here, voided ones included.
+    pub(super) kept: BTreeSet<PodId>,
+    /// What is reserved, voided reservations apart.
+    pub(super) reserved: Load,
     /// An event, not a decision, left more on it than it has.
     pub(super) excused: bool,
 }
@@ -43,8 +52,6 @@ pub(super) struct Workload {
     pub(super) shapes: Vec<Arc<Shape>>,
     pub(super) heads: Vec<Heads>,
     pub(super) ended: BTreeMap<PodId, PodOutcome>,
-    /// Since when any pod has had a node.
-    pub(super) started: Option<Timestamp>,
     /// Since when it has been below its minimum, at the earliest (events carry no time).
     pub(super) below_since: Option<Timestamp>,
 }
@@ -54,6 +61,21 @@ pub(super) struct Workload {
 pub(super) struct Leaving {
     pub(super) until: Timestamp,
     pub(super) by_owner: bool,
+    /// On whose behalf it was evicted.
+    pub(super) beneficiary: Option<WorkloadId>,
+    /// Whether its room is reserved for somebody (S23).
+    pub(super) maker: Maker,
+}
+
+/// Whether a leaving pod makes room for somebody.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Maker {
+    /// For nobody.
+    No,
+    /// The rules or the events leave it open.
+    Maybe,
+    /// Its room is reserved.
+    Yes,
 }
 
 /// A pod on a node.
@@ -78,6 +100,12 @@ pub(super) struct Cluster {
     pub(super) workloads: BTreeMap<WorkloadId, Workload>,
     /// Pods that have a node.
     pub(super) pods: BTreeMap<PodId, Pod>,
+    /// Pods for which room is reserved.
+    pub(super) kept: BTreeMap<PodId, Kept>,
+    /// Pods that were evicted on somebody's behalf; some may be gone.
+    pub(super) victims_of: BTreeMap<WorkloadId, BTreeSet<PodId>>,
+    /// When a workload was last evicted for another, of late (S25).
+    pub(super) evictions: BTreeMap<(WorkloadId, WorkloadId), Timestamp>,
     pub(super) ledger: Ledger,
     pub(super) census: Census,
     /// When decisions were last made.
@@ -92,12 +120,32 @@ impl Node {
         self.load.exceeds(&self.spec, f);
         devices_exceed(&self.load, &self.spec, f);
     }
+
+    /// S23: what is taken for whoever comes later: by those that stay, and by those that leave or those for whom room
+    /// is reserved, whichever is more.
+    pub(super) fn taken(&self) -> Cow<'_, Load> {
+        if self.reserved == Load::default() {
+            return Cow::Borrowed(&self.load);
+        }
+        let later = self.leaving.with(&self.reserved, i64::max);
+        Cow::Owned(self.staying().with(&later, std::ops::Add::add))
+    }
+
+    /// What is taken by those that stay.
+    pub(super) fn staying(&self) -> Load {
+        self.load.with(&self.leaving, std::ops::Sub::sub)
+    }
 }
 
 impl Heads {
     /// Pods that have a node.
     pub(super) fn seated(&self) -> u32 {
         self.standing + self.leaving_by_owner + self.evicted
+    }
+
+    /// Pods that run or will; those leaving by their owner's will still run, an evicted gang must not grow.
+    pub(super) fn there(&self) -> u32 {
+        self.standing + self.leaving_by_owner
     }
 }
 
@@ -110,10 +158,6 @@ impl Workload {
     /// Pods that have a node and are not leaving.
     pub(super) fn standing(&self) -> u32 {
         self.heads.iter().map(|h| h.standing).sum()
-    }
-
-    fn seated(&self) -> u32 {
-        self.heads.iter().map(Heads::seated).sum()
     }
 
     /// Notes how a pod ended, or that it has not.
@@ -155,6 +199,15 @@ impl Cluster {
         })
     }
 
+    /// How many pods of a role should run and have no node; reserved ones among them.
+    pub(super) fn pending(&self, w: &Workload, role: u16) -> u32 {
+        let count = w.spec.roles.get(usize::from(role)).map_or(0, |role| role.count);
+        let wanted = |id: &&PodId| id.role == role && id.index < count;
+        let seated = self.pods_of(w.spec.id).map(|(id, _)| id).filter(wanted).count();
+        let ended = w.ended.keys().filter(wanted).filter(|id| !self.pods.contains_key(id)).count();
+        count.saturating_sub((seated + ended) as u32)
+    }
+
     /// True if any pod of the workload should run and has no node.
     pub(super) fn has_pending(&self, workload: WorkloadId) -> bool {
         let Some(w) = self.workloads.get(&workload) else { return false };
@@ -179,7 +232,7 @@ impl Cluster {
                 memory: requests.memory,
             },
             preemptible: spec.preemptible,
-            leaving: false,
+            part: Part::Seated,
         })
     }
 
@@ -187,7 +240,12 @@ impl Cluster {
     pub(super) fn seat(&mut self, id: PodId, mut pod: Pod) {
         let Some(node) = self.nodes.get(&pod.node) else { return };
         let bill = self.bill(id, &pod.shape, node, pod.grant);
-        pod.bill = bill.map(|bill| Bill { leaving: pod.leaving.is_some(), ..bill });
+        let part = match pod.leaving.map(|leaving| leaving.maker) {
+            None | Some(Maker::No) => Part::Seated,
+            Some(Maker::Maybe) => Part::MaybeMaker,
+            Some(Maker::Yes) => Part::Maker,
+        };
+        pod.bill = bill.map(|bill| Bill { part, ..bill });
         self.account(id, &pod, 1);
         self.pods.insert(id, pod);
     }
@@ -202,6 +260,9 @@ impl Cluster {
     fn account(&mut self, id: PodId, pod: &Pod, sign: i32) {
         let Some(node) = self.nodes.get_mut(&pod.node) else { return };
         node.load.change(&pod.shape.spec, pod.grant, sign.into());
+        if pod.leaving.is_some() {
+            node.leaving.change(&pod.shape.spec, pod.grant, sign.into());
+        }
         if sign > 0 {
             node.pods.insert(id)
         } else {
@@ -232,15 +293,10 @@ impl Cluster {
         }
     }
 
-    /// Notes what follows from the numbers of a workload's pods: since when it runs and is below its minimum.
-    pub(super) fn note(&mut self, workload: WorkloadId, since: Option<Timestamp>) {
+    /// Notes what follows from the numbers of a workload's pods: since when it is below its minimum.
+    pub(super) fn note(&mut self, workload: WorkloadId) {
         let now = self.now.unwrap_or(Timestamp(i64::MIN));
         let Some(w) = self.workloads.get_mut(&workload) else { return };
-        w.started = match (w.seated(), w.started, since) {
-            (0, ..) => None,
-            (_, Some(started), Some(since)) => Some(started.min(since)),
-            (_, started, since) => started.or(since),
-        };
         let below = w.standing() > 0 && !w.has_minimum(|h| h.standing);
         w.below_since = below.then(|| w.below_since.or(w.spec.stale_since).unwrap_or(now));
     }

@@ -6,20 +6,17 @@ use super::violation::Findings;
 use crate::{NodeSpec, NodeTypeRule, PodSpec, PoolId};
 
 impl Cluster {
-    /// What a place must meet, however empty the node.
-    pub(super) fn may_run(&self, w: &Workload, pod: &PodSpec, node: &Node, f: &mut Findings<'_>) {
+    /// What a place must meet, however empty the node, its pool apart.
+    pub(super) fn may_run(&self, w: &Workload, pod: &PodSpec, node: &NodeSpec, f: &mut Findings<'_>) {
         let gates = &pod.scheduling_gates;
         f.want(gates.is_empty(), "S11", || format!("scheduling gates {gates:?} are there"));
-        self.node_type(w, &node.spec, f);
-        self.pool(w, node, f);
-        takes_pods(pod, &node.spec, f);
+        self.node_type(w, node, f);
+        takes_pods(pod, node, f);
         for volume in &pod.volumes {
             let why = &volume.unusable;
             f.want(why.is_empty(), "S11", || format!("volume {} cannot be used: {why}", volume.handle));
-            let reachable = volume.reachable_from.as_ref().is_none_or(|from| selects_node(from, &node.spec));
-            f.want(reachable, "S11", || {
-                format!("volume {} is out of reach of {}", volume.handle, node.spec.id)
-            });
+            let reachable = volume.reachable_from.as_ref().is_none_or(|from| selects_node(from, node));
+            f.want(reachable, "S11", || format!("volume {} is out of reach of {}", volume.handle, node.id));
         }
     }
 
@@ -39,14 +36,15 @@ impl Cluster {
         });
     }
 
-    fn node_type_rule(&self, w: &Workload) -> Option<&NodeTypeRule> {
+    /// The rule that makes a node type mandatory for the workload.
+    pub(super) fn node_type_rule(&self, w: &Workload) -> Option<&NodeTypeRule> {
         let project = self.projects.get(&w.spec.project?)?;
         let department = || self.departments.get(&project.department)?.node_types.as_ref();
         project.node_types.as_ref().or_else(department)
     }
 
     /// S10: the workload's pools, else its project's, else all.
-    fn pool(&self, w: &Workload, node: &Node, f: &mut Findings<'_>) {
+    pub(super) fn in_listed_pool(&self, w: &Workload, node: &Node, f: &mut Findings<'_>) {
         let Some(pool) = node.pool else {
             f.add("S1", format!("{} is in no pool", node.spec.id));
             return;

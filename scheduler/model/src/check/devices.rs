@@ -17,7 +17,7 @@ pub(super) fn memory_of(share: GpuShare, device: &DeviceSpec) -> GpuMemoryMib {
 }
 
 /// S13: the share of a device that MiB come to: rounded up.
-fn share_of(memory: GpuMemoryMib, device: &DeviceSpec) -> GpuShare {
+pub(super) fn share_of(memory: GpuMemoryMib, device: &DeviceSpec) -> GpuShare {
     let whole = device.memory.0.max(1);
     GpuShare((memory.0 * GpuShare::DEVICE.0 + whole - 1) / whole)
 }
@@ -72,6 +72,29 @@ pub(super) fn grant_fits(
         after.change(pod, grant, 1);
         anonymous_fit(&after, node, f);
     }
+}
+
+/// S13, S16 to S18: true if the devices asked for are surely free beside `load`, whose pods all have known devices.
+pub(super) fn enough_devices(
+    request: GpuRequest,
+    node: &NodeSpec,
+    load: &Load,
+    allowance: GpuMemoryMib,
+) -> bool {
+    let indices = (0..node.devices.len()).map(|index| DeviceIndex(index as u8));
+    let usable = indices.filter(|index| {
+        let mut out = Vec::new();
+        let mut f = Findings::new(&"", &mut out);
+        let at = Device { node, index: *index, device: &node.devices[index.index()], load };
+        at.healthy(&mut f);
+        match request {
+            GpuRequest::Share { share, .. } => at.shared(memory_of(share, at.device), &mut f),
+            GpuRequest::Memory { memory, .. } => at.shared(memory, &mut f),
+            GpuRequest::None | GpuRequest::Whole(_) => at.whole(allowance, &mut f),
+        }
+        out.is_empty()
+    });
+    request.devices() == 0 || usable.take(request.devices() as usize).count() == request.devices() as usize
 }
 
 /// S13: as many devices as asked for, whole or shared as asked for.

@@ -4,8 +4,9 @@
 //! mirrored, because what it builds on does not exist, is refused and changes nothing. Costs: a pod's event
 //! O(log n); a node's, its pods; a pool's, all nodes; a project's new name or department, all workloads.
 
-use super::cluster::{Cluster, Leaving, Pod};
-use crate::{Event, GpuGrant, NodeId, PodId, PodOutcome, PodState, Timestamp};
+use super::cluster::{Cluster, Leaving, Maker, Pod};
+use super::kept::Kept;
+use crate::{Event, GpuGrant, NodeId, Placement, PodId, PodOutcome, PodState, Timestamp, WorkloadId};
 use std::collections::BTreeMap;
 use std::fmt::Display;
 
@@ -26,7 +27,10 @@ impl Cluster {
             Event::DepartmentRemoved(id) => return self.department_removed(*id),
             Event::ProjectSet(project) => return self.project_set(project),
             Event::ProjectRemoved(id) => return self.project_removed(*id),
-            Event::QuotaSet { queue, pool, quota } => self.ledger.set_quota((*queue, *pool), *quota),
+            Event::QuotaSet { queue, pool, quota } => {
+                self.void_in(*queue);
+                self.ledger.set_quota((*queue, *pool), *quota);
+            }
             Event::NodeSet(node) => return self.node_set(node),
             Event::NodeRemoved(id) => self.node_removed(*id),
             Event::NodeCondition { node, ready, unschedulable } => {
@@ -44,47 +48,77 @@ impl Cluster {
             Event::WorkloadSet(workload) => return self.workload_set(workload),
             Event::WorkloadRemoved(id) => self.workload_removed(*id),
             Event::PodRunning(state) => return self.pod_running(state),
-            Event::PodLeaving { pod, until } => self.leave(*pod, *until, true),
+            Event::PodLeaving { pod, until } => self.leave(*pod, *until, None),
             Event::PodEnded { pod, outcome } => self.pod_ended(*pod, *outcome),
-            Event::PodReserved { .. } => {}
+            Event::PodReserved { pod, at, .. } => return self.pod_reserved(*pod, *at),
             Event::EvictFailed { pod } => self.stay(*pod),
             Event::BindFailed { pod, node } => self.bind_failed(*pod, *node),
         }
         Ok(())
     }
 
-    /// A pod will be gone at this time. Of two such times the earlier counts; one evicted stays evicted.
-    pub(super) fn leave(&mut self, id: PodId, until: Timestamp, by_owner: bool) {
+    /// A pod will be gone at this time: by its owner's will, or evicted on the behalf of somebody or nobody. Of two
+    /// such times the earlier counts; one evicted stays evicted.
+    pub(super) fn leave(&mut self, id: PodId, until: Timestamp, evicted: Option<Option<WorkloadId>>) {
+        let Some(node) = self.pods.get(&id).and_then(|pod| self.nodes.get(&pod.node)) else { return };
+        let (by_owner, beneficiary) = (evicted.is_none(), evicted.flatten());
+        let maker = match beneficiary {
+            Some(_) => Maker::Yes,
+            None if node.kept.is_empty() => Maker::No,
+            None => Maker::Maybe,
+        };
+        if let Some(beneficiary) = beneficiary {
+            self.victims_of.entry(beneficiary).or_default().insert(id);
+        }
         self.change(id, |pod| {
-            let earlier = pod.leaving.map_or(until, |leaving| leaving.until.min(until));
-            let by_owner = pod.leaving.map_or(by_owner, |leaving| leaving.by_owner);
-            pod.leaving = Some(Leaving { until: earlier, by_owner });
+            let new = Leaving { until, by_owner, beneficiary, maker };
+            pod.leaving = Some(pod.leaving.map_or(new, |old| Leaving { until: old.until.min(until), ..old }));
         });
-        self.note(id.workload, None);
+        self.note(id.workload);
     }
 
     /// An eviction is not carried out.
     fn stay(&mut self, id: PodId) {
         if self.pods.get(&id).is_some_and(|pod| pod.leaving.is_some_and(|leaving| !leaving.by_owner)) {
+            self.void_after(id);
             self.change(id, |pod| pod.leaving = None);
-            self.note(id.workload, None);
+            self.note(id.workload);
         }
+    }
+
+    /// Room is kept for a pod, as found. Who makes it, and what was reserved together, is not told.
+    fn pod_reserved(&mut self, id: PodId, at: Placement) -> Result<(), BadEvent> {
+        let shape = self.workloads.get(&id.workload).and_then(|w| w.shapes.get(usize::from(id.role)));
+        let Some(shape) = shape.cloned() else {
+            return bad(id, "room is kept for it, its workload or role is unknown");
+        };
+        let Some(node) = self.nodes.get(&at.node) else {
+            return bad(id, format!("room is kept for it on {}, which is unknown", at.node));
+        };
+        let bill = self.bill(id, &shape, node, at.gpus);
+        self.give_up(id);
+        self.keep(id, Kept { shape, at, bill, of_gang: false, void: false });
+        self.make(at.node, Maker::Maybe);
+        Ok(())
     }
 
     fn pod_ended(&mut self, id: PodId, outcome: PodOutcome) {
         self.unseat(id);
+        if outcome != PodOutcome::Evicted && self.kept.contains_key(&id) {
+            self.void(id.workload);
+        }
         if let Some(workload) = self.workloads.get_mut(&id.workload)
             && outcome != PodOutcome::Evicted
         {
             workload.set_ended(id, Some(outcome));
         }
-        self.note(id.workload, None);
+        self.note(id.workload);
     }
 
     fn bind_failed(&mut self, id: PodId, node: NodeId) {
         if self.pods.get(&id).is_some_and(|pod| pod.node == node) {
             self.unseat(id);
-            self.note(id.workload, None);
+            self.note(id.workload);
         }
     }
 
@@ -100,7 +134,14 @@ impl Cluster {
             return bad(id, format!("runs on {}, which is unknown", state.node));
         }
         w.set_ended(id, None);
-        let leaving = state.leaving.map(|until| Leaving { until, by_owner: !state.evicted });
+        if !self.pods.contains_key(&id) && self.kept.contains_key(&id) {
+            self.void(id.workload);
+        }
+        // For whom one was evicted that is found leaving is not told.
+        let maker =
+            if state.evicted || !self.nodes[&state.node].kept.is_empty() { Maker::Maybe } else { Maker::No };
+        let by_owner = !state.evicted;
+        let leaving = state.leaving.map(|until| Leaving { until, by_owner, beneficiary: None, maker });
         let found = Pod {
             shape,
             node: state.node,
@@ -121,7 +162,7 @@ impl Cluster {
             None => found,
         };
         self.seat(id, pod);
-        self.note(id.workload, Some(state.since));
+        self.note(id.workload);
         Ok(())
     }
 }

@@ -1,50 +1,109 @@
-//! `Evict`: does the victim run, may it be stopped, for whom, and how gently? (S20, S23, S24, S27, S28)
+//! `Evict`: does the victim run, may it be stopped, by which rule, and how gently? (S19 to S24, S27, S28)
 //!
-//! Absent: whether the set of victims is minimal and the best (S20), whether it may be taken at all by priority
-//! and fair share (S21, S22), ping-pong (S25), and whether a moved workload gets its new place (S26).
+//! Judged pod by pod; what holds of all victims of one beneficiary is judged in `attempt`. Absent: whether the
+//! administrator wants pods over their limit to be stopped (S19), which no event tells.
 
 use super::cluster::{Cluster, Pod, Workload};
 use super::list::List;
 use super::violation::Findings;
-use crate::{GpuGrant, GpuMemoryMib, Millis, PodId, PoolSpec, Timestamp, WorkloadId};
+use crate::{Cause, GpuGrant, GpuMemoryMib, Millis, PodId, PoolSpec, Timestamp, WorkloadId};
 
 impl Cluster {
+    /// True if the pod was stopped by this.
     pub(super) fn evict(
         &mut self,
         id: PodId,
         grace: Millis,
-        beneficiary: Option<WorkloadId>,
+        (beneficiary, cause): (Option<WorkloadId>, Cause),
         list: &mut List,
-    ) {
+    ) -> bool {
         let now = list.now;
         let placed_now = list.placed_pods.contains(&id);
         let mut f = list.about(&id);
         let (Some(w), Some(pod)) = (self.workloads.get(&id.workload), self.pods.get(&id)) else {
             f.add("S20", "is a victim and does not run".to_owned());
-            return;
+            return false;
         };
+        let stands = pod.leaving.is_none();
         f.want(!placed_now, "S20", || "is placed and evicted in one list".to_owned());
-        f.want(pod.leaving.is_none(), "S20", || "is a victim and leaves already".to_owned());
+        f.want(stands, "S20", || "is a victim and leaves already".to_owned());
         let wanted = if w.spec.grace == Millis::ZERO { Millis::from_secs(1) } else { w.spec.grace };
         f.want(grace == wanted, "S23", || format!("is given a grace of {grace}, its own is {wanted}"));
         let pool = self.nodes.get(&pod.node).and_then(|node| self.pools.get(&node.pool?));
         match beneficiary {
-            Some(_) => for_another(w, pool, now, &mut f),
-            None => self.for_its_own_sake(w, pool, now, &mut f),
+            Some(other) => {
+                self.for_another(w, pool, now, &mut f);
+                self.cause_fits(w, other, cause, &mut f);
+            }
+            None => self.for_its_own_sake(w, pool, now, cause, &mut f),
         }
-        list.evicted.entry(id.workload).or_default().extend(beneficiary);
-        self.leave(id, now.plus(wanted), false);
+        list.lost.entry(id.workload).or_default().insert(id.role);
+        self.leave(id, now.plus(wanted), Some(beneficiary));
+        stands
+    }
+
+    /// S20, S28: what may be stopped for others.
+    fn for_another(&self, w: &Workload, pool: Option<&PoolSpec>, now: Timestamp, f: &mut Findings<'_>) {
+        f.want(w.spec.preemptible, "S28", || "is a victim and is not preemptible".to_owned());
+        let wanted = pool.map(|p| p.min_runtime).unwrap_or_default();
+        let since = self.pods_of(w.spec.id).map(|(_, pod)| pod.since).min().unwrap_or(now);
+        let run = now.since(since);
+        f.want(run >= wanted, "S20", || format!("is a victim after {run}, protected for {wanted}"));
+    }
+
+    /// S21, S22: other projects are reclaimed from, lower priorities of the own project are preempted. Namespaces
+    /// without a project have rules of their own (S3).
+    fn cause_fits(&self, w: &Workload, beneficiary: WorkloadId, cause: Cause, f: &mut Findings<'_>) {
+        let other = self.workloads.get(&beneficiary);
+        match cause {
+            Cause::Consolidate => return,
+            Cause::Stale => return f.add("S27", format!("is stale, and is evicted for {beneficiary}")),
+            Cause::OverLimit => {
+                return f.add("S19", format!("is over its limit, and is evicted for {beneficiary}"));
+            }
+            Cause::Reclaim | Cause::Preempt => {}
+        }
+        let Some((other, theirs, ours)) = other.and_then(|b| Some((b, b.spec.project?, w.spec.project?)))
+        else {
+            return;
+        };
+        if cause == Cause::Reclaim {
+            f.want(theirs != ours, "S22", || format!("is reclaimed for {beneficiary} of the same project"));
+            return;
+        }
+        f.want(theirs == ours, "S21", || format!("is preempted for {beneficiary} of another project"));
+        let (own, higher) = (w.spec.priority.0, other.spec.priority.0);
+        f.want(own < higher, "S21", || {
+            format!("of priority {own} is preempted for {beneficiary} of priority {higher}")
+        });
     }
 
     /// S19, S27: the pod, or another of its workload, uses more than it was given, or the gang is stale.
-    fn for_its_own_sake(&self, w: &Workload, pool: Option<&PoolSpec>, now: Timestamp, f: &mut Findings<'_>) {
-        if self.pods_of(w.spec.id).any(|(_, pod)| uses_too_much(pod)) {
-            return;
+    fn for_its_own_sake(
+        &self,
+        w: &Workload,
+        pool: Option<&PoolSpec>,
+        now: Timestamp,
+        cause: Cause,
+        f: &mut Findings<'_>,
+    ) {
+        match cause {
+            Cause::OverLimit => {
+                let too_much = self.pods_of(w.spec.id).any(|(_, pod)| uses_too_much(pod));
+                f.want(too_much, "S19", || "is evicted and uses no more than it was given".to_owned());
+            }
+            Cause::Stale => self.stale(w, pool, now, f),
+            Cause::Reclaim => f.add("S22", "is reclaimed for nobody".to_owned()),
+            Cause::Preempt => f.add("S21", "is preempted for nobody".to_owned()),
+            Cause::Consolidate => f.add("S26", "is moved for nobody".to_owned()),
         }
+    }
+
+    fn stale(&self, w: &Workload, pool: Option<&PoolSpec>, now: Timestamp, f: &mut Findings<'_>) {
         f.want(w.spec.preemptible, "S28", || "is evicted and is not preemptible".to_owned());
         let grace = w.spec.stale_grace.or(pool.map(|p| p.stale_grace)).unwrap_or_default();
         let Some(since) = w.below_since else {
-            f.add("S27", "is evicted for nobody's sake and has its minimum".to_owned());
+            f.add("S27", "is evicted as stale and has its minimum".to_owned());
             return;
         };
         let below = now.since(since);
@@ -53,31 +112,23 @@ impl Cluster {
         });
     }
 
-    /// S24: no victim is left below its minimum. S23: room is made for somebody who waits for it.
-    pub(super) fn victims(&self, list: &mut List) {
-        for (victim, beneficiaries) in std::mem::take(&mut list.evicted) {
-            let mut f = list.about(&victim);
-            if let Some(w) = self.workloads.get(&victim) {
-                let left = w.standing();
-                f.want(left == 0 || w.has_minimum(|h| h.standing), "S24", || {
-                    format!("{left} pods of the victim stay, below its minimum")
-                });
-            }
-            for one in beneficiaries {
-                f.want(self.has_pending(one), "S23", || {
-                    format!("is evicted for {one}, which has no pending pod")
+    /// S24: no victim is left below its minimum: of a role that loses pods enough stay, or nobody stays.
+    pub(super) fn whole_or_above(&self, list: &mut List) {
+        for (victim, roles) in std::mem::take(&mut list.lost) {
+            let Some(w) = self.workloads.get(&victim).filter(|w| w.standing() > 0) else { continue };
+            for role in roles {
+                let (Some(spec), Some(heads)) =
+                    (w.spec.roles.get(usize::from(role)), w.heads.get(usize::from(role)))
+                else {
+                    continue;
+                };
+                let left = heads.standing + heads.succeeded;
+                list.about(&victim).want(left >= spec.min, "S24", || {
+                    format!("{left} pods of role {} stay, its minimum is {}", spec.name, spec.min)
                 });
             }
         }
     }
-}
-
-/// S20, S28: what may be stopped for others.
-fn for_another(w: &Workload, pool: Option<&PoolSpec>, now: Timestamp, f: &mut Findings<'_>) {
-    f.want(w.spec.preemptible, "S28", || "is a victim and is not preemptible".to_owned());
-    let (wanted, run) =
-        (pool.map(|p| p.min_runtime).unwrap_or_default(), now.since(w.started.unwrap_or(now)));
-    f.want(run >= wanted, "S20", || format!("is a victim after {run}, protected for {wanted}"));
 }
 
 /// S19: more is used on some device than was given.

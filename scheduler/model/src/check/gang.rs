@@ -13,8 +13,7 @@ impl Cluster {
             let Some(w) = self.workloads.get(&id).filter(|_| !had_minimum) else { continue };
             let mut f = list.about(&id);
             for (role, heads) in w.spec.roles.iter().zip(&w.heads) {
-                // Those leaving by their owner's will still run; an evicted gang must not grow.
-                let there = heads.standing + heads.leaving_by_owner + heads.succeeded;
+                let there = heads.there() + heads.succeeded;
                 f.want(there >= role.min, "S5", || {
                     format!("starts with {there} pods of role {}, its minimum is {}", role.name, role.min)
                 });

@@ -1,7 +1,11 @@
 //! What every queue uses in every pool, and the gates (S2, S6).
 //!
+//! What the rules leave open is kept as two numbers: [`Used::least`] for whoever must stay below a bound,
+//! [`Used::most`] for whoever must be above one. They differ by reservations that an event may have voided, and by
+//! pods that may or may not make room for somebody.
+//!
 //! Invariant: every bill that is entered is taken back as it was entered. Costs: O(log queues) a bill or a gate.
-//! Absent: fair shares (S7), and reservations of earlier lists of decisions.
+//! Absent: fair shares (S7), see `fair`.
 
 use super::violation::Findings;
 use crate::{Amounts, Bytes, GpuShare, MilliCpu, PoolId, QueueId, QueueQuota, Quota, ResourceQuota};
@@ -21,22 +25,57 @@ pub(super) struct Bill {
     pub(super) amounts: Amounts,
     /// Whether the workload is preemptible.
     pub(super) preemptible: bool,
-    /// Whether the pod is leaving.
-    pub(super) leaving: bool,
+    /// How the charge counts.
+    pub(super) part: Part,
+}
+
+/// How a pod's charge counts (S6, S23).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Part {
+    /// It has a node, and counts.
+    Seated,
+    /// It leaves, and its room may be reserved: it counts or not.
+    MaybeMaker,
+    /// It leaves and its room is reserved: it counts no more.
+    Maker,
+    /// Room is reserved for it: it counts.
+    Kept,
+    /// Room was reserved for it and an event may have voided that: it counts or not.
+    Void,
 }
 
 /// A sum over all pods, and over those of non-preemptible workloads.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(super) struct Sum {
-    all: Amounts,
+    pub(super) all: Amounts,
     non_preemptible: Amounts,
 }
 
-/// What a queue uses in a pool.
+/// What a queue uses in a pool, by how it counts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(super) struct Used {
-    total: Sum,
-    leaving: Sum,
+    seated: Sum,
+    maybe_makers: Sum,
+    makers: Sum,
+    kept: Sum,
+    void: Sum,
+}
+
+impl Used {
+    /// The least that may be counted.
+    pub(super) fn least(self) -> Sum {
+        self.seated.plus(self.kept)
+    }
+
+    /// The most that may be counted.
+    pub(super) fn most(self) -> Sum {
+        self.least().plus(self.maybe_makers).plus(self.void)
+    }
+
+    /// Everything that is there or reserved.
+    pub(super) fn ever(self) -> Sum {
+        self.most().plus(self.makers)
+    }
 }
 
 /// All accounts.
@@ -48,18 +87,42 @@ pub(super) struct Ledger {
     excused: std::collections::BTreeSet<Account>,
 }
 
-struct Measure {
-    name: &'static str,
-    of: fn(&Amounts) -> i64,
-    quota: fn(&QueueQuota) -> &ResourceQuota,
-    show: fn(i64) -> String,
+/// One of the three resources that queues manage.
+pub(super) struct Measure {
+    pub(super) name: &'static str,
+    pub(super) of: fn(&Amounts) -> i64,
+    pub(super) quota: fn(&QueueQuota) -> &ResourceQuota,
+    pub(super) show: fn(i64) -> String,
+    /// In what steps it is divided (S7).
+    pub(super) unit: i64,
 }
 
-const MEASURES: [Measure; 3] = [
-    Measure { name: "gpu", of: |a| a.gpu.0, quota: |q| &q.gpu, show: |n| GpuShare(n).to_string() },
-    Measure { name: "cpu", of: |a| a.cpu.0, quota: |q| &q.cpu, show: |n| MilliCpu(n).to_string() },
-    Measure { name: "memory", of: |a| a.memory.0, quota: |q| &q.memory, show: |n| Bytes(n).to_string() },
+/// All three, in the order in which they are compared.
+pub(super) const MEASURES: [Measure; 3] = [
+    Measure {
+        name: "gpu",
+        of: |a| a.gpu.0,
+        quota: |q| &q.gpu,
+        show: |n| GpuShare(n).to_string(),
+        unit: GpuShare::DEVICE.0,
+    },
+    Measure { name: "cpu", of: |a| a.cpu.0, quota: |q| &q.cpu, show: |n| MilliCpu(n).to_string(), unit: 1 },
+    Measure {
+        name: "memory",
+        of: |a| a.memory.0,
+        quota: |q| &q.memory,
+        show: |n| Bytes(n).to_string(),
+        unit: 1,
+    },
 ];
+
+/// An amount of each, in the order of [`MEASURES`].
+pub(super) type Triple = [i64; 3];
+
+/// The amounts as a triple.
+pub(super) fn triple(amounts: &Amounts) -> Triple {
+    [amounts.gpu.0, amounts.cpu.0, amounts.memory.0]
+}
 
 /// What a queue may not exceed, of one resource: what, how much, and for whom.
 struct Bound {
@@ -81,7 +144,8 @@ fn bounds(quota: &ResourceQuota) -> impl Iterator<Item = Bound> {
 }
 
 impl Sum {
-    fn add(&mut self, amounts: Amounts, preemptible: bool, sign: i64) {
+    /// Adds amounts (`sign` 1) or takes them away (`sign` -1).
+    pub(super) fn add(&mut self, amounts: Amounts, preemptible: bool, sign: i64) {
         let change = |sum: &mut Amounts| if sign > 0 { *sum += amounts } else { *sum -= amounts };
         change(&mut self.all);
         if !preemptible {
@@ -95,12 +159,6 @@ impl Sum {
         self
     }
 
-    fn less(mut self, other: Self) -> Self {
-        self.all -= other.all;
-        self.non_preemptible -= other.non_preemptible;
-        self
-    }
-
     fn of(&self, bound: &Bound) -> &Amounts {
         if bound.for_all { &self.all } else { &self.non_preemptible }
     }
@@ -110,10 +168,14 @@ impl Sum {
 pub(super) fn enter(used: &mut BTreeMap<Account, Used>, bill: &Bill, sign: i64) {
     for queue in bill.queues {
         let account = used.entry((queue, bill.pool)).or_default();
-        account.total.add(bill.amounts, bill.preemptible, sign);
-        if bill.leaving {
-            account.leaving.add(bill.amounts, bill.preemptible, sign);
-        }
+        let sum = match bill.part {
+            Part::Seated => &mut account.seated,
+            Part::MaybeMaker => &mut account.maybe_makers,
+            Part::Maker => &mut account.makers,
+            Part::Kept => &mut account.kept,
+            Part::Void => &mut account.void,
+        };
+        sum.add(bill.amounts, bill.preemptible, sign);
     }
 }
 
@@ -143,28 +205,29 @@ impl Ledger {
         }
     }
 
-    fn quota(&self, account: Account) -> QueueQuota {
+    /// What is said about a queue in a pool.
+    pub(super) fn quota(&self, account: Account) -> QueueQuota {
         self.quotas.get(&account).copied().unwrap_or_default()
     }
 
-    /// S6: whether a pod passes the gates of its project and department now; leaving pods count.
+    /// S6: whether a pod passes the gates of its project and department now; leaving pods count unless they make room
+    /// for somebody, who counts instead.
     pub(super) fn gates(&self, bill: &Bill, f: &mut Findings<'_>) {
         for queue in bill.queues {
-            self.gate(bill, queue, self.used((queue, bill.pool)).total, f);
+            self.gate(bill, queue, self.used((queue, bill.pool)).least(), f);
         }
     }
 
-    /// S6: whether it will, when all leaving pods are gone and the `planned` are there.
-    pub(super) fn gates_later(&self, bill: &Bill, planned: &BTreeMap<Account, Used>, f: &mut Findings<'_>) {
-        for queue in bill.queues {
-            let account = (queue, bill.pool);
-            let Used { total, leaving } = self.used(account);
-            let planned = planned.get(&account).copied().unwrap_or_default().total;
-            self.gate(bill, queue, total.less(leaving).plus(planned), f);
-        }
+    /// S6: whether it would pass, by another count of what is used.
+    pub(super) fn would_pass(&self, bill: &Bill, count: impl Fn(Account) -> Sum) -> bool {
+        let mut out = Vec::new();
+        let mut f = Findings::new(&"", &mut out);
+        bill.queues.iter().for_each(|q| self.gate(bill, *q, count((*q, bill.pool)), &mut f));
+        out.is_empty()
     }
 
-    fn used(&self, account: Account) -> Used {
+    /// What a queue uses in a pool.
+    pub(super) fn used(&self, account: Account) -> Used {
         self.used.get(&account).copied().unwrap_or_default()
     }
 
@@ -191,7 +254,7 @@ impl Ledger {
     }
 
     fn exceeds(&self, account: Account, f: &mut Findings<'_>) {
-        let used = self.used(account).total;
+        let used = self.used(account).least();
         let quota = self.quota(account);
         for measure in &MEASURES {
             for bound in bounds((measure.quota)(&quota)) {
@@ -205,7 +268,8 @@ impl Ledger {
     }
 }
 
-fn owner((queue, pool): Account) -> String {
+/// The queue and the pool.
+pub(super) fn owner((queue, pool): Account) -> String {
     match queue {
         QueueId::Department(id) => format!("{id} in {pool}"),
         QueueId::Project(id) => format!("{id} in {pool}"),

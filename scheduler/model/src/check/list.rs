@@ -1,9 +1,14 @@
 //! One list of decisions: judged one by one against the picture as the earlier ones leave it, then as a whole.
+//!
+//! What was decided for one beneficiary at once, its victims and the room that is reserved, is one attempt and is
+//! judged together, see `attempt`. Invariant: decisions come in the order in which they were made, those of one
+//! attempt one after the other.
 
-use super::cluster::{Cluster, Pod};
-use super::ledger::{Account, Used};
+use super::attempt::Attempt;
+use super::cluster::Cluster;
+use super::demand::Shares;
 use super::violation::{Findings, Violation};
-use crate::{Decision, GpuMemoryMib, NodeId, PodId, PoolId, Timestamp, WorkloadId};
+use crate::{Cause, Decision, GpuMemoryMib, PodId, PoolId, Timestamp, WorkloadId};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What is remembered while a list is judged.
@@ -15,16 +20,18 @@ pub(super) struct List {
     pub(super) placed: BTreeMap<WorkloadId, bool>,
     /// Pods placed in this list.
     pub(super) placed_pods: BTreeSet<PodId>,
-    /// Workloads with a victim, and for whom.
-    pub(super) evicted: BTreeMap<WorkloadId, BTreeSet<WorkloadId>>,
-    /// Room kept by this list, on each node.
-    pub(super) kept: BTreeMap<NodeId, Vec<Pod>>,
-    /// Pods for which room is kept.
-    pub(super) kept_pods: BTreeSet<PodId>,
-    /// Where room is kept for a workload.
-    pub(super) kept_in: BTreeMap<WorkloadId, PoolId>,
-    /// What the kept room costs.
-    pub(super) kept_bills: BTreeMap<Account, Used>,
+    /// Workloads of which pods were placed for whom room was kept together.
+    pub(super) from_kept: BTreeSet<WorkloadId>,
+    /// Workloads with a victim, and of which roles.
+    pub(super) lost: BTreeMap<WorkloadId, BTreeSet<u16>>,
+    /// Workloads for which this list keeps room.
+    pub(super) kept: BTreeSet<WorkloadId>,
+    /// Fair shares as they were before the list, and before the attempt that is judged (S7).
+    pub(super) shares: BTreeMap<PoolId, Vec<Shares>>,
+    /// Reserved room is given up.
+    pub(super) gave_up: bool,
+    /// Beneficiaries of victims.
+    pub(super) helped: BTreeSet<WorkloadId>,
     pub(super) out: Vec<Violation>,
 }
 
@@ -33,6 +40,40 @@ impl List {
     pub(super) fn about<'a>(&'a mut self, object: &'a dyn std::fmt::Display) -> Findings<'a> {
         Findings::new(object, &mut self.out)
     }
+}
+
+/// What is judged at once.
+enum Step<'a> {
+    One(&'a Decision),
+    Attempt(Attempt),
+}
+
+/// The list, its attempts put together.
+fn steps(decisions: &[Decision]) -> Vec<Step<'_>> {
+    let mut steps: Vec<Step<'_>> = Vec::new();
+    for decision in decisions {
+        if let Some(Step::Attempt(attempt)) = steps.last_mut()
+            && attempt.take(decision)
+        {
+            continue;
+        }
+        steps.push(Attempt::begin(decision).map_or(Step::One(decision), Step::Attempt));
+    }
+    join(steps)
+}
+
+/// Room may be written down before the victims that make it.
+fn join(steps: Vec<Step<'_>>) -> Vec<Step<'_>> {
+    let mut out: Vec<Step<'_>> = Vec::new();
+    for step in steps {
+        match (out.last_mut(), step) {
+            (Some(Step::Attempt(before)), Step::Attempt(mut new)) if new.completes(before) => {
+                before.victims.append(&mut new.victims);
+            }
+            (_, step) => out.push(step),
+        }
+    }
+    out
 }
 
 impl Cluster {
@@ -46,32 +87,48 @@ impl Cluster {
         let mut list = List { now, allowance, ..List::default() };
         self.now = Some(now);
         self.deciding = true;
-        for decision in decisions {
-            match decision {
-                Decision::Place { pod, at } => self.place(*pod, *at, &mut list),
-                Decision::Evict { pod, grace, beneficiary, .. } => {
-                    self.evict(*pod, *grace, *beneficiary, &mut list)
-                }
-                Decision::Reserve { .. }
-                | Decision::Release { .. }
-                | Decision::Warn { .. }
-                | Decision::Report { .. } => {}
+        self.shares_before(decisions, &mut list);
+        for step in steps(decisions) {
+            match step {
+                Step::One(decision) => self.one(decision, &mut list),
+                Step::Attempt(attempt) => self.attempt(&attempt, &mut list),
             }
         }
         self.gangs(&mut list);
-        self.victims(&mut list);
+        self.kept_gangs(&mut list);
+        self.whole_or_above(&mut list);
+        self.needless(&mut list);
         for decision in decisions {
-            match decision {
-                Decision::Reserve { pod, at, until } => self.reserve(*pod, *at, *until, &mut list),
-                Decision::Report { workload, .. } => self.report(*workload, &mut list),
-                Decision::Place { .. }
-                | Decision::Evict { .. }
-                | Decision::Release { .. }
-                | Decision::Warn { .. } => {}
+            if let Decision::Report { workload, .. } = decision {
+                self.report(*workload, &mut list);
             }
         }
+        self.forget_void();
         self.deciding = false;
         list.out
+    }
+
+    fn one(&mut self, decision: &Decision, list: &mut List) {
+        match decision {
+            Decision::Place { pod, at } => self.place(*pod, *at, list),
+            Decision::Release { pod } => self.release(*pod, list),
+            Decision::Warn { pod, warning } => self.warn(*pod, warning, list),
+            Decision::Evict { pod, grace, beneficiary, cause } => {
+                self.evict(*pod, *grace, (*beneficiary, *cause), list);
+            }
+            Decision::Reserve { .. } | Decision::Report { .. } => {}
+        }
+    }
+
+    /// Fair shares as they are before anything of the list is done, if it reclaims anything.
+    fn shares_before(&self, decisions: &[Decision], list: &mut List) {
+        let reclaims = |d: &&Decision| matches!(d, Decision::Evict { cause: Cause::Reclaim, .. });
+        for decision in decisions.iter().filter(reclaims) {
+            let Decision::Evict { pod, .. } = decision else { continue };
+            if let Some(pool) = self.pods.get(pod).and_then(|pod| self.nodes.get(&pod.node)?.pool) {
+                list.shares.entry(pool).or_insert_with(|| self.fair_shares(pool));
+            }
+        }
     }
 
     /// S29: a reason is given for what is pending.

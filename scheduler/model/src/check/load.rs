@@ -81,6 +81,28 @@ impl Load {
         }
     }
 
+    /// Two loads as one, each amount of them by `by`: added, or the larger of both.
+    pub(super) fn with(&self, other: &Self, by: fn(i64, i64) -> i64) -> Self {
+        let device = |index| {
+            let (a, b) = (self.device(index), other.device(index));
+            let memory = GpuMemoryMib(by(a.memory.0, b.memory.0));
+            DeviceLoad { whole: by(a.whole, b.whole), shared: by(a.shared, b.shared), memory }
+        };
+        let indices = self.devices.keys().chain(other.devices.keys());
+        let devices = indices.map(|index| (*index, device(*index)));
+        Self {
+            pods: by(self.pods, other.pods),
+            cpu: by(self.cpu, other.cpu),
+            memory: by(self.memory, other.memory),
+            ephemeral: by(self.ephemeral, other.ephemeral),
+            extended: merged(&self.extended, &other.extended, by),
+            devices: devices.filter(|(_, device)| *device != DeviceLoad::default()).collect(),
+            anonymous: merged(&self.anonymous, &other.anonymous, by),
+            ports: merged(&self.ports, &other.ports, by),
+            volumes: merged(&self.volumes, &other.volumes, by),
+        }
+    }
+
     /// What is taken of a device.
     pub(super) fn device(&self, index: DeviceIndex) -> DeviceLoad {
         self.devices.get(&index).copied().unwrap_or_default()
@@ -187,6 +209,16 @@ fn show(what: &str, amount: i64) -> String {
 fn clash(a: &HostPort, b: &HostPort) -> bool {
     let wild = |port: &HostPort| port.host_ip.is_empty() || port.host_ip == "0.0.0.0";
     (a.port, a.protocol) == (b.port, b.protocol) && (a.host_ip == b.host_ip || wild(a) || wild(b))
+}
+
+fn merged<K: Ord + Clone>(
+    a: &BTreeMap<K, i64>,
+    b: &BTreeMap<K, i64>,
+    by: fn(i64, i64) -> i64,
+) -> BTreeMap<K, i64> {
+    let of = |counts: &BTreeMap<K, i64>, key| counts.get(key).copied().unwrap_or_default();
+    let sums = a.keys().chain(b.keys()).map(|key| (key.clone(), by(of(a, key), of(b, key))));
+    sums.filter(|(_, sum)| *sum != 0).collect()
 }
 
 /// Adds to a counter, and drops it when it is zero.

@@ -2,34 +2,45 @@
 //!
 //! It shares no code with the engine and knows only the vocabulary of this crate. It keeps its own picture of the
 //! cluster ([`Judge::apply`]), judges every list of decisions against it ([`Judge::decided`]) and can count the
-//! whole state anew ([`Judge::audit`]). Reading order: `list` (a list of decisions), `place`, `evict`, `reserve`,
-//! `gang`; what they ask: `constraints`, `load`, `devices`, `ledger`, `affinity`; the picture: `cluster`, `events`,
-//! `objects`, `census`.
+//! whole state anew ([`Judge::audit`]). Reading order: `list` (a list of decisions), `place`, `reserve`, `gang`, `warn`;
+//! taking back: `attempt`, `evict`, `legal`, `minimal`, `idle`, with `demand` and `fair` for fair shares; what they
+//! ask: `constraints`, `load`, `devices`, `ledger`, `affinity`; the picture: `cluster`, `kept`, `events`, `objects`,
+//! `census`.
 //!
 //! Invariants: never a violation where the rules or the events leave room for a choice; the same input gives the
-//! same violations in the same order. Costs: O(log n) a pod, more only for pods with rules about other pods.
+//! same violations in the same order. Decisions are read in the order in which they were made; those of one attempt,
+//! victims and room, follow each other. Costs: O(log n) a pod, more only for pods with rules about other pods; taking
+//! back, see `attempt`.
 //!
-//! Absent: minimality and choice of victims (S20), their legality by priority and fair share (S21, S22), S25 and
-//! the new places of S26; order and preferences (S7 to S10, S12, S15); reservations beyond one list (S23, S33);
-//! the reasons themselves (S29, S30).
+//! Absent: which of several lawful sets of victims is the best (S20); order and preferences (S8 to S10, S12, S15);
+//! that room is given up or used in time, and everything that is not decided at all (S23, S27, S32); rules about other
+//! pods, where room is reserved; the reasons themselves (S29, S30).
 
 mod affinity;
+mod attempt;
 mod audit;
 mod census;
 mod cluster;
 mod constraints;
+mod demand;
 mod devices;
 mod events;
 mod evict;
+mod fair;
 mod gang;
+mod idle;
+mod kept;
 mod ledger;
+mod legal;
 mod list;
 mod load;
+mod minimal;
 mod objects;
 mod place;
 mod reserve;
 mod selectors;
 mod violation;
+mod warn;
 
 use crate::{Decision, Event, GpuMemoryMib, Timestamp};
 use cluster::Cluster;

@@ -41,6 +41,7 @@ impl Cluster {
     }
 
     pub(super) fn department_set(&mut self, department: &DepartmentSpec) {
+        self.void_in(QueueId::Department(department.id));
         self.ledger.set_quotas(QueueId::Department(department.id), &department.quotas);
         self.departments.insert(department.id, department.clone());
     }
@@ -49,6 +50,7 @@ impl Cluster {
         if !self.departments.contains_key(&project.department) {
             return bad(project.id, format!("{} is unknown", project.department));
         }
+        self.void_in(QueueId::Project(project.id));
         let members: Vec<_> =
             self.workloads.values().filter(|w| w.spec.project == Some(project.id)).collect();
         let specs: Vec<_> = members.into_iter().map(|w| w.spec.clone()).collect();
@@ -82,6 +84,7 @@ impl Cluster {
 
     /// Changes a node while its pods are off it, so that what they take and cost is counted anew.
     fn lifting(&mut self, id: NodeId, change: impl FnOnce(&mut Node)) {
+        self.void_on(id);
         let Some(node) = self.nodes.get(&id) else { return };
         let ids: Vec<_> = node.pods.iter().copied().collect();
         let pods: Vec<_> = ids.iter().filter_map(|pod| self.unseat(*pod)).collect();
@@ -102,6 +105,9 @@ impl Cluster {
             pool,
             pods: BTreeSet::new(),
             load: Load::default(),
+            leaving: Load::default(),
+            kept: BTreeSet::new(),
+            reserved: Load::default(),
             excused: false,
         });
         self.lifting(spec.id, |node| (node.spec, node.pool) = (spec.clone(), pool));
@@ -109,16 +115,18 @@ impl Cluster {
     }
 
     pub(super) fn node_removed(&mut self, id: NodeId) {
+        self.void_on(id);
         let Some(node) = self.nodes.get(&id) else { return };
         for pod in node.pods.clone() {
             self.unseat(pod);
-            self.note(pod.workload, None);
+            self.note(pod.workload);
         }
         let gone = self.nodes.remove(&id);
         self.census.node_set(gone.as_ref().map(|node| &node.spec), None);
     }
 
     pub(super) fn change_node(&mut self, id: NodeId, change: impl FnOnce(&mut NodeSpec)) {
+        self.void_on(id);
         if let Some(node) = self.nodes.get_mut(&id) {
             change(&mut node.spec);
         }
@@ -143,6 +151,7 @@ impl Cluster {
             Some((_, Some(project))) => project.name.clone(),
             None => spec.namespace.clone(),
         };
+        self.void(spec.id);
         let shape = |role: &RoleSpec| Arc::new(Shape::new(&role.pod, &namespace, &role.labels));
         let shapes: Vec<_> = spec.roles.iter().map(shape).collect();
         shapes.iter().for_each(|shape| self.census.watch(shape, self.nodes.values().map(|node| &node.spec)));
@@ -153,7 +162,6 @@ impl Cluster {
             spec: spec.clone(),
             heads: vec![Heads::default(); shapes.len()],
             shapes: shapes.clone(),
-            started: old.as_ref().and_then(|w| w.started),
             below_since: old.as_ref().and_then(|w| w.below_since),
             ended: BTreeMap::new(),
         };
@@ -168,7 +176,7 @@ impl Cluster {
             let shape = shapes.get(usize::from(id.role)).cloned().unwrap_or_else(|| Arc::clone(&pod.shape));
             self.seat(id, Pod { shape, ..pod });
         }
-        self.note(spec.id, None);
+        self.note(spec.id);
         Ok(())
     }
 
@@ -177,6 +185,8 @@ impl Cluster {
         pods.into_iter().for_each(|pod| {
             self.unseat(pod);
         });
+        self.void(id);
+        self.evictions.retain(|(victim, beneficiary), _| *victim != id && *beneficiary != id);
         self.workloads.remove(&id);
     }
 }

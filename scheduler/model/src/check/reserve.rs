@@ -1,36 +1,32 @@
-//! `Reserve`: will there be room for the pod when those that leave are gone? (S6, S11, S13 to S18, S23)
+//! `Reserve` and `Release`: will there be room for the pod when those that leave are gone? (S5, S6, S11, S13 to S18, S23)
 //!
-//! Judged after all places and evictions of the list, on a load built for the purpose: the pods of the node that
-//! stay, those that leave later than `until`, and what the list reserved there before. Costs: the pods of the node.
-//! Absent: reservations of earlier lists, because no decision says when one is dropped; so nobody is accused of
-//! taking room that an earlier list kept. Absent too: rules about other pods, and that a whole gang gets room.
+//! The room is judged on a load built for the purpose: the pods of the node that stay, and what is reserved there
+//! already or leaves later than `until`, whichever is more. Costs: the pods of the node.
+//! Absent: rules about other pods, and one domain for the minimums (S31), which are judged when the pods are placed;
+//! whether the room could not be had at once.
 
-use super::cluster::{Cluster, Node, Pod};
+use super::cluster::{Cluster, Node};
 use super::devices::grant_fits;
-use super::ledger::enter;
+use super::kept::Kept;
 use super::list::List;
 use super::load::Load;
-use super::place::new_pod;
 use super::violation::Findings;
-use crate::{Placement, PodId, Timestamp};
+use crate::{Placement, PodId, Timestamp, WorkloadId};
 
 impl Cluster {
-    pub(super) fn reserve(&self, id: PodId, at: Placement, until: Timestamp, list: &mut List) {
+    pub(super) fn reserve(&mut self, id: PodId, at: Placement, until: Timestamp, list: &mut List) {
         let mut out = Vec::new();
         let kept = self.room_later(id, at, until, list, &mut Findings::new(&id, &mut out));
         list.out.append(&mut out);
-        list.kept_pods.insert(id);
-        let Some(pod) = kept else { return };
-        if let Some(bill) = &pod.bill {
-            enter(&mut list.kept_bills, bill, 1);
+        let Some(kept) = kept else { return };
+        if !self.pods.contains_key(&id) {
+            list.kept.insert(id.workload);
         }
-        if let Some(pool) = self.nodes.get(&at.node).and_then(|node| node.pool) {
-            list.kept_in.entry(id.workload).or_insert(pool);
-        }
-        list.kept.entry(at.node).or_default().push(pod);
+        self.give_up(id);
+        self.keep(id, kept);
     }
 
-    /// Judges the room, and gives the pod as it would be there.
+    /// Judges the room, and gives it.
     fn room_later(
         &self,
         id: PodId,
@@ -38,39 +34,71 @@ impl Cluster {
         until: Timestamp,
         list: &List,
         f: &mut Findings<'_>,
-    ) -> Option<Pod> {
-        f.want(!list.kept_pods.contains(&id), "S23", || "room is kept for it twice".to_owned());
+    ) -> Option<Kept> {
+        f.want(!self.is_kept(id), "S23", || "room is kept for it already".to_owned());
         let (w, shape, node) = self.parties(id, at, f)?;
         // A victim that is moved (S26) is still leaving when room is kept for it.
         let moved = self.pods.get(&id).is_some_and(|pod| pod.leaving.is_some_and(|l| !l.by_owner));
         let waits = moved || self.is_pending(id);
         f.want(waits, "S23", || format!("room is kept for it: {}", self.why_not_pending(id, w)));
-        let load = self.load_at(node, until, list);
-        self.may_run(w, &shape.spec, node, f);
+        let load = self.load_at(node, until, moved);
+        self.may_run(w, &shape.spec, &node.spec, f);
+        self.in_listed_pool(w, node, f);
         load.lacking(&shape.spec, &node.spec, f);
         grant_fits(&shape.spec, &node.spec, at.gpus, &load, list.allowance, f);
         let bill = self.bill(id, shape, node, at.gpus);
-        if let Some(bill) = &bill {
-            self.ledger.gates_later(bill, &list.kept_bills, f);
+        if let Some(bill) = bill.as_ref().filter(|_| !self.is_kept(id)) {
+            self.ledger.gates(bill, f);
         }
         self.one_pool(id, node.pool, f);
-        let kept_in = list.kept_in.get(&id.workload);
-        f.want(kept_in.is_none_or(|pool| node.pool == Some(*pool)), "S5", || {
-            format!("room is kept for it in {:?} and for its workload in {kept_in:?}", node.pool)
-        });
-        Some(new_pod(shape, at, list.now, bill))
+        let of_gang = !self.has_minimum_kept(id.workload);
+        Some(Kept { shape: shape.clone(), at, bill, of_gang, void: false })
     }
 
-    /// What will be taken of a node at that time, with the room that the list keeps for others.
-    fn load_at(&self, node: &Node, until: Timestamp, list: &List) -> Load {
-        let mut load = Load::default();
-        let here = node.pods.iter().filter_map(|id| self.pods.get(id));
-        for pod in here.filter(|pod| pod.leaving.is_none_or(|leaving| leaving.until > until)) {
-            load.change(&pod.shape.spec, pod.grant, 1);
+    /// What will be taken of a node at that time; of a node to which a pod is moved, once everything has left.
+    fn load_at(&self, node: &Node, until: Timestamp, moved: bool) -> Load {
+        let mut late = Load::default();
+        for pod in node.pods.iter().filter_map(|id| self.pods.get(id)).filter(|_| !moved) {
+            if pod.leaving.is_some_and(|leaving| leaving.until > until) {
+                late.change(&pod.shape.spec, pod.grant, 1);
+            }
         }
-        for pod in list.kept.get(&node.spec.id).into_iter().flatten() {
-            load.change(&pod.shape.spec, pod.grant, 1);
+        node.staying().with(&late.with(&node.reserved, i64::max), std::ops::Add::add)
+    }
+
+    /// S5: true if the workload has all minimums, those counted for which room is kept.
+    fn has_minimum_kept(&self, workload: WorkloadId) -> bool {
+        let Some(w) = self.workloads.get(&workload) else { return true };
+        let mut kept = vec![0; w.heads.len()];
+        for (id, _) in self.kept_of(workload).filter(|(_, kept)| !kept.void) {
+            if let Some(kept) = kept.get_mut(usize::from(id.role)) {
+                *kept += 1;
+            }
         }
-        load
+        let roles = w.spec.roles.iter().zip(&w.heads).zip(kept);
+        roles.into_iter().all(|((role, heads), kept)| heads.there() + heads.succeeded + kept >= role.min)
+    }
+
+    /// S5: room is kept for all minimums or for none; what was kept together is placed together (S23).
+    pub(super) fn kept_gangs(&self, list: &mut List) {
+        for workload in std::mem::take(&mut list.kept) {
+            let complete = self.has_minimum_kept(workload);
+            let why = || "room is kept for some of it, not for all its minimums".to_owned();
+            list.about(&workload).want(complete, "S5", why);
+        }
+        for workload in std::mem::take(&mut list.from_kept) {
+            let waiting = self.kept_of(workload).filter(|(_, kept)| kept.of_gang && !kept.void).count();
+            list.about(&workload).want(waiting == 0, "S23", || {
+                format!("is placed without {waiting} of those for whom room was kept together")
+            });
+        }
+    }
+
+    /// S23: a room is given up that is kept. One that an event made void may be given up by it or by the judged.
+    pub(super) fn release(&mut self, id: PodId, list: &mut List) {
+        let kept = self.kept.contains_key(&id);
+        list.about(&id).want(kept, "S23", || "no room is kept for it to be given up".to_owned());
+        self.give_up(id);
+        list.gave_up = true;
     }
 }

@@ -177,14 +177,15 @@ pub(crate) fn put(workload: u64, node: u32) -> Decision {
     place(first(workload), node, GpuGrant::None)
 }
 
+/// For a workload of the same project, or stale.
 pub(crate) fn evict(pod: PodId, seconds: i64, beneficiary: Option<u64>) -> Decision {
-    let cause = if beneficiary.is_some() { Cause::Reclaim } else { Cause::Stale };
-    Decision::Evict {
-        pod,
-        grace: Millis::from_secs(seconds),
-        beneficiary: beneficiary.map(WorkloadId),
-        cause,
-    }
+    let cause = if beneficiary.is_some() { Cause::Preempt } else { Cause::Stale };
+    evict_by(cause, pod, seconds, beneficiary)
+}
+
+pub(crate) fn evict_by(cause: Cause, pod: PodId, seconds: i64, beneficiary: Option<u64>) -> Decision {
+    let (grace, beneficiary) = (Millis::from_secs(seconds), beneficiary.map(WorkloadId));
+    Decision::Evict { pod, grace, beneficiary, cause }
 }
 
 pub(crate) fn reserve(pod: PodId, node: u32, gpus: GpuGrant, until_seconds: i64) -> Decision {
@@ -193,6 +194,10 @@ pub(crate) fn reserve(pod: PodId, node: u32, gpus: GpuGrant, until_seconds: i64)
         at: Placement { node: NodeId(node), gpus },
         until: Timestamp(until_seconds * 1000),
     }
+}
+
+pub(crate) fn release(pod: PodId) -> Decision {
+    Decision::Release { pod }
 }
 
 pub(crate) fn mask(devices: &[u8]) -> DeviceMask {

@@ -1,12 +1,16 @@
-//! S19, S20, S23, S24, S27, S28: who may be stopped, for whom, and how.
+//! S19, S20, S21, S23, S24, S27, S28: who may be stopped, for whom, and how.
 
 use crate::dsl::*;
+use GpuRequest::Whole;
 use berth_model::*;
 
-/// Workload 1 with `count` pods that run on node 1, and workload 9 that waits.
-fn world(count: u32, min: u32, edit: impl FnOnce(&mut WorkloadSpec)) -> World {
+/// Workload 1 with `count` pods that run on node 1, one on each device, and workload 9 of higher priority that waits
+/// for as many devices.
+fn world_for(count: u32, min: u32, wanted: u32, edit: impl FnOnce(&mut WorkloadSpec)) -> World {
     let mut world = World::new();
-    world.node(1, |_| {}).workload(9, |_| {});
+    world.node(1, |n| n.devices.truncate(count as usize));
+    world
+        .workload(9, |w| (w.priority, w.roles) = (Priority(60), vec![role(1, 1, |p| p.gpu = Whole(wanted))]));
     world.workload(1, |w| {
         w.roles = vec![role(count, min, |p| p.gpu = share(100_000))];
         edit(w);
@@ -17,29 +21,67 @@ fn world(count: u32, min: u32, edit: impl FnOnce(&mut WorkloadSpec)) -> World {
     world
 }
 
+fn world(count: u32, min: u32, edit: impl FnOnce(&mut WorkloadSpec)) -> World {
+    world_for(count, min, 1, edit)
+}
+
+/// Room for workload 9 on these devices.
+fn room(devices: &[u8]) -> Decision {
+    reserve(first(9), 1, whole(devices), 30)
+}
+
 #[test]
 fn victims_run() {
-    world(1, 1, |_| {}).decides(0, &[evict(first(1), 30, Some(9))], &[]);
-    world(1, 1, |_| {}).decides(0, &[evict(pod(1, 1), 30, Some(9))], &["S20"]);
-    world(1, 1, |_| {}).decides(0, &[evict(first(9), 30, Some(9))], &["S20"]);
-    let twice = [evict(first(1), 30, Some(9)), evict(first(1), 30, Some(9))];
+    world(1, 1, |_| {}).decides(0, &[evict(first(1), 30, Some(9)), room(&[0])], &[]);
+    world(1, 1, |_| {}).decides(0, &[evict(pod(1, 1), 30, Some(9)), room(&[0])], &["S16", "S20"]);
+    world(1, 1, |_| {}).decides(0, &[evict(first(9), 30, Some(9)), room(&[0])], &["S16", "S20"]);
+    let twice = [evict(first(1), 30, Some(9)), evict(first(1), 30, Some(9)), room(&[0])];
     world(1, 1, |_| {}).decides(0, &twice, &["S20"]);
     let mut leaving = world(1, 1, |_| {});
     leaving.event(Event::PodLeaving { pod: first(1), until: Timestamp(0) });
-    leaving.decides(0, &[evict(first(1), 30, Some(9))], &["S20"]);
-    let placed_now = [put(9, 1), evict(first(9), 30, Some(8))];
-    world(1, 1, |_| {}).workload(8, |_| {}).decides(0, &placed_now, &["S20", "S5"]);
-    world(1, 1, |_| {}).workload(8, |_| {}).decides(0, &placed_now[..1], &[]).decides(
-        1,
-        &placed_now[1..],
-        &[],
-    );
+    leaving.decides(0, &[evict(first(1), 30, Some(9)), room(&[0])], &["S20"]);
+    let higher = |w: &mut WorkloadSpec| w.priority = Priority(70);
+    let put_8 = |world: &mut World, at, list: &[Decision], expected: &[&str]| {
+        world.workload(8, |w| {
+            higher(w);
+            w.roles = vec![role(1, 1, |p| p.gpu = Whole(1))];
+        });
+        world.decides(at, list, expected);
+    };
+    let place_9 = place(first(9), 1, whole(&[1]));
+    let then = [evict(first(9), 30, Some(8)), reserve(first(8), 1, whole(&[1]), 31)];
+    let two = || {
+        let mut world = world(1, 1, |_| {});
+        world.node(1, |n| n.devices.truncate(2));
+        world
+    };
+    let at_once: Vec<_> = std::iter::once(place_9.clone()).chain(then.clone()).collect();
+    put_8(&mut two(), 0, &at_once, &["S20", "S5"]);
+    let mut later = two();
+    later.decides(0, &[place_9], &[]);
+    put_8(&mut later, 1, &then, &[]);
 }
 
 #[test]
 fn only_preemptible_workloads_are_victims() {
-    world(1, 1, |w| w.preemptible = false).decides(0, &[evict(first(1), 30, Some(9))], &["S28"]);
+    let list = [evict(first(1), 30, Some(9)), room(&[0])];
+    world(1, 1, |w| w.preemptible = false).decides(0, &list, &["S28"]);
     world(1, 1, |w| w.preemptible = false).decides(0, &[evict(first(1), 30, None)], &["S27", "S28"]);
+}
+
+#[test]
+fn victims_have_a_lower_priority() {
+    let list = [evict(first(1), 30, Some(9)), room(&[0])];
+    world(1, 1, |w| w.priority = Priority(59)).decides(0, &list, &[]);
+    world(1, 1, |w| w.priority = Priority(60)).decides(0, &list, &["S21"]);
+    let by = |cause| [evict_by(cause, first(1), 30, Some(9)), room(&[0])];
+    world(1, 1, |_| {}).decides(0, &by(Cause::Reclaim), &["S22"]);
+    world(1, 1, |_| {}).decides(0, &by(Cause::Stale), &["S27"]);
+    world(1, 1, |_| {}).decides(0, &by(Cause::OverLimit), &["S19"]);
+    world(1, 1, |_| {}).decides(0, &by(Cause::Consolidate), &["S26"]);
+    for (cause, rule) in [(Cause::Reclaim, "S22"), (Cause::Preempt, "S21"), (Cause::Consolidate, "S26")] {
+        world(1, 1, |_| {}).decides(0, &[evict_by(cause, first(1), 30, None)], &[rule]);
+    }
 }
 
 #[test]
@@ -48,40 +90,64 @@ fn the_minimum_runtime_protects() {
         let mut world = world(2, 1, |_| {});
         let mut pool = PoolSpec::new(POOL, "default", None);
         pool.min_runtime = Millis::from_secs(60);
-        world.event(Event::PoolSet(pool)).decides(seconds, &[evict(pod(1, 1), 30, Some(9))], expected);
+        let list = [evict(pod(1, 1), 30, Some(9)), reserve(first(9), 1, whole(&[1]), seconds + 30)];
+        world.event(Event::PoolSet(pool)).decides(seconds, &list, expected);
     };
     protected(59, &["S20"]);
     protected(60, &[]);
+    // What counts is the pod that has run longest of those that are there.
+    let mut world = world(2, 1, |_| {});
+    let mut pool = PoolSpec::new(POOL, "default", None);
+    pool.min_runtime = Millis::from_secs(60);
+    world.event(Event::PoolSet(pool));
+    world.event(Event::PodEnded { pod: pod(1, 0), outcome: PodOutcome::Evicted });
+    world.event(Event::PodEnded { pod: pod(1, 1), outcome: PodOutcome::Evicted });
+    world.decides(
+        50,
+        &[place(pod(1, 0), 1, shared(&[0], 8000)), place(pod(1, 1), 1, shared(&[1], 8000))],
+        &[],
+    );
+    world.decides(70, &[evict(pod(1, 1), 30, Some(9)), reserve(first(9), 1, whole(&[1]), 100)], &["S20"]);
 }
 
 #[test]
 fn grace_is_the_workloads_own_and_never_zero() {
-    world(1, 1, |_| {}).decides(0, &[evict(first(1), 29, Some(9))], &["S23"]);
-    world(1, 1, |w| w.grace = Millis::ZERO).decides(0, &[evict(first(1), 1, Some(9))], &[]);
-    world(1, 1, |w| w.grace = Millis::ZERO).decides(0, &[evict(first(1), 0, Some(9))], &["S23"]);
+    let with = |seconds| [evict(first(1), seconds, Some(9)), room(&[0])];
+    world(1, 1, |_| {}).decides(0, &with(29), &["S23"]);
+    world(1, 1, |w| w.grace = Millis::ZERO).decides(0, &with(1), &[]);
+    world(1, 1, |w| w.grace = Millis::ZERO).decides(0, &with(0), &["S23"]);
 }
 
 #[test]
-fn somebody_waits_for_the_room() {
+fn somebody_waits_for_the_room_and_gets_it() {
     world(1, 1, |_| {}).decides(0, &[evict(first(1), 30, Some(7))], &["S23"]);
-    world(1, 1, |_| {}).decides(0, &[evict(first(1), 30, Some(9)), put(9, 1)], &["S23"]);
+    world(1, 1, |_| {}).decides(0, &[evict(first(1), 30, Some(9))], &["S23"]);
+    let placed = [evict(first(1), 30, Some(9)), place(first(9), 1, whole(&[0]))];
+    world(1, 1, |_| {}).decides(0, &placed, &["S16", "S23"]);
 }
 
 #[test]
 fn below_the_minimum_the_whole_workload_goes() {
-    let victims = |count| (0..count).map(|i| evict(pod(1, 3 - i), 30, Some(9))).collect::<Vec<_>>();
-    world(4, 2, |_| {}).decides(0, &victims(2), &[]);
-    world(4, 2, |_| {}).decides(0, &victims(3), &["S24"]);
-    world(4, 2, |_| {}).decides(0, &victims(4), &[]);
+    let victims = |count: u32| {
+        let devices: Vec<u8> = (0..count).map(|i| 3 - i as u8).collect();
+        let evicted = devices.iter().map(|i| evict(pod(1, u32::from(*i)), 30, Some(9)));
+        evicted.chain([room(&devices)]).collect::<Vec<_>>()
+    };
+    world_for(4, 2, 2, |_| {}).decides(0, &victims(2), &[]);
+    world_for(4, 2, 3, |_| {}).decides(0, &victims(3), &["S24"]);
+    world_for(4, 2, 4, |_| {}).decides(0, &victims(4), &[]);
+    // A role that has pods above its own minimum may lose them.
+    let mut world = world_for(2, 1, 1, |w| w.roles.push(role(1, 1, |_| {})));
+    world.decides(0, &[evict(pod(1, 1), 30, Some(9)), room(&[1])], &[]);
 }
 
 #[test]
 fn an_evicted_gang_does_not_grow() {
     let mut world = world(2, 1, |w| w.roles[0].count = 3);
     world.event(Event::PodEnded { pod: pod(1, 1), outcome: PodOutcome::Evicted });
-    world.decides(0, &[evict(first(1), 30, Some(9))], &[]);
+    world.node(1, |n| n.devices.truncate(1)).decides(0, &[evict(first(1), 30, Some(9)), room(&[0])], &[]);
     // It starts anew at its minimum, though.
-    world.decides(1, &[place(pod(1, 1), 1, shared(&[1], 8000))], &[]);
+    world.node(2, |_| {}).decides(1, &[place(pod(1, 1), 2, shared(&[1], 8000))], &[]);
 }
 
 #[test]
@@ -102,11 +168,39 @@ fn stale_gangs() {
 
 #[test]
 fn pods_that_use_too_much() {
-    for (used, expected) in [(8001, &[][..]), (8000, &["S27", "S28"][..])] {
+    for (used, expected) in [(8001, &[][..]), (8000, &["S19"][..])] {
         let mut world = world(2, 2, |w| w.preemptible = false);
         let memory = GpuMemoryMib(used);
         world.event(Event::PodMemory { pod: first(1), device: DeviceIndex(0), memory });
         // The others of its gang go with it.
-        world.decides(0, &[evict(pod(1, 1), 30, None), evict(pod(1, 0), 30, None)], expected);
+        let over = |pod| evict_by(Cause::OverLimit, pod, 30, None);
+        world.decides(0, &[over(pod(1, 1)), over(pod(1, 0))], expected);
     }
+}
+
+#[test]
+fn warnings_are_true() {
+    let over = |pod, device, used, limit| Decision::Warn {
+        pod,
+        warning: Warning::OverLimit {
+            device: DeviceIndex(device),
+            used: GpuMemoryMib(used),
+            limit: GpuMemoryMib(limit),
+        },
+    };
+    let mut measured = world(1, 1, |_| {});
+    let memory = GpuMemoryMib(8001);
+    measured.event(Event::PodMemory { pod: first(1), device: DeviceIndex(0), memory });
+    measured.decides(0, &[over(first(1), 0, 8001, 8000)], &[]);
+    measured.decides(0, &[over(first(1), 0, 8001, 7000)], &["S19"]);
+    measured.decides(0, &[over(first(1), 1, 8001, 8000)], &["S19"]);
+    measured.decides(0, &[over(first(9), 0, 8001, 8000)], &["S19"]);
+    let late = |pod, seconds: i64| Decision::Warn {
+        pod,
+        warning: Warning::OutlivesGrace { until: Timestamp(seconds * 1000) },
+    };
+    measured.decides(99, &[late(first(1), 5)], &["S23"]);
+    measured.event(Event::PodLeaving { pod: first(1), until: Timestamp(5000) });
+    measured.decides(34, &[late(first(1), 5)], &["S23"]).decides(35, &[late(first(1), 5)], &[]);
+    measured.decides(99, &[late(first(1), 4)], &["S23"]).decides(99, &[late(first(9), 5)], &["S23"]);
 }

@@ -11,4 +11,6 @@ mod neighbours;
 mod nodes;
 mod queues;
 mod random;
+mod reclaims;
 mod reservations;
+mod victims;

@@ -66,7 +66,7 @@ impl Random {
         let (node, device) = (NodeId(self.below(NODES) as u32), DeviceIndex(self.below(4) as u8));
         let pool = PoolSelector { key: "pool".into(), value: "x".into() };
         let pods = self.pod();
-        match self.below(16) {
+        match self.below(18) {
             0 => Event::NodeSet(self.node()),
             1 => Event::NodeRemoved(node),
             2 => Event::PoolSet(PoolSpec::new(PoolId(1), "x", Some(pool))),
@@ -79,6 +79,11 @@ impl Random {
             9 | 10 => Event::PodEnded { pod: pods, outcome: PodOutcome::Evicted },
             11 => Event::PodEnded { pod: pods, outcome: PodOutcome::Succeeded },
             12 => Event::BindFailed { pod: pods, node },
+            13 => Event::EvictFailed { pod: pods },
+            14 => {
+                let at = Placement { node, gpus: self.grant() };
+                Event::PodReserved { pod: pods, at, until: Timestamp(50) }
+            }
             _ => {
                 let leaving = (self.below(4) == 0).then_some(Timestamp(50));
                 Event::PodRunning(PodState {
@@ -91,9 +96,11 @@ impl Random {
 
     fn decision(&mut self) -> Decision {
         let (pod, node) = (self.pod(), self.below(NODES) as u32);
-        match self.below(6) {
+        match self.below(8) {
             0 => evict(pod, 30, Some(self.below(WORKLOADS))),
-            1 => reserve(pod, node, self.grant(), 60),
+            1 => evict_by(Cause::Reclaim, pod, 30, Some(self.below(WORKLOADS))),
+            2 => release(pod),
+            3 | 4 => reserve(pod, node, self.grant(), 60),
             _ => place(pod, node, self.grant()),
         }
     }
@@ -134,7 +141,7 @@ fn the_judges_sums_agree_with_a_fresh_count() {
         let (mut random, mut judge) = (Random(seed), judge());
         for step in 0..300 {
             judge.apply(&random.event());
-            let list: Vec<_> = (0..random.below(4)).map(|_| random.decision()).collect();
+            let list: Vec<_> = (0..random.below(6)).map(|_| random.decision()).collect();
             judge.decided(Timestamp(step * 1000), &list);
             let drift = judge.audit().into_iter().find(|v| v.rule == Violation::MIRROR);
             assert_eq!(drift, None, "seed {seed}, step {step}: {list:?}");

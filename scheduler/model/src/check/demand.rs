@@ -1,0 +1,283 @@
+//! What there is to divide, who asks for how much, and the fair shares that follow (S7), from the judge's own picture.
+//!
+//! What the rules leave open is read twice, once giving each queue as little demand as possible and once as much: whether
+//! nodes that are not ready could take a pod, and what leaving pods and void reservations count. Costs: all workloads, and
+//! the nodes and pods of the pool, for each reading; asked for only when a list reclaims something, once for the list
+//! and once for each attempt that does. Absent: any judgement.
+
+use super::census::Shape;
+use super::cluster::{Cluster, Node, Workload};
+use super::devices::{charge, enough_devices, share_of};
+use super::fair::{Claim, divide};
+use super::ledger::{Bill, MEASURES, Part, Triple, Used, triple};
+use super::load::Load;
+use super::violation::Findings;
+use crate::{
+    Amounts, DepartmentId, DeviceHealth, GpuMemoryMib, GpuRequest, GpuShare, NodeSpec, PodSpec, PoolId,
+    QueueId, Quota, Timestamp,
+};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+/// How often the rules are read.
+pub(super) const READINGS: usize = 2;
+
+/// Fair shares in a pool, by queue; what a queue does not manage is 0.
+pub(super) type Shares = BTreeMap<QueueId, Triple>;
+
+/// One reading of the demand in a pool.
+struct Reading<'a> {
+    cluster: &'a Cluster,
+    pool: PoolId,
+    nodes: Vec<&'a Node>,
+    /// By the largest device of the pool MiB are charged.
+    largest: Option<&'a crate::DeviceSpec>,
+    generous: bool,
+    /// Whether some node could take a pod when empty.
+    feasible: HashMap<(Option<&'a str>, Vec<&'a str>, &'a PodSpec), bool>,
+}
+
+impl Cluster {
+    /// S7: the fair shares in a pool, by each reading.
+    pub(super) fn fair_shares(&self, pool: PoolId) -> Vec<Shares> {
+        [false, true].map(|generous| self.shares_by(pool, generous)).into()
+    }
+
+    fn shares_by(&self, pool: PoolId, generous: bool) -> Shares {
+        let (capacity, demands) = (self.capacity(pool), self.demands(pool, generous));
+        let mut shares = Shares::new();
+        for (m, measure) in MEASURES.iter().enumerate() {
+            let claim = |queue, rank, created| self.claim((queue, pool), rank, created, m, &demands);
+            let claims: Vec<_> = self
+                .departments
+                .values()
+                .filter_map(|d| claim(QueueId::Department(d.id), d.rank, d.created))
+                .collect();
+            let parts = divide(capacity[m], measure.unit, &claims);
+            let parts: BTreeMap<_, _> = claims.iter().map(|claim| claim.queue).zip(parts).collect();
+            for department in self.departments.keys() {
+                // What one that does not manage the resource would have divided, its projects divide.
+                let part = parts.get(&QueueId::Department(*department)).copied().unwrap_or(capacity[m]);
+                let members = self.projects.values().filter(|p| p.department == *department);
+                let claims: Vec<_> =
+                    members.filter_map(|p| claim(QueueId::Project(p.id), p.rank, p.created)).collect();
+                let parts = divide(part, measure.unit, &claims);
+                let parts = claims.iter().map(|claim| claim.queue).zip(parts);
+                parts.for_each(|(queue, part)| shares.entry(queue).or_default()[m] = part);
+            }
+            parts.into_iter().for_each(|(queue, part)| shares.entry(queue).or_default()[m] = part);
+        }
+        shares
+    }
+
+    /// What a queue asks for; none if it does not manage the resource.
+    fn claim(
+        &self,
+        account: (QueueId, PoolId),
+        rank: i32,
+        created: Timestamp,
+        measure: usize,
+        demands: &BTreeMap<QueueId, Triple>,
+    ) -> Option<Claim> {
+        let quota = self.ledger.quota(account);
+        let rule = (MEASURES[measure].quota)(&quota);
+        let amount = match rule.quota {
+            Quota::Unmanaged => return None,
+            Quota::Unlimited => i64::MAX,
+            Quota::Of(amount) => amount,
+        };
+        let devices = match quota.gpu.quota {
+            Quota::Of(share) => (share / GpuShare::DEVICE.0).clamp(1, i64::from(u32::MAX)) as u32,
+            Quota::Unlimited | Quota::Unmanaged => 1,
+        };
+        let demand = demands.get(&account.0).map_or(0, |demand| demand[measure]);
+        Some(Claim {
+            queue: account.0,
+            rank,
+            weight: quota.weight.unwrap_or(devices),
+            created,
+            quota: amount,
+            wants: demand.min(rule.limit.unwrap_or(i64::MAX)),
+        })
+    }
+
+    /// S7: what nodes that take pods can give out, less what pods of unmanaged namespaces take there.
+    fn capacity(&self, pool: PoolId) -> Triple {
+        let mut sum = [0; 3];
+        let ready = |node: &&Node| node.pool == Some(pool) && node.spec.ready && !node.spec.unschedulable;
+        for node in self.nodes.values().filter(ready) {
+            let healthy = node.spec.devices.iter().filter(|d| d.health == DeviceHealth::Healthy).count();
+            let Amounts { mut gpu, mut cpu, mut memory } = Amounts {
+                gpu: GpuShare::devices(healthy as u32),
+                cpu: node.spec.allocatable.cpu,
+                memory: node.spec.allocatable.memory,
+            };
+            for (id, pod) in node.pods.iter().filter_map(|id| Some((id, self.pods.get(id)?))) {
+                if self.workloads.get(&id.workload).is_some_and(|w| w.spec.project.is_none()) {
+                    gpu -= charge(&pod.shape.spec, &node.spec, pod.grant);
+                    cpu -= pod.shape.spec.requests.cpu;
+                    memory -= pod.shape.spec.requests.memory;
+                }
+            }
+            let left = triple(&Amounts { gpu, cpu, memory });
+            (0..3).for_each(|m| sum[m] += left[m]);
+        }
+        sum.map(|amount| amount.max(0))
+    }
+
+    /// S7: what projects use and wait for, and the sums of their departments.
+    fn demands(&self, pool: PoolId, generous: bool) -> BTreeMap<QueueId, Triple> {
+        let mut demands: BTreeMap<DepartmentId, Triple> = BTreeMap::new();
+        let mut out: BTreeMap<QueueId, Triple> = BTreeMap::new();
+        for project in self.projects.values() {
+            let used = self.ledger.used((QueueId::Project(project.id), pool));
+            let used = if generous { used.most() } else { used.least() };
+            out.insert(QueueId::Project(project.id), triple(&used.all));
+        }
+        let mut reading = Reading::new(self, pool, generous);
+        for w in self.workloads.values() {
+            let Some(project) = w.spec.project else { continue };
+            let waits = reading.waits_for(w);
+            let demand = out.entry(QueueId::Project(project)).or_default();
+            (0..3).for_each(|m| demand[m] += waits[m]);
+        }
+        for project in self.projects.values() {
+            let own = out[&QueueId::Project(project.id)];
+            let sum = demands.entry(project.department).or_default();
+            (0..3).for_each(|m| sum[m] += own[m]);
+        }
+        out.extend(demands.into_iter().map(|(id, demand)| (QueueId::Department(id), demand)));
+        out
+    }
+}
+
+impl<'a> Reading<'a> {
+    fn new(cluster: &'a Cluster, pool: PoolId, generous: bool) -> Self {
+        let nodes: Vec<_> = cluster.nodes.values().filter(|node| node.pool == Some(pool)).collect();
+        let devices = nodes.iter().flat_map(|node| &node.spec.devices);
+        let largest = devices.max_by_key(|device| device.memory);
+        Self { cluster, pool, nodes, largest, generous, feasible: HashMap::new() }
+    }
+
+    /// What all waiting pods of a workload ask for, if they count in this pool.
+    fn waits_for(&mut self, w: &'a Workload) -> Triple {
+        let mut sum = [0; 3];
+        let wanted: u32 = w.spec.roles.iter().map(|role| role.count).sum();
+        let gone = w
+            .ended
+            .keys()
+            .filter(|id| w.spec.roles.get(usize::from(id.role)).is_some_and(|role| id.index < role.count));
+        if gone.count() >= wanted as usize || !self.may_use(w) {
+            return sum;
+        }
+        let kept =
+            |role| self.cluster.kept_of(w.spec.id).filter(|(id, k)| id.role == role && !k.void).count();
+        let roles = 0..w.shapes.len() as u16;
+        let waiting: Vec<_> = roles
+            .map(|role| (self.cluster.pending(w, role).saturating_sub(kept(role) as u32), kept(role) as u32))
+            .collect();
+        if waiting.iter().all(|(pods, _)| *pods == 0) || !self.passes_gates(w, &waiting) {
+            return sum;
+        }
+        for (shape, (pods, _)) in w.shapes.iter().zip(waiting).filter(|(_, (pods, _))| *pods > 0) {
+            if !self.feasible(w, shape) {
+                return [0; 3];
+            }
+            let each = triple(&self.charge(shape));
+            (0..3).for_each(|m| sum[m] += each[m] * i64::from(pods));
+        }
+        sum
+    }
+
+    /// True if the workload is bound to the pool, or to none and may use it.
+    fn may_use(&self, w: &Workload) -> bool {
+        let cluster = self.cluster;
+        let standing = cluster.pods_of(w.spec.id).find(|(_, pod)| pod.leaving.is_none()).map(|(_, p)| p.node);
+        let kept = || cluster.kept_of(w.spec.id).find(|(_, kept)| !kept.void).map(|(_, kept)| kept.at.node);
+        if let Some(node) = standing.or_else(kept) {
+            return cluster.nodes.get(&node).is_some_and(|node| node.pool == Some(self.pool));
+        }
+        let project = w.spec.project.and_then(|id| cluster.projects.get(&id));
+        let listed =
+            if w.spec.pools.is_empty() { project.map_or(&[][..], |p| &p.pools) } else { &w.spec.pools };
+        listed.is_empty() || listed.contains(&self.pool)
+    }
+
+    /// S6: whether what the workload wants next passes: its missing minimums, else one pod more.
+    fn passes_gates(&self, w: &Workload, waiting: &[(u32, u32)]) -> bool {
+        let Some(project) = w.spec.project.and_then(|id| self.cluster.projects.get(&id)) else {
+            return false;
+        };
+        let roles = w.spec.roles.iter().zip(&w.heads).zip(waiting);
+        let missing: Vec<_> = roles
+            .map(|((role, heads), (pods, kept))| {
+                role.min.saturating_sub(heads.there() + heads.succeeded + kept).min(*pods)
+            })
+            .collect();
+        let bill = |amounts| Bill {
+            queues: [QueueId::Project(project.id), QueueId::Department(project.department)],
+            pool: self.pool,
+            amounts,
+            preemptible: w.spec.preemptible,
+            part: Part::Seated,
+        };
+        let count = if self.generous { Used::least } else { Used::most };
+        let ledger = &self.cluster.ledger;
+        let passes = |amounts| ledger.would_pass(&bill(amounts), |account| count(ledger.used(account)));
+        if missing.iter().any(|pods| *pods > 0) {
+            let mut sum = Amounts::default();
+            for (shape, pods) in w.shapes.iter().zip(missing) {
+                (0..pods).for_each(|_| sum += self.charge(shape));
+            }
+            return passes(sum);
+        }
+        let mut next =
+            w.shapes.iter().zip(waiting).filter(|(_, (pods, _))| *pods > 0).map(|(shape, _)| shape);
+        if self.generous {
+            return next.any(|shape| passes(self.charge(shape)));
+        }
+        next.all(|shape| passes(self.charge(shape)))
+    }
+
+    /// What a waiting pod is charged.
+    fn charge(&self, shape: &Shape) -> Amounts {
+        let gpu = match shape.spec.gpu {
+            GpuRequest::None => GpuShare::ZERO,
+            GpuRequest::Whole(devices) => GpuShare::devices(devices),
+            GpuRequest::Share { share, devices, .. } => GpuShare(share.0 * i64::from(devices)),
+            GpuRequest::Memory { memory, devices, .. } => {
+                let each = self.largest.map_or(GpuShare::DEVICE, |device| share_of(memory, device));
+                GpuShare(each.0 * i64::from(devices))
+            }
+        };
+        Amounts { gpu, cpu: shape.spec.requests.cpu, memory: shape.spec.requests.memory }
+    }
+
+    /// S11: whether some node of the pool could take the pod when empty.
+    fn feasible(&mut self, w: &'a Workload, shape: &'a Arc<Shape>) -> bool {
+        let rule = self.cluster.node_type_rule(w);
+        let rule = rule.map_or(Vec::new(), |rule| {
+            std::iter::once(&rule.key).chain(&rule.values).map(String::as_str).collect()
+        });
+        let key = (w.spec.node_type.as_deref(), rule, &*shape.spec);
+        if let Some(known) = self.feasible.get(&key) {
+            return *known;
+        }
+        let found = self.nodes.iter().any(|node| self.could_take(w, &shape.spec, node));
+        self.feasible.insert(key, found);
+        found
+    }
+
+    fn could_take(&self, w: &Workload, pod: &PodSpec, node: &Node) -> bool {
+        let mut spec = NodeSpec { ready: node.spec.ready || self.generous, ..node.spec.clone() };
+        spec.unschedulable &= !self.generous;
+        for device in spec.devices.iter_mut().filter(|_| self.generous) {
+            (device.health, device.foreign) = (DeviceHealth::Healthy, GpuMemoryMib::ZERO);
+        }
+        let (mut out, empty) = (Vec::new(), Load::default());
+        let mut f = Findings::new(&"", &mut out);
+        self.cluster.may_run(w, pod, &spec, &mut f);
+        empty.lacking(pod, &spec, &mut f);
+        out.is_empty() && enough_devices(pod.gpu, &spec, &empty, GpuMemoryMib::ZERO)
+    }
+}
