@@ -2,7 +2,7 @@
 //!
 //! Its serialised form is the stable `--json` output; `docs/SIMULATOR.md` documents every field.
 
-use berth_model::{Amounts, GpuShare, Millis, QueueQuota, Timestamp};
+use berth_model::{Amounts, Cause, GpuShare, Millis, QueueQuota, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// The result of one simulation.
@@ -47,6 +47,8 @@ pub struct Totals {
     pub placements: u64,
     /// Pods evicted, moved ones included.
     pub evictions: u64,
+    /// The same by the rule that evicted them.
+    pub evictions_by_cause: Evictions,
     /// Calls of `decide`.
     pub cycles: u64,
     /// GPU capacity at the end, healthy devices of ready nodes.
@@ -57,6 +59,55 @@ pub struct Totals {
     pub gpu_share_millis: i128,
     /// Integral of GPU capacity over time, in the same unit.
     pub gpu_capacity_millis: i128,
+    /// What of `gpu_share_millis` went into work that was completed, that still runs, or that its owner ended: all but
+    /// what was thrown away by evictions and failing nodes.
+    pub gpu_good_millis: i128,
+}
+
+/// Evicted pods by the rule that evicted them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Evictions {
+    /// Another project took back what is its own (S22).
+    pub reclaim: u64,
+    /// A workload of higher priority in the same project needed the room (S21).
+    pub preempt: u64,
+    /// They were moved, so that fragments of free room came together (S26).
+    pub consolidate: u64,
+    /// Their gang was below its minimum for too long (S27).
+    pub stale: u64,
+    /// They used more device memory than they were given (S19).
+    pub over_limit: u64,
+}
+
+impl Evictions {
+    /// Counts one more.
+    pub fn add(&mut self, cause: Cause) {
+        let count = match cause {
+            Cause::Reclaim => &mut self.reclaim,
+            Cause::Preempt => &mut self.preempt,
+            Cause::Consolidate => &mut self.consolidate,
+            Cause::Stale => &mut self.stale,
+            Cause::OverLimit => &mut self.over_limit,
+        };
+        *count += 1;
+    }
+
+    /// Each cause in a word, with its number.
+    pub fn by_cause(&self) -> [(&'static str, u64); 5] {
+        [
+            ("reclaim", self.reclaim),
+            ("preempt", self.preempt),
+            ("consolidate", self.consolidate),
+            ("stale", self.stale),
+            ("over limit", self.over_limit),
+        ]
+    }
+
+    /// All of them.
+    pub fn total(&self) -> u64 {
+        self.by_cause().iter().map(|(_, count)| count).sum()
+    }
 }
 
 /// One pool over time.
@@ -107,7 +158,10 @@ pub struct ProjectOutcome {
     pub still_waiting: Vec<Millis>,
     /// Pods evicted.
     pub evictions: u64,
-    /// GPU work thrown away by evictions: millionths of a device times milliseconds.
+    /// The same by the rule that evicted them.
+    pub evictions_by_cause: Evictions,
+    /// GPU work thrown away by evictions, until the pods were gone: millionths of a device times milliseconds. A pod above
+    /// its workload's minimum keeps its work (S20).
     pub lost_share_millis: i128,
     /// Use over time, over all pools.
     pub samples: Vec<ProjectSample>,
@@ -123,6 +177,12 @@ pub struct ProjectSample {
     pub allocated: Amounts,
     /// GPU share it uses or waits for.
     pub requested: GpuShare,
+    /// Its fair share of GPUs (S7), summed over the pools.
+    #[serde(default)]
+    pub fair_share: GpuShare,
+    /// Its demand for GPUs as it counts for the fair share (S7), summed over the pools.
+    #[serde(default)]
+    pub demand: GpuShare,
 }
 
 /// A workload that waits at the end.

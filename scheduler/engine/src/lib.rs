@@ -48,6 +48,7 @@ mod profile;
 mod remember;
 mod score;
 mod shape;
+mod timer;
 mod topology;
 mod usage;
 mod verdict;

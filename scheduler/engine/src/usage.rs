@@ -28,6 +28,10 @@ pub struct QueueUsage {
     pub allocated: Amounts,
     /// By its non-preemptible pods.
     pub non_preemptible: Amounts,
+    /// Its fair share (S7).
+    pub fair_share: Amounts,
+    /// What it uses and waits for, as far as it counts for the fair share (S7).
+    pub demand: Amounts,
 }
 
 impl Engine {
@@ -74,6 +78,8 @@ impl Engine {
         Some(QueueUsage {
             allocated: amounts(here.allocated),
             non_preemptible: amounts(here.non_preemptible),
+            fair_share: Amounts::default(),
+            demand: Amounts::default(),
         })
     }
 

@@ -1,7 +1,7 @@
 //! Outcomes for tests: a small fixed one, a rich made-up one, and odd ones.
 
 use crate::outcome::{
-    Outcome, PendingWorkload, PoolOutcome, PoolSample, ProjectOutcome, ProjectSample, Totals,
+    Evictions, Outcome, PendingWorkload, PoolOutcome, PoolSample, ProjectOutcome, ProjectSample, Totals,
 };
 use berth_model::{Amounts, Bytes, GpuShare, MilliCpu, Millis, QueueQuota, Quota, ResourceQuota, Timestamp};
 
@@ -21,7 +21,13 @@ fn pool_sample(at: i64, gpus: [u32; 4]) -> PoolSample {
 fn project_sample(at: i64, allocated: i64, requested: i64) -> ProjectSample {
     let gpu = GpuShare(allocated);
     let amounts = Amounts { gpu, cpu: MilliCpu(allocated / 125), memory: Bytes(allocated << 14) };
-    ProjectSample { at: Timestamp(at), allocated: amounts, requested: GpuShare(requested) }
+    ProjectSample {
+        at: Timestamp(at),
+        allocated: amounts,
+        requested: GpuShare(requested),
+        fair_share: GpuShare(allocated.max(requested / 2)),
+        demand: GpuShare(requested),
+    }
 }
 
 /// Two projects on six GPUs for two hours; one workload waits.
@@ -43,6 +49,7 @@ pub(crate) fn small() -> Outcome {
     projects[1].workloads = 3;
     projects[1].still_waiting = vec![Millis::from_secs(3600)];
     projects[0].evictions = 1;
+    projects[0].evictions_by_cause.reclaim = 1;
     projects[0].lost_share_millis = i128::from(d) * 1_800_000;
     let samples = vec![pool_sample(0, [6, 5, 6, 0]), pool_sample(60 * MINUTE, [6, 5, 7, 1])];
     Outcome {
@@ -75,10 +82,12 @@ fn small_totals() -> Totals {
         pending: 1,
         placements: 7,
         evictions: 1,
+        evictions_by_cause: Evictions { reclaim: 1, ..Evictions::default() },
         cycles: 42,
         gpu_capacity: GpuShare::devices(6),
         gpu_allocated: GpuShare::devices(5),
         gpu_share_millis: 10 * 3_600_000 * 1_000_000,
+        gpu_good_millis: 95 * 360_000 * 1_000_000,
         gpu_capacity_millis: 12 * 3_600_000 * 1_000_000,
         ..Totals::default()
     }
@@ -114,11 +123,14 @@ pub(crate) fn rich(variant: &str, seed: u64, pools: &[(&str, f64)], projects: us
     totals.pending = totals.workloads - totals.started;
     totals.completed = totals.started * 9 / 10;
     totals.placements = totals.started * 2;
-    totals.evictions = 37 + seed % 11;
+    totals.evictions_by_cause =
+        Evictions { reclaim: 30, preempt: 7, stale: seed % 11, ..Evictions::default() };
+    totals.evictions = totals.evictions_by_cause.total();
     totals.gpu_capacity = GpuShare(end.iter().map(|s| s.capacity.0).sum());
     totals.gpu_allocated = GpuShare(end.iter().map(|s| s.allocated.0).sum());
     totals.gpu_capacity_millis = i128::from(totals.gpu_capacity.0) * i128::from(ended);
     totals.gpu_share_millis = totals.gpu_capacity_millis * (860 + seed as i128 % 50) / 1000;
+    totals.gpu_good_millis = totals.gpu_share_millis * 97 / 100;
     outcome.pending = rich_pending(&outcome);
     outcome
 }
@@ -167,6 +179,7 @@ fn rich_project(i: usize, of: usize, noise: &mut Noise) -> ProjectOutcome {
         waits,
         still_waiting: (0..(i as i64 % 4) * 9).map(|m| Millis(m * 7 * MINUTE)).collect(),
         evictions: i as u64 * 3,
+        evictions_by_cause: Evictions { reclaim: i as u64, preempt: i as u64 * 2, ..Evictions::default() },
         lost_share_millis: i as i128 * 40_000_000_000_000,
         samples,
     }
@@ -209,6 +222,7 @@ pub(crate) fn odd() -> Vec<(&'static str, Outcome)> {
     single.pools[0].samples.truncate(1);
     single.projects.iter_mut().for_each(|p| p.samples.truncate(1));
     single.totals.gpu_share_millis = 0;
+    single.totals.gpu_good_millis = 0;
     single.totals.gpu_capacity_millis = 0;
     let mut zero = small();
     zero.pools[0].samples.iter_mut().for_each(|s| (s.capacity, s.allocated) = Default::default());

@@ -4,18 +4,31 @@ use super::SimError;
 use super::run::{Due, World};
 use super::state::{Job, Pod, PodPhase};
 use berth_model::{
-    Amounts, Decision, DeviceMask, Event, GpuShare, Placement, PodId, PodState, Reason, Timestamp, WorkloadId,
+    Amounts, Cause, Decision, DeviceMask, Event, GpuShare, Millis, Placement, PodId, PodState, Reason,
+    Timestamp, WorkloadId,
 };
 use std::cmp::Reverse;
 
+/// Why work is thrown away.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Loss {
+    /// Its workload was evicted.
+    Evicted,
+    /// Its node failed.
+    Failed,
+}
+
 impl World<'_> {
-    /// Carries out one decision; true if a pod was placed or evicted.
+    /// Carries out one decision; true if the next call of `decide` could decide more because of it.
     pub(super) fn act(&mut self, decision: Decision) -> Result<bool, SimError> {
         match decision {
             Decision::Place { pod, at } => self.place(pod, at).map(|()| true),
-            Decision::Evict { pod, .. } => self.evict(pod, decision).map(|()| true),
-            // The engine keeps what it reserves; nothing happens in the cluster.
-            Decision::Reserve { .. } | Decision::Release { .. } | Decision::Warn { .. } => Ok(false),
+            Decision::Evict { pod, grace, cause, .. } => {
+                self.evict(pod, grace, cause, decision).map(|()| true)
+            }
+            // The engine keeps what it reserves: nothing happens in the cluster, but others may find room now.
+            Decision::Reserve { .. } | Decision::Release { .. } => Ok(true),
+            Decision::Warn { .. } => Ok(false),
             Decision::Report { workload, reason } => {
                 self.report(workload, *reason);
                 Ok(false)
@@ -56,7 +69,10 @@ impl World<'_> {
         since: Timestamp,
     ) {
         let devices = at.gpus.devices();
-        self.state.pods[index] = Pod { time: since, devices, node: at.node.0, phase: PodPhase::Running };
+        let pod = &mut self.state.pods[index];
+        let since = Timestamp(since.0.saturating_sub(pod.kept.0));
+        let phase = PodPhase::Running;
+        *pod = Pod { since, gone: since, kept: Millis::ZERO, devices, node: at.node.0, phase };
         self.account(workload, role, index, 1);
         self.state.roles[role].up += 1;
         let job = &mut self.state.jobs[workload.index()];
@@ -87,7 +103,7 @@ impl World<'_> {
         }
     }
 
-    fn evict(&mut self, pod: PodId, decision: Decision) -> Result<(), SimError> {
+    fn evict(&mut self, pod: PodId, grace: Millis, cause: Cause, decision: Decision) -> Result<(), SimError> {
         let impossible = |why| SimError::Impossible { decision: Box::new(decision.clone()), why };
         let Some((role, index)) = self.state.find(pod) else {
             return Err(impossible("there is no such pod"));
@@ -95,16 +111,65 @@ impl World<'_> {
         if self.state.pods[index].phase != PodPhase::Running {
             return Err(impossible("the pod does not run"));
         }
-        let job = self.state.jobs[pod.workload.index()];
-        let Pod { time: since, node, devices, .. } = self.state.pods[index];
-        let taken = self.state.taken(self.state.roles[role].shape, &self.nodes[node as usize], devices);
-        if let Some(project) = self.measured.projects.get_mut(job.project as usize) {
-            project.evictions += 1;
-            let lost = self.now.since(since).0;
-            project.lost_share_millis += i128::from(taken.gpu.0) * i128::from(lost);
+        let project = self.state.jobs[pod.workload.index()].project as usize;
+        if let Some(project) = self.measured.projects.get_mut(project) {
+            project.evictions.add(cause);
         }
-        self.counts.evictions += 1;
-        self.ask_to_end(pod, role, index, PodPhase::Evicting)
+        self.counts.evictions.add(cause);
+        self.evicted.push(pod.workload);
+        self.ask_to_end(pod, role, index, PodPhase::Yielding, grace.max(Job::GRACE_MIN))
+    }
+
+    /// After a list of decisions: the workloads of which it has stopped a minimum lose all their work, those that go on
+    /// with fewer pods none (S20).
+    pub(super) fn settle_evictions(&mut self) {
+        self.evicted.sort_unstable();
+        self.evicted.dedup();
+        for workload in std::mem::take(&mut self.evicted) {
+            let roles = self.state.jobs[workload.index()].roles();
+            if self.state.roles[roles.clone()].iter().all(|role| role.up >= role.min) {
+                continue;
+            }
+            for role in roles {
+                for index in self.state.roles[role].pods() {
+                    let pod = &mut self.state.pods[index];
+                    if pod.phase == PodPhase::Yielding {
+                        pod.phase = PodPhase::Evicting;
+                    }
+                    let kept = std::mem::take(&mut pod.kept);
+                    self.lose_work(workload, role, index, kept, Loss::Evicted);
+                }
+            }
+        }
+    }
+
+    /// Work of a pod is thrown away: what its GPUs did for so long.
+    pub(super) fn lose_work(
+        &mut self,
+        workload: WorkloadId,
+        role: usize,
+        index: usize,
+        worked: Millis,
+        loss: Loss,
+    ) {
+        let lost = self.work(role, index, worked);
+        // What was done before the simulation began is no part of what was given out in it.
+        self.counts.wasted_share_millis += self.work(role, index, worked.min(self.now.since(Timestamp(0))));
+        let project = self.state.jobs[workload.index()].project as usize;
+        if let Some(project) = self.measured.projects.get_mut(project).filter(|_| loss == Loss::Evicted) {
+            project.lost_share_millis += lost;
+        }
+    }
+
+    /// GPU work of a pod in so much time.
+    fn work(&self, role: usize, index: usize, worked: Millis) -> i128 {
+        let Pod { node, devices, .. } = self.state.pods[index];
+        let shape = self.state.roles[role].shape;
+        let taken = match self.nodes.get(node as usize) {
+            Some(node) => self.state.taken(shape, node, devices),
+            None => self.state.shapes[shape as usize].nominal,
+        };
+        i128::from(taken.gpu.0) * i128::from(worked.0.max(0))
     }
 
     /// A running pod is told to end, and will be gone after a while.
@@ -114,17 +179,18 @@ impl World<'_> {
         role: usize,
         index: usize,
         phase: PodPhase,
+        grace: Millis,
     ) -> Result<(), SimError> {
-        let job = self.state.jobs[pod.workload.index()];
-        self.go_at(pod, role, index, phase, self.now.plus(job.exit));
-        self.tell(Event::PodLeaving { pod, until: self.now.plus(job.grace) })
+        let exit = self.state.jobs[pod.workload.index()].exit.min(grace);
+        self.go_at(pod, role, index, phase, self.now.plus(exit));
+        self.tell(Event::PodLeaving { pod, until: self.now.plus(grace) })
     }
 
     /// A running pod will be gone at `gone`.
     pub(super) fn go_at(&mut self, pod: PodId, role: usize, index: usize, phase: PodPhase, gone: Timestamp) {
         self.state.roles[role].up -= 1;
         let state = &mut self.state.pods[index];
-        (state.phase, state.time) = (phase, gone);
+        (state.phase, state.gone) = (phase, gone);
         self.counts.leaving += 1;
         let due = Due::Gone { workload: pod.workload.0 as u32, role: pod.role, index: pod.index };
         self.due.push(Reverse((gone, due)));
@@ -146,7 +212,7 @@ impl World<'_> {
         match self.state.pods[index].phase {
             PodPhase::Pending | PodPhase::Ended => return,
             PodPhase::Running => self.state.roles[role].up -= 1,
-            PodPhase::Evicting | PodPhase::Leaving => self.counts.leaving -= 1,
+            PodPhase::Evicting | PodPhase::Yielding | PodPhase::Leaving => self.counts.leaving -= 1,
         }
         self.account(workload, role, index, -1);
         self.state.jobs[workload.index()].placed -= 1;

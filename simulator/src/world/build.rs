@@ -27,6 +27,7 @@ impl<'a> World<'a> {
             happened: 0,
             changed: false,
             impatient: Vec::new(),
+            evicted: Vec::new(),
             reports: Vec::new(),
             counts: Counts::default(),
             capacity: GpuShare::ZERO,

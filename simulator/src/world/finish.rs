@@ -1,5 +1,6 @@
 //! What has come of a simulation.
 
+use super::act::Loss;
 use super::run::World;
 use super::state::{Job, JobState, PodPhase};
 use crate::outcome::{Outcome, PendingWorkload, PoolOutcome, ProjectOutcome, Totals};
@@ -43,7 +44,7 @@ impl World<'_> {
 
     /// Pods evicted so far.
     pub fn evictions(&self) -> u64 {
-        self.counts.evictions
+        self.counts.evictions.total()
     }
 
     /// How a workload stands.
@@ -53,7 +54,7 @@ impl World<'_> {
             let pod = self.state.pods[index];
             match pod.phase {
                 PodPhase::Running => running.push(PodPlace { node: NodeId(pod.node), devices: pod.devices }),
-                PodPhase::Pending | PodPhase::Evicting => pending += 1,
+                PodPhase::Pending | PodPhase::Evicting | PodPhase::Yielding => pending += 1,
                 PodPhase::Leaving | PodPhase::Ended => {}
             }
         }
@@ -65,6 +66,7 @@ impl World<'_> {
 
     /// The outcome. Pools that never had a node, and that nobody asked for, are left out.
     pub fn outcome(mut self) -> Outcome {
+        self.lose_what_goes();
         self.last_sample();
         let pending = self.pending();
         let cluster = &self.case.cluster;
@@ -96,6 +98,22 @@ impl World<'_> {
         }
     }
 
+    /// What those pods have worked that are being evicted at the end is lost already.
+    fn lose_what_goes(&mut self) {
+        for workload in (0..self.state.jobs.len() as u64).map(WorkloadId) {
+            if self.counts.leaving == 0 || self.state.jobs[workload.index()].placed == 0 {
+                continue;
+            }
+            let pods: Vec<_> = self.state.pods_of(workload).collect();
+            for (_, role, index) in pods {
+                let pod = self.state.pods[index];
+                if pod.phase == PodPhase::Evicting {
+                    self.lose_work(workload, role, index, self.now.since(pod.since), Loss::Evicted);
+                }
+            }
+        }
+    }
+
     fn totals(&self, pending: u64) -> Totals {
         let counts = &self.counts;
         Totals {
@@ -105,12 +123,14 @@ impl World<'_> {
             pending,
             dropped: counts.dropped,
             placements: counts.placements,
-            evictions: counts.evictions,
+            evictions: counts.evictions.total(),
+            evictions_by_cause: counts.evictions,
             cycles: counts.cycles,
             gpu_capacity: self.capacity,
             gpu_allocated: self.allocated,
             gpu_share_millis: counts.share_millis,
             gpu_capacity_millis: counts.capacity_millis,
+            gpu_good_millis: counts.share_millis - counts.wasted_share_millis,
         }
     }
 
@@ -129,7 +149,8 @@ impl World<'_> {
             workloads: measured.workloads,
             waits: quantiles(std::mem::take(&mut measured.waits)),
             still_waiting: quantiles(still_waiting),
-            evictions: measured.evictions,
+            evictions: measured.evictions.total(),
+            evictions_by_cause: measured.evictions,
             lost_share_millis: measured.lost_share_millis,
             samples: std::mem::take(&mut self.sampler.projects[index]),
         }
@@ -184,7 +205,7 @@ impl World<'_> {
         self.state.pods_of(workload).fold((0, 0), |(running, pending), (_, _, index)| {
             match self.state.pods[index].phase {
                 PodPhase::Running => (running + 1, pending),
-                PodPhase::Pending | PodPhase::Evicting => (running, pending + 1),
+                PodPhase::Pending | PodPhase::Evicting | PodPhase::Yielding => (running, pending + 1),
                 PodPhase::Leaving | PodPhase::Ended => (running, pending),
             }
         })

@@ -1,8 +1,9 @@
 //! Events: what ends, what happens by itself, what is submitted.
 
 use super::SimError;
+use super::act::Loss;
 use super::run::{Due, World};
-use super::state::{Job, JobState, PodPhase};
+use super::state::{Job, JobState, Pod, PodPhase};
 use crate::case::{Arrival, Found, FoundState, Happening};
 use berth_model::{
     DeviceHealth, DeviceIndex, Event, GpuMemoryMib, NodeId, Placement, PodId, PodOutcome, PodState,
@@ -21,7 +22,8 @@ impl World<'_> {
         }
     }
 
-    /// Those pods of a workload end that have run for their time; with the last of them, the workload.
+    /// Those pods of a workload end that have run for their time, evicted ones that are still there too; with the last
+    /// of them, the workload.
     fn finish(&mut self, workload: WorkloadId) -> Result<(), SimError> {
         let job = self.state.jobs[workload.index()];
         if !matches!(job.state, JobState::Present | JobState::Deleting) {
@@ -29,7 +31,8 @@ impl World<'_> {
         }
         let ended = |world: &Self, pod: usize| {
             let pod = world.state.pods[pod];
-            pod.phase == PodPhase::Running && pod.time.plus(job.runtime) <= world.now
+            let works = pod.phase == PodPhase::Running || pod.phase.is_evicted();
+            works && pod.since.plus(job.runtime) <= world.now
         };
         let count = |world: &Self| {
             let pods = job.roles().flat_map(|role| world.state.roles[role].pods());
@@ -61,7 +64,7 @@ impl World<'_> {
     fn gone(&mut self, at: Timestamp, pod: PodId) -> Result<(), SimError> {
         let Some((role, index)) = self.state.find(pod) else { return Ok(()) };
         let state = self.state.pods[index];
-        if state.time == at && matches!(state.phase, PodPhase::Evicting | PodPhase::Leaving) {
+        if state.gone == at && (state.phase == PodPhase::Leaving || state.phase.is_evicted()) {
             self.lose(pod, role, index)?;
         }
         Ok(())
@@ -70,6 +73,7 @@ impl World<'_> {
     /// A pod with a place is gone: pending again, or ended if its owner deleted it.
     fn lose(&mut self, pod: PodId, role: usize, index: usize) -> Result<(), SimError> {
         if self.state.pods[index].phase != PodPhase::Leaving {
+            self.end_work(pod.workload, role, index);
             self.vacate(pod.workload, role, index);
             return self.apply(Event::PodEnded { pod, outcome: PodOutcome::Evicted });
         }
@@ -79,6 +83,18 @@ impl World<'_> {
             return self.remove(pod.workload);
         }
         self.apply(Event::PodEnded { pod, outcome: PodOutcome::Deleted })
+    }
+
+    /// What becomes of the work of a pod that is pending from now on.
+    fn end_work(&mut self, workload: WorkloadId, role: usize, index: usize) {
+        let Pod { since, phase, .. } = self.state.pods[index];
+        let worked = self.now.since(since);
+        match phase {
+            PodPhase::Yielding => self.state.pods[index].kept = worked,
+            PodPhase::Evicting => self.lose_work(workload, role, index, worked, Loss::Evicted),
+            PodPhase::Running => self.lose_work(workload, role, index, worked, Loss::Failed),
+            PodPhase::Pending | PodPhase::Leaving | PodPhase::Ended => {}
+        }
     }
 
     /// Something happens by itself.
@@ -168,14 +184,15 @@ impl World<'_> {
             return self.remove(workload);
         }
         self.forget_report(workload);
+        let job = self.state.jobs[workload.index()];
         let pods: Vec<_> = self.state.pods_of(workload).collect();
         for (pod, role, index) in pods {
             match self.state.pods[index].phase {
                 PodPhase::Running => {
                     self.changed = true;
-                    self.ask_to_end(pod, role, index, PodPhase::Leaving)?;
+                    self.ask_to_end(pod, role, index, PodPhase::Leaving, job.grace)?;
                 }
-                PodPhase::Evicting => self.state.pods[index].phase = PodPhase::Leaving,
+                PodPhase::Evicting | PodPhase::Yielding => self.state.pods[index].phase = PodPhase::Leaving,
                 PodPhase::Pending => {
                     self.release(workload, role, index);
                     self.apply(Event::PodEnded { pod, outcome: PodOutcome::Deleted })?;

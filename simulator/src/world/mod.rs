@@ -15,6 +15,9 @@ mod run;
 mod sample;
 mod state;
 
+#[cfg(test)]
+mod tests;
+
 pub use finish::{PodPlace, WorkloadState};
 pub use run::{Options, Witness, World};
 

@@ -4,6 +4,7 @@ use super::SimError;
 use super::sample::Sampler;
 use super::state::{JobState, State};
 use crate::case::{Arrival, Case, Until};
+use crate::outcome::Evictions;
 use berth_engine::{Engine, Settings};
 use berth_model::{
     Amounts, Budget, Decision, Event, GpuShare, NodeSpec, PoolId, Reason, Timestamp, WorkloadId,
@@ -46,7 +47,7 @@ const ROUNDS_MAX: u32 = 1000;
 const PROGRESS_STEP: u64 = 1024;
 
 /// What is counted while the simulation runs.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Counts {
     pub(super) submitted: u64,
     pub(super) started: u64,
@@ -54,12 +55,14 @@ pub(super) struct Counts {
     pub(super) dropped: u64,
     pub(super) deleted: u64,
     pub(super) placements: u64,
-    pub(super) evictions: u64,
+    pub(super) evictions: Evictions,
     pub(super) cycles: u64,
     /// Pods that are on their way out.
     pub(super) leaving: u64,
     pub(super) share_millis: i128,
     pub(super) capacity_millis: i128,
+    /// What of `share_millis` went into work that was thrown away.
+    pub(super) wasted_share_millis: i128,
 }
 
 /// A simulation in progress.
@@ -79,6 +82,8 @@ pub struct World<'a> {
     pub(super) changed: bool,
     /// Submitted at this instant, to be dropped if not started.
     pub(super) impatient: Vec<WorkloadId>,
+    /// Workloads with pods evicted by the list of decisions that is carried out.
+    pub(super) evicted: Vec<WorkloadId>,
     pub(super) reports: Vec<Option<Box<Reason>>>,
     pub(super) counts: Counts,
     pub(super) capacity: GpuShare,
@@ -90,6 +95,7 @@ pub struct World<'a> {
 }
 
 /// What is kept per project and per pool.
+#[derive(Clone)]
 pub(super) struct Measured {
     pub(super) projects: Vec<OfProject>,
     /// GPU share waited for, by first pool.
@@ -97,11 +103,11 @@ pub(super) struct Measured {
 }
 
 /// What is kept of a project.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct OfProject {
     pub(super) workloads: u64,
     pub(super) waits: Vec<i64>,
-    pub(super) evictions: u64,
+    pub(super) evictions: Evictions,
     pub(super) lost_share_millis: i128,
     pub(super) allocated: Amounts,
     pub(super) requested: GpuShare,
@@ -119,9 +125,8 @@ impl<'a> World<'a> {
             if self.case.until == Until::Settled && self.is_settled() {
                 return Ok(());
             }
-            match self.next_instant().filter(|next| *next <= end) {
-                Some(next) => self.pass_to(next),
-                None => break,
+            if !self.advance(end) {
+                break;
             }
         }
         if let Until::Time(end) = self.case.until {
@@ -130,8 +135,17 @@ impl<'a> World<'a> {
         Ok(())
     }
 
+    /// Lets time pass to the next instant at which something happens; false if there is none until `end`.
+    pub(super) fn advance(&mut self, end: Timestamp) -> bool {
+        let next = self.next_instant().filter(|next| *next <= end);
+        if let Some(next) = next {
+            self.pass_to(next);
+        }
+        next.is_some()
+    }
+
     /// Everything of one instant.
-    fn instant(&mut self) -> Result<(), SimError> {
+    pub(super) fn instant(&mut self) -> Result<(), SimError> {
         while let Some(Reverse((at, due))) =
             self.due.peek().copied().filter(|Reverse((at, _))| *at <= self.now)
         {
@@ -147,7 +161,7 @@ impl<'a> World<'a> {
         while let Some(arrival) = self.arrivals.next_if(|a| a.spec.submitted <= self.now) {
             self.submit(arrival)?;
         }
-        if self.changed {
+        if self.changed || self.engine.next_timer().is_some_and(|timer| timer <= self.now) {
             self.decide()?;
             self.drop_impatient()?;
         }
@@ -169,6 +183,7 @@ impl<'a> World<'a> {
             for decision in decisions {
                 acted |= self.act(decision)?;
             }
+            self.settle_evictions();
             if !acted || self.case.until != Until::Settled {
                 return Ok(());
             }
@@ -178,7 +193,7 @@ impl<'a> World<'a> {
 
     /// Nothing is on its way out, and all that was to happen or to be submitted has been. That nothing is
     /// decided any more has been seen at this instant.
-    fn is_settled(&mut self) -> bool {
+    pub(super) fn is_settled(&mut self) -> bool {
         self.counts.leaving == 0
             && self.happened == self.case.happenings.len()
             && self.arrivals.peek().is_none()
@@ -193,13 +208,13 @@ impl<'a> World<'a> {
         [due, happening, arrival, timer].into_iter().flatten().min()
     }
 
-    /// When the engine wants to decide although nothing happens. It has no such times yet.
+    /// When the engine wants to decide although nothing happens. It has decided at this instant.
     fn next_timer(&self) -> Option<Timestamp> {
-        None
+        self.engine.next_timer().filter(|timer| *timer > self.now)
     }
 
     /// Lets time pass.
-    fn pass_to(&mut self, next: Timestamp) {
+    pub(super) fn pass_to(&mut self, next: Timestamp) {
         let millis = i128::from(next.since(self.now).0);
         self.counts.share_millis += i128::from(self.allocated.0) * millis;
         self.counts.capacity_millis += i128::from(self.capacity.0) * millis;

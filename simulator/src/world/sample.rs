@@ -2,7 +2,8 @@
 
 use super::run::World;
 use crate::outcome::{PoolSample, ProjectSample};
-use berth_model::{Millis, PoolId, Timestamp};
+use berth_engine::QueueUsage;
+use berth_model::{GpuShare, Millis, PoolId, ProjectId, QueueId, Timestamp};
 
 /// The most samples of one series: a chart shows no more.
 const SAMPLES_MAX: usize = 1000;
@@ -16,6 +17,7 @@ const SAMPLES_MIN: usize = 16;
 ///
 /// The step between samples doubles, and every second sample is dropped, whenever a series is full: what
 /// is kept depends on virtual time alone.
+#[derive(Clone)]
 pub(super) struct Sampler {
     next: Timestamp,
     step: Millis,
@@ -91,9 +93,23 @@ impl World<'_> {
                 stranded: usage.stranded,
             });
         }
-        for (project, series) in self.measured.projects.iter().zip(&mut self.sampler.projects) {
-            let (allocated, requested) = (project.allocated, project.requested);
-            series.push(ProjectSample { at: self.now, allocated, requested });
+        let pools = self.sampler.pools.len() as u32;
+        let projects = self.measured.projects.iter().zip(&mut self.sampler.projects);
+        for (id, (project, series)) in (0..).zip(projects) {
+            let queue = QueueId::Project(ProjectId(id));
+            let shares =
+                (0..pools).filter_map(|pool| self.engine.queue_usage(queue, PoolId(pool))).map(|usage| {
+                    let QueueUsage { fair_share, demand, .. } = usage;
+                    (fair_share.gpu.0, demand.gpu.0)
+                });
+            let (fair, demand) = shares.fold((0, 0), |(a, b), (c, d)| (a + c, b + d));
+            series.push(ProjectSample {
+                at: self.now,
+                allocated: project.allocated,
+                requested: project.requested,
+                fair_share: GpuShare(fair),
+                demand: GpuShare(demand),
+            });
         }
     }
 }

@@ -29,9 +29,9 @@ pub(super) struct Job {
     pub(super) submitted: Timestamp,
     /// How long each pod runs; `i64::MAX` = for ever.
     pub(super) runtime: Millis,
-    /// How long after a request to end its pods are gone.
+    /// How long after a request to end its pods are gone, if their grace is not over before.
     pub(super) exit: Millis,
-    /// The longest that may take.
+    /// How long they may take if their owner deletes them.
     pub(super) grace: Millis,
     /// `u32::MAX` = none.
     pub(super) project: u32,
@@ -49,6 +49,8 @@ pub(super) struct Job {
 
 impl Job {
     pub(super) const FOREVER: Millis = Millis(i64::MAX);
+    /// A grace of nothing is sent as this (S23).
+    pub(super) const GRACE_MIN: Millis = Millis(1000);
     pub(super) const NO_PROJECT: u32 = u32::MAX;
 
     /// The indices of its roles.
@@ -82,22 +84,47 @@ pub(super) enum PodPhase {
     Pending,
     /// Running.
     Running,
-    /// Being evicted; pending again when gone.
+    /// Being evicted with its workload, whose work is lost; pending again when gone.
     Evicting,
+    /// Being evicted from above its workload's minimum, which costs no work (S20); pending again when gone.
+    Yielding,
     /// Deleted by its owner; ended when gone.
     Leaving,
     /// Ended for good.
     Ended,
 }
 
+impl PodPhase {
+    /// It is being evicted.
+    pub(super) fn is_evicted(self) -> bool {
+        matches!(self, Self::Evicting | Self::Yielding)
+    }
+}
+
 /// A pod.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pod {
-    /// While it runs: since when. While it goes: when it will be gone.
-    pub(super) time: Timestamp,
+    /// While it has a place: since when it has worked, with what it kept from before.
+    pub(super) since: Timestamp,
+    /// While it goes: when it will be gone.
+    pub(super) gone: Timestamp,
+    /// While it is pending: work that it has done and that no eviction has cost it.
+    pub(super) kept: Millis,
     pub(super) devices: DeviceMask,
     pub(super) node: u32,
     pub(super) phase: PodPhase,
+}
+
+impl Pod {
+    /// Wanted, and not yet placed.
+    const NEW: Self = Self {
+        since: Timestamp(0),
+        gone: Timestamp(0),
+        kept: Millis::ZERO,
+        devices: DeviceMask(0),
+        node: u32::MAX,
+        phase: PodPhase::Pending,
+    };
 }
 
 /// What all pods of one specification take.
@@ -110,6 +137,7 @@ pub(super) struct Shape {
 }
 
 /// All workloads, roles and pods of a simulation.
+#[derive(Clone)]
 pub(super) struct State {
     pub(super) jobs: Vec<Job>,
     pub(super) roles: Vec<Role>,
@@ -147,21 +175,17 @@ impl State {
             let shape = self.shape(&role.pod);
             let first_pod = self.pods.len() as u32;
             self.roles.push(Role { first_pod, count: role.count, min: role.min, up: 0, shape });
-            let pod =
-                Pod { time: Timestamp(0), devices: DeviceMask(0), node: u32::MAX, phase: PodPhase::Pending };
-            self.pods.resize(self.pods.len() + role.count as usize, pod);
+            self.pods.resize(self.pods.len() + role.count as usize, Pod::NEW);
             wanted += role.count;
         }
         let of_project = spec.project.and_then(|p| projects[p.index()].pools.first().copied());
         let first_pool = spec.pools.first().copied().or(of_project).unwrap_or(by_name);
-        // A grace of nothing is sent as one second (S23).
-        let grace = spec.grace.max(Millis(1000));
         let job = &mut self.jobs[spec.id.index()];
         *job = Job {
             submitted: spec.submitted,
             runtime: arrival.life.runtime.unwrap_or(Job::FOREVER),
-            exit: arrival.life.exits_after.map_or(grace, |exit| exit.min(grace)),
-            grace,
+            exit: arrival.life.exits_after.unwrap_or(Job::FOREVER),
+            grace: spec.grace.max(Job::GRACE_MIN),
             project: spec.project.map_or(Job::NO_PROJECT, |p| p.0),
             first_role,
             roles: spec.roles.len() as u16,
