@@ -21,6 +21,9 @@ mod table;
 pub(crate) use table::html_table;
 pub use table::terminal;
 
+/// Version of the comparison's JSON.
+const FORMAT: u32 = 2;
+
 /// Options of `berth-sim compare`, beside those that say what is simulated.
 #[derive(clap::Args, Clone, Debug, Default)]
 pub struct Args {
@@ -122,7 +125,7 @@ pub fn json(outcomes: &[Outcome]) -> String {
         format: u32,
         variants: Vec<Figures>,
     }
-    pretty(&Comparison { format: 1, variants: outcomes.iter().map(Figures::of).collect() })
+    pretty(&Comparison { format: FORMAT, variants: outcomes.iter().map(Figures::of).collect() })
 }
 
 #[cfg(test)]

@@ -65,6 +65,21 @@ fn a_scenario_that_fails_as_json() {
 }
 
 #[test]
+fn what_differs_by_rule_neither_passes_nor_fails() {
+    let folder = Folder::new("differs");
+    let list = folder.file("list.yaml");
+    let entry =
+        |scenario| format!("- {{scenario: cases/{scenario}, rule: S20, why: The rule says otherwise.}}\n");
+    std::fs::write(&list, entry("fails")).unwrap();
+    snapshot!("differs", berth_sim(&["scenario", "--differs", &list, "-q", "fails.yaml", "lives.yaml"]));
+    std::fs::write(&list, entry("lives")).unwrap();
+    snapshot!("differs-and-holds", berth_sim(&["scenario", "--differs", &list, "-q", "lives.yaml"]));
+    std::fs::write(&list, entry("lives").replace("S20", "20")).unwrap();
+    let said = berth_sim(&["scenario", "--differs", &list, "lives.yaml"]);
+    snapshot!("differs-bad", said.replace(&list, "LIST"));
+}
+
+#[test]
 fn bad_input_is_said_and_nothing_is_run() {
     let folder = Folder::new("bad");
     let (bad, twice) = (folder.file("bad.yaml"), folder.file("bad.yml"));

@@ -2,6 +2,7 @@
 
 use super::{Ended, Stopped};
 use crate::case::Case;
+use crate::input::differs::{self, Differs};
 use crate::input::{InputError, scenario};
 use crate::verdict::{Judgement, judge};
 use crate::world::Options;
@@ -12,7 +13,8 @@ use std::path::{Path, PathBuf};
 
 /// Run scenarios and judge what they expect
 ///
-/// Exit code 0: every expectation holds; 1: one does not; 2: a file is wrong, and nothing was run.
+/// Exit code 0: every expectation holds, or differs by rule (--differs); 1: one does not; 2: a file is wrong, and nothing
+/// was run.
 #[derive(clap::Args)]
 pub(super) struct Scenario {
     /// Scenario files, or folders of them (searched to any depth for *.yaml and *.yml)
@@ -21,9 +23,24 @@ pub(super) struct Scenario {
     /// Print the verdicts as JSON
     #[arg(long)]
     json: bool,
-    /// Print only what fails, and the summary
+    /// A list of scenarios that differ by rule (YAML): they neither pass nor fail, and fail when what they expect holds
+    #[arg(long, value_name = "FILE")]
+    differs: Option<PathBuf>,
+    /// Print only what fails or differs, and the summary
     #[arg(long, short, conflicts_with = "json")]
     quiet: bool,
+}
+
+/// What is said of a scenario.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+enum Status {
+    /// Every expectation holds.
+    Pass,
+    /// One does not, or it holds although it is listed as differing by rule.
+    Fail,
+    /// What it expects does not hold, by a rule.
+    Differs,
 }
 
 /// What came of one file.
@@ -31,9 +48,16 @@ pub(super) struct Scenario {
 #[serde(rename_all = "camelCase")]
 struct Result {
     file: String,
+    status: Status,
+    /// Every expectation holds.
     passed: bool,
     #[serde(flatten)]
     judgement: Option<Judgement>,
+    /// The rule by which it differs, and why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rule: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    why: Option<String>,
     /// Why the simulation stopped, if it did.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
@@ -41,22 +65,43 @@ struct Result {
 
 impl Scenario {
     pub(super) fn run(&self) -> std::result::Result<Ended, Stopped> {
+        let differs = self.differs.as_deref().map_or(Ok(Vec::new()), differs::read)?;
         let cases = read_all(&self.paths)?;
-        let results: Vec<Result> = cases.iter().map(|(path, case)| result(path, case)).collect();
+        let listed = |path: &Path| {
+            let whole = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+            differs.iter().find(|differs| differs.is_about(&whole))
+        };
+        let results: Vec<Result> =
+            cases.iter().map(|(path, case)| result(path, case, listed(path))).collect();
         if self.json {
             println!("{}", serde_json::to_string_pretty(&results)?);
         } else {
             print!("{}", text(&results, self.quiet));
         }
-        Ok(if results.iter().all(|result| result.passed) { Ended::Well } else { Ended::Failed })
+        let failed = results.iter().any(|result| result.status == Status::Fail);
+        Ok(if failed { Ended::Failed } else { Ended::Well })
     }
 }
 
-fn result(path: &Path, case: &Case) -> Result {
-    let file = path.display().to_string();
-    match judge(case, Options::default()) {
-        Ok(judgement) => Result { file, passed: judgement.passed(), judgement: Some(judgement), error: None },
-        Err(error) => Result { file, passed: false, judgement: None, error: Some(error.to_string()) },
+fn result(path: &Path, case: &Case, differs: Option<&Differs>) -> Result {
+    let (judgement, error) = match judge(case, Options::default()) {
+        Ok(judgement) => (Some(judgement), None),
+        Err(error) => (None, Some(error.to_string())),
+    };
+    let passed = judgement.as_ref().is_some_and(Judgement::passed);
+    let status = match (differs, passed) {
+        (None, true) => Status::Pass,
+        (Some(_), false) if error.is_none() => Status::Differs,
+        _ => Status::Fail,
+    };
+    Result {
+        file: path.display().to_string(),
+        status,
+        passed,
+        judgement,
+        rule: differs.map(|differs| differs.rule.clone()),
+        why: differs.map(|differs| differs.why.clone()),
+        error,
     }
 }
 
@@ -119,30 +164,54 @@ fn collect(path: &Path, files: &mut Vec<PathBuf>) -> std::result::Result<(), Sto
 
 fn text(results: &[Result], quiet: bool) -> String {
     let mut text = String::new();
-    let (mut held, mut all) = (0, 0);
     for result in results {
-        let name = result.judgement.as_ref().map_or(result.file.as_str(), |j| j.name.as_str());
-        if !(quiet && result.passed) {
-            let _ = writeln!(text, "{} {name}", if result.passed { "PASS" } else { "FAIL" });
-        }
-        if let Some(error) = &result.error {
-            let _ = writeln!(text, "  stopped: {error}");
-        }
-        for verdict in result.judgement.iter().flat_map(|judgement| &judgement.verdicts) {
-            all += 1;
-            held += usize::from(verdict.passed);
-            match verdict.passed {
-                true if quiet => {}
-                true => drop(writeln!(text, "  pass {}", verdict.expected)),
-                false => {
-                    let _ = writeln!(text, "  fail {}", verdict.expected);
-                    let _ = writeln!(text, "    is {}", verdict.actual);
-                }
+        say(&mut text, result, quiet);
+    }
+    let verdicts = || results.iter().filter_map(|r| r.judgement.as_ref()).flat_map(|j| &j.verdicts);
+    let held = verdicts().filter(|verdict| verdict.passed).count();
+    let number = |status| results.iter().filter(|result| result.status == status).count();
+    let differ = match number(Status::Differs) {
+        0 => String::new(),
+        1 => ", 1 differs by rule".to_owned(),
+        n => format!(", {n} differ by rule"),
+    };
+    let (passed, all) = (number(Status::Pass), results.len());
+    let _ = writeln!(
+        text,
+        "{passed} of {all} scenarios pass{differ}; {held} of {} expectations hold",
+        verdicts().count()
+    );
+    text
+}
+
+/// One scenario and its verdicts.
+fn say(text: &mut String, result: &Result, quiet: bool) {
+    let name = result.judgement.as_ref().map_or(result.file.as_str(), |j| j.name.as_str());
+    let word = match result.status {
+        Status::Pass if quiet => return,
+        Status::Pass => "PASS",
+        Status::Fail => "FAIL",
+        Status::Differs => "DIFF",
+    };
+    let _ = writeln!(text, "{word} {name}");
+    if let (Some(rule), Some(why)) = (&result.rule, &result.why) {
+        let _ = match result.passed {
+            true => writeln!(text, "  holds, although it is listed as differing by {rule}: {why}"),
+            false => writeln!(text, "  differs by {rule}: {why}"),
+        };
+    }
+    if let Some(error) = &result.error {
+        let _ = writeln!(text, "  stopped: {error}");
+    }
+    for verdict in result.judgement.iter().flat_map(|judgement| &judgement.verdicts) {
+        match verdict.passed {
+            true if quiet => {}
+            true => drop(writeln!(text, "  pass {}", verdict.expected)),
+            false => {
+                let word = if result.status == Status::Differs { "diff" } else { "fail" };
+                let _ = writeln!(text, "  {word} {}", verdict.expected);
+                let _ = writeln!(text, "    is {}", verdict.actual);
             }
         }
     }
-    let passed = results.iter().filter(|result| result.passed).count();
-    let _ =
-        writeln!(text, "{} of {} scenarios pass; {held} of {all} expectations hold", passed, results.len());
-    text
 }

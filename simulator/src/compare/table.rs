@@ -71,14 +71,34 @@ fn rows(figures: &[Figures]) -> Vec<Row> {
         row("goodput, GPU-hours", Better::High, &|f| (Some(f.goodput), gpus(f.goodput))),
         row("lost, GPU-hours", Better::Low, &|f| (Some(f.lost), gpus(f.lost))),
         row("pods evicted", Better::Low, &|f| whole(f.evictions)),
-        row("fairness (Jain)", Better::High, &|f| (f.fairness, decimal3(f.fairness))),
-        row("ended after", Better::Neither, &ended),
     ];
+    rows.extend(evicted_by_rule(figures));
+    rows.push(row("fairness (Jain)", Better::High, &|f| (f.fairness, decimal3(f.fairness))));
+    rows.push(row("ended after", Better::Neither, &ended));
     if figures.iter().any(|f| f.violations.is_some()) {
         let text = |n: Option<u64>| n.map_or_else(|| "not checked".into(), count);
         rows.push(row("violations", Better::Low, &|f| (f.violations.map(|n| n as f64), text(f.violations))));
     }
     rows
+}
+
+/// One row per rule that evicted anything in any variant.
+fn evicted_by_rule(figures: &[Figures]) -> Vec<Row> {
+    const NAMES: [&str; 5] = [
+        "evicted, reclaim",
+        "evicted, preempt",
+        "evicted, consolidate",
+        "evicted, stale",
+        "evicted, over limit",
+    ];
+    let of_rule = |f: &Figures, rule: usize| f.evictions_by_cause.by_cause()[rule].1;
+    let rows = NAMES.into_iter().enumerate();
+    rows.filter(|(rule, _)| figures.iter().any(|f| of_rule(f, *rule) > 0))
+        .map(|(rule, name)| {
+            let cell = |f: &Figures| (Some(of_rule(f, rule) as f64), count(of_rule(f, rule)));
+            Row { name, better: Better::Neither, cells: figures.iter().map(cell).collect() }
+        })
+        .collect()
 }
 
 fn decimal3(value: Option<f64>) -> String {
@@ -106,7 +126,7 @@ pub fn terminal(outcomes: &[Outcome], width: u16, style: Style) -> String {
         let _ = writeln!(text, "{table}");
     }
     text + &style
-        .aside("* best of the row. Waits are of workloads that started. Fairness: 1 = all projects alike.")
+        .aside("* best of the row. Waits are of workloads that started. Fairness: 1 = all got the same part of what they were due.")
         + "\n"
 }
 

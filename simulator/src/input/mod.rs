@@ -3,6 +3,7 @@
 //! Each reader checks its whole input before anything is used of it; an error names file, line, field,
 //! value and what is allowed.
 
+pub mod differs;
 mod error;
 pub mod node;
 pub mod openb;

@@ -1,9 +1,10 @@
 //! The numbers derived from an outcome. They are floating point and for reading; nothing is decided by them.
 
+use super::projects::{self, ProjectFigures};
 use super::series::{self, Steps};
 use super::waits::Waits;
 use super::words::devices;
-use crate::outcome::{Outcome, PoolOutcome, PoolSample, ProjectOutcome, ProjectSample};
+use crate::outcome::{Evictions, Outcome, PoolOutcome, PoolSample, ProjectOutcome, ProjectSample};
 use berth_model::{GpuShare, Millis, Quota, Timestamp};
 use serde::Serialize;
 
@@ -34,6 +35,8 @@ pub struct Figures {
     pub pods_placed: u64,
     /// Pods evicted.
     pub evictions: u64,
+    /// The same by the rule that evicted them.
+    pub evictions_by_cause: Evictions,
     /// GPU capacity at the end, millionths of a device.
     pub gpu_capacity: GpuShare,
     /// GPU share given out at the end, millionths of a device.
@@ -54,12 +57,14 @@ pub struct Figures {
     pub wait_p95: Option<Millis>,
     /// The longest wait of those that started, milliseconds.
     pub wait_max: Option<Millis>,
-    /// GPU-hours given out, less those thrown away by evictions.
+    /// GPU-hours of work that was completed, that still runs, or that its owner ended.
     pub goodput: f64,
     /// GPU-hours thrown away by evictions.
     pub lost: f64,
-    /// Jain's index over projects of average allocated / average requested GPUs: 1 is even, 1/n is all to one.
+    /// Jain's index over projects of what each got of what it was due: 1 is even, 1/n is all to one.
     pub fairness: Option<f64>,
+    /// One per project, in the order of the input.
+    pub projects: Vec<ProjectFigures>,
     /// Number of violations found by the checker; none if it was not asked.
     pub violations: Option<u64>,
 }
@@ -82,6 +87,7 @@ impl Figures {
             dropped: totals.dropped,
             pods_placed: totals.placements,
             evictions: totals.evictions,
+            evictions_by_cause: totals.evictions_by_cause,
             gpu_capacity: totals.gpu_capacity,
             gpu_allocated: totals.gpu_allocated,
             gpu_unallocated: totals.gpu_capacity - totals.gpu_allocated,
@@ -92,9 +98,10 @@ impl Figures {
             wait_p50: waits.of_started(500),
             wait_p95: waits.of_started(950),
             wait_max: waits.of_started(1000),
-            goodput: gpu_hours(totals.gpu_share_millis - lost),
+            goodput: gpu_hours(totals.gpu_good_millis),
             lost: gpu_hours(lost),
-            fairness: fairness(&outcome.projects, ended),
+            fairness: projects::fairness(&outcome.projects, ended),
+            projects: ProjectFigures::all(outcome),
             violations: outcome.violations.as_ref().map(|v| v.len() as u64),
         }
     }
@@ -180,22 +187,6 @@ fn round(value: f64) -> f64 {
     (value * 1e6).round() / 1e6
 }
 
-/// Jain's fairness index of average allocated / average requested over the projects that request anything.
-fn fairness(projects: &[ProjectOutcome], end: i64) -> Option<f64> {
-    let shares = projects.iter().filter_map(|project| {
-        let allocated = series::average(&project_steps(project, |s| s.allocated.gpu), end)?;
-        let requested = series::average(&project_steps(project, |s| s.requested), end)?;
-        (requested > 0.0).then(|| allocated / requested)
-    });
-    let (mut n, mut sum, mut squares) = (0.0, 0.0, 0.0);
-    for share in shares {
-        n += 1.0;
-        sum += share;
-        squares += share * share;
-    }
-    ratio(sum * sum, n * squares)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -213,13 +204,5 @@ mod tests {
         let figures = Figures::of(&samples::small());
         assert_eq!((figures.goodput, figures.lost), (9.5, 0.5));
         assert_eq!(figures.utilisation, Some(0.833333));
-    }
-
-    #[test]
-    fn fairness_is_one_when_all_get_the_same_part() {
-        let even = samples::small().projects;
-        let one = fairness(&even[..1], 7_200_000);
-        assert_eq!(one, Some(1.0));
-        assert!(fairness(&even, 7_200_000).unwrap() < 1.0);
     }
 }

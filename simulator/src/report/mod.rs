@@ -4,6 +4,7 @@
 //! made from them. What is absent: no clock, no network, no file access except in [`output`].
 //!
 //! - [`figures`]: the numbers derived from an outcome, and how they are derived
+//! - [`projects`]: what each project got of what it was due
 //! - [`waits`]: waiting times of projects put together
 //! - [`series`]: step functions over virtual time: averages, sums, thinning
 //! - [`words`]: numbers and spans of time as people read them
@@ -15,6 +16,7 @@ pub mod figures;
 pub mod html;
 pub mod json;
 pub mod output;
+pub mod projects;
 pub mod series;
 pub mod terminal;
 pub mod waits;

@@ -1,20 +1,24 @@
 //! The summary for the terminal: what was asked, what happened, and why something waits.
 
 use super::figures::{self, Figures, PoolFigures};
+use super::projects;
 use super::series;
 use super::waits::Waits;
 use super::words::{self, count, gpus, percent, plural, share, span, span_or_none};
-use crate::outcome::{Outcome, PendingWorkload, PoolOutcome, ProjectOutcome};
+use crate::outcome::{Evictions, Outcome, PendingWorkload, PoolOutcome, ProjectOutcome};
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use std::fmt::Write as _;
 use std::io::IsTerminal;
 
 /// Projects shown by name; the rest are put together.
-const PROJECTS_MAX: usize = 12;
+const PROJECTS_MAX: usize = 24;
 /// Reasons shown.
 const REASONS_MAX: usize = 8;
 /// Violations shown.
 const VIOLATIONS_MAX: usize = 5;
+
+const HOW_QUOTAS: &str =
+    "GPUs on average over time. Of quota, of fair share: what it got of it, as far as it asked for it";
 
 /// How a summary is dressed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -82,7 +86,16 @@ pub fn summary(outcome: &Outcome, width: u16, style: Style) -> String {
     let aside = "stranded: free GPU share that no pod shape now present can use";
     let _ = writeln!(text, "{}", style.aside(aside));
     section(&mut text, style, "Waiting for the first start, by project", &waits(outcome, width, style));
-    section(&mut text, style, "GPUs against quota, by project", &quotas(outcome, width, style));
+    section(
+        &mut text,
+        style,
+        "GPUs against quota and fair share, by project",
+        &quotas(outcome, width, style),
+    );
+    let _ = writeln!(text, "{}", style.aside(HOW_QUOTAS));
+    if figures.evictions > 0 {
+        section(&mut text, style, "Evicted pods by project and rule", &evictions(outcome, width, style));
+    }
     if !outcome.pending.is_empty() {
         let title = format!("Why {} at the end", wait(outcome.pending.len() as u64));
         section(&mut text, style, &title, &reasons(outcome, width, style));
@@ -124,8 +137,9 @@ fn happened(text: &mut String, f: &Figures, style: Style) {
         let _ = writeln!(text, "Dropped     {}, they did not fit when they came", part(f.dropped));
     }
     let _ = writeln!(text, "Placed      {}, again after an eviction included", plural(f.pods_placed, "pod"));
-    let lost = words::gpus(f.lost);
-    let _ = writeln!(text, "Evicted     {}, {lost} GPU-hours of work lost", plural(f.evictions, "pod"));
+    let (lost, pods) = (words::gpus(f.lost), plural(f.evictions, "pod"));
+    let _ =
+        writeln!(text, "Evicted     {pods}{}, {lost} GPU-hours of work lost", causes(&f.evictions_by_cause));
     let _ = writeln!(
         text,
         "GPUs used   {} over time, {} at the end ({} unallocated)",
@@ -133,6 +147,13 @@ fn happened(text: &mut String, f: &Figures, style: Style) {
         percent(f.allocation),
         share(f.gpu_unallocated)
     );
+}
+
+/// The causes of evictions in brackets; nothing if there was none.
+fn causes(evictions: &Evictions) -> String {
+    let causes = evictions.by_cause().into_iter().filter(|(_, n)| *n > 0);
+    let causes: Vec<String> = causes.map(|(cause, n)| format!("{} {cause}", count(n))).collect();
+    if causes.is_empty() { String::new() } else { format!(" ({})", causes.join(", ")) }
 }
 
 fn violations(text: &mut String, outcome: &Outcome, style: Style) {
@@ -211,28 +232,50 @@ fn waits(outcome: &Outcome, width: u16, style: Style) -> Table {
 }
 
 fn quotas(outcome: &Outcome, width: u16, style: Style) -> Table {
-    let header = ["project", "quota", "used", "used / quota", "asked for", "evicted pods", "lost GPU-hours"];
+    let header = ["project", "quota", "fair share", "used", "asked for", "of quota", "of fair share"];
     let mut table = table(style, width, &header, 1..7);
+    let end = outcome.ended.0;
     let mut row = |name: String, projects: &[&ProjectOutcome]| {
         let average = |value: fn(&crate::outcome::ProjectSample) -> berth_model::GpuShare| -> f64 {
             let steps = projects.iter().map(|p| figures::project_steps(p, value));
-            steps.filter_map(|s| series::average(&s, outcome.ended.0)).sum()
+            steps.filter_map(|s| series::average(&s, end)).sum()
         };
         let quota: Option<f64> = projects.iter().map(|p| figures::quota(p)).sum();
-        let used = average(|s| s.allocated.gpu);
+        let one = |part: fn(&ProjectOutcome, i64) -> Option<f64>| match projects {
+            [one] => percent(part(one, end)),
+            _ => String::new(),
+        };
         table.add_row(vec![
             name,
             quota.map_or_else(|| "unlimited".into(), gpus),
-            gpus(used),
-            percent(quota.and_then(|q| figures::ratio(used, q))),
+            gpus(average(|s| s.fair_share)),
+            gpus(average(|s| s.allocated.gpu)),
             gpus(average(|s| s.requested)),
-            count(projects.iter().map(|p| p.evictions).sum()),
-            gpus(figures::gpu_hours(projects.iter().map(|p| p.lost_share_millis).sum())),
+            one(projects::honoured),
+            one(projects::fair),
         ]);
     };
     let (named, rest) = shown(outcome);
     named.iter().for_each(|project| row(project.name.clone(), &[project]));
     if !rest.is_empty() {
+        row(others(&rest), &rest);
+    }
+    table
+}
+
+fn evictions(outcome: &Outcome, width: u16, style: Style) -> Table {
+    let header = Evictions::default().by_cause().map(|(cause, _)| cause);
+    let header: Vec<&str> = ["project"].into_iter().chain(header).chain(["lost GPU-hours"]).collect();
+    let mut table = table(style, width, &header, 1..header.len());
+    let mut row = |name: String, projects: &[&ProjectOutcome]| {
+        let of_cause = |at: usize| projects.iter().map(|p| p.evictions_by_cause.by_cause()[at].1).sum();
+        let lost = figures::gpu_hours(projects.iter().map(|p| p.lost_share_millis).sum());
+        let causes = (0..header.len() - 2).map(|at| count(of_cause(at)));
+        table.add_row(std::iter::once(name).chain(causes).chain([gpus(lost)]).collect::<Vec<_>>());
+    };
+    let (named, rest) = shown(outcome);
+    named.iter().filter(|p| p.evictions > 0).for_each(|project| row(project.name.clone(), &[project]));
+    if rest.iter().any(|p| p.evictions > 0) {
         row(others(&rest), &rest);
     }
     table

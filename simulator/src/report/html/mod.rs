@@ -6,6 +6,7 @@
 
 mod axis;
 mod chart;
+mod evictions;
 mod overview;
 mod page;
 mod pending;

@@ -1,19 +1,22 @@
 //! The order of a page: the numbers first, then the charts.
 
 use super::page::{Page, Tile};
-use super::{pending, pools, shares, text, title, variant, waits};
+use super::{evictions, pending, pools, shares, text, title, variant, waits};
 use crate::compare;
 use crate::outcome::Outcome;
 use crate::report::figures::{self, Figures};
-use crate::report::words::{count, gpus, percent, plural, share, span, span_or_none};
+use crate::report::words::{NONE, count, decimal, gpus, percent, plural, share, span, span_or_none};
 use berth_model::Timestamp;
 
 const HOW_POOLS: &str = "Filled: GPUs given out. Hatched: free, but in pieces that no pod shape now present can use. \
     Thin line: what runs and waits asks for. Upper line: healthy GPUs of ready nodes.";
 const HOW_WAITS: &str = "From submission to the first start. The scale is logarithmic, so seconds and days can be \
     read on one axis. A curve that stays below 100 % has workloads that never started.";
-const HOW_SHARES: &str = "GPUs used by each project, over all pools, against the sum of its quotas; most used \
-    first. Each chart has its own scale.";
+const HOW_SHARES: &str = "GPUs used by each project, over all pools, against the sum of its quotas and of its fair \
+    shares; most used first. Each chart has its own scale. Of quota, of fair share: what it got of it, as far as it \
+    asked for it.";
+const HOW_EVICTIONS: &str = "Pods evicted by each rule, and the GPU-hours that their workloads had worked and must work \
+    again; most lost first.";
 const HOW_FRAGMENTATION: &str = "Of the GPU capacity that is free, the part that no pod shape now present can use. \
     Little free capacity is nearly all fragments under any strategy. Averages over 1/120 of the time.";
 const HOW_PENDING: &str = "One dominant reason per workload, made by the code that decided, with the smallest \
@@ -41,7 +44,8 @@ pub(super) fn one(outcome: &Outcome) -> String {
     }
     page.section("GPUs over time", HOW_POOLS, &pools::over_time(outcome));
     page.section("Waiting time", HOW_WAITS, &waits::of_projects(outcome));
-    page.section("Share against quota", HOW_SHARES, &shares::over_time(outcome));
+    page.section("Share against quota and fair share", HOW_SHARES, &shares::over_time(outcome));
+    page.section("Evictions", HOW_EVICTIONS, &evictions::section(outcome));
     page.section("Fragmentation", HOW_FRAGMENTATION, &pools::fragmentation(outcome));
     page.section("What stayed pending, and why", HOW_PENDING, &pending::section(outcome));
     page.finish()
@@ -72,6 +76,12 @@ fn tiles(f: &Figures) -> Vec<Tile> {
             },
         ),
         tile("Evicted", count(f.evictions), format!("pods; {} GPU-hours lost", gpus(f.lost))),
+        tile("Goodput", gpus(f.goodput), "GPU-hours of work that was not thrown away".into()),
+        tile(
+            "Fairness",
+            f.fairness.map_or_else(|| NONE.into(), |index| decimal(index, 3)),
+            "1 = all projects got the same part of what they were due".into(),
+        ),
     ];
     if let Some(n) = f.violations {
         let (class, remark) =

@@ -1,4 +1,4 @@
-//! GPUs used against quota, a small chart per project.
+//! GPUs used against quota and fair share, a small chart per project.
 
 use super::axis::Axis;
 use super::chart::{Chart, Layer, Mark};
@@ -7,6 +7,7 @@ use super::pools::highest;
 use super::text::{details, table};
 use crate::outcome::{Outcome, ProjectOutcome, ProjectSample};
 use crate::report::figures::{self, project_steps};
+use crate::report::projects;
 use crate::report::series::{self, Steps};
 use crate::report::words::{self, count, gpus, percent};
 use berth_model::GpuShare;
@@ -25,10 +26,13 @@ struct Share {
     quota: Option<f64>,
     used: Steps,
     requested: Steps,
+    fair_share: Steps,
+    /// What it got of its quota and of its fair share; for a single project.
+    got: [Option<f64>; 2],
 }
 
 impl Share {
-    fn of(name: String, department: String, projects: &[&ProjectOutcome]) -> Self {
+    fn of(name: String, department: String, projects: &[&ProjectOutcome], end: i64) -> Self {
         let sum = |value: fn(&ProjectSample) -> GpuShare| match projects {
             [one] => project_steps(one, value),
             many => series::sum(&many.iter().map(|p| project_steps(p, value)).collect::<Vec<_>>()),
@@ -39,6 +43,11 @@ impl Share {
             quota: projects.iter().map(|p| figures::quota(p)).sum(),
             used: sum(|s| s.allocated.gpu),
             requested: sum(|s| s.requested),
+            fair_share: sum(|s| s.fair_share),
+            got: match projects {
+                [one] => [projects::honoured(one, end), projects::fair(one, end)],
+                _ => [None; 2],
+            },
         }
     }
 }
@@ -50,14 +59,20 @@ pub(crate) fn over_time(outcome: &Outcome) -> String {
     if order.is_empty() {
         return super::nothing("There is no project.");
     }
-    let one = |p: &&ProjectOutcome| Share::of(p.name.clone(), p.department.clone(), &[*p]);
+    let one = |p: &&ProjectOutcome| Share::of(p.name.clone(), p.department.clone(), &[*p], outcome.ended.0);
     let named = if order.len() > CHARTS_MAX { CHARTS_MAX - 1 } else { order.len() };
     let mut shares: Vec<Share> = order[..named].iter().map(one).collect();
     let rest = &order[named..];
     if !rest.is_empty() {
-        shares.push(Share::of(format!("{} others together", count(rest.len() as u64)), String::new(), rest));
+        let name = format!("{} others together", count(rest.len() as u64));
+        shares.push(Share::of(name, String::new(), rest, outcome.ended.0));
     }
-    let mut html = key(&[("line s1", "used"), ("line ink", "quota"), ("thin s2", "used or waited for")]);
+    let mut html = key(&[
+        ("line s1", "used"),
+        ("line ink", "quota"),
+        ("line s4", "fair share"),
+        ("thin s2", "used or waited for"),
+    ]);
     html.push_str("<div class=\"grid3\">\n");
     for (i, share) in shares.iter().enumerate() {
         html.push_str(&chart(outcome, i, share));
@@ -68,12 +83,15 @@ pub(crate) fn over_time(outcome: &Outcome) -> String {
         "project",
         "department",
         "quota",
+        "fair share, average",
         "used, average",
         "used / quota",
         "used, end",
         "asked for, average",
+        "of quota",
+        "of fair share",
     ];
-    html.push_str(&details("The same as a table", &table(&header, 2..7, &rows)));
+    html.push_str(&details("The same as a table", &table(&header, 2..10, &rows)));
     html
 }
 
@@ -89,36 +107,41 @@ fn row(outcome: &Outcome, share: &Share) -> Vec<String> {
         share.name.clone(),
         share.department.clone(),
         quota_text(share),
+        number(series::average(&share.fair_share, end)),
         number(used),
         percent(used.zip(share.quota).and_then(|(u, q)| figures::ratio(u, q))),
         number(share.used.last().and_then(|s| s.1)),
         number(series::average(&share.requested, end)),
+        percent(share.got[0]),
+        percent(share.got[1]),
     ]
 }
 
 fn chart(outcome: &Outcome, i: usize, share: &Share) -> String {
     let end = outcome.ended.0;
     let x = time_axis(share.used.first().map_or(0, |s| s.0), [end]);
-    let base = highest(&share.used).max(share.quota.unwrap_or(0.0));
+    let base = highest(&share.used).max(share.quota.unwrap_or(0.0)).max(highest(&share.fair_share));
     let top = base.max(highest(&share.requested).min(base * REQUESTED_MAX)).max(0.01);
     let used = series::average(&share.used, end);
     let ratio = used.zip(share.quota).and_then(|(u, q)| figures::ratio(u, q));
     let caption = format!(
-        "quota {}, used {} on average{}",
+        "quota {}, used {} on average{}{}",
         quota_text(share),
         used.map_or_else(|| words::NONE.into(), gpus),
-        ratio.map_or_else(String::new, |r| format!(" ({})", percent(Some(r))))
+        ratio.map_or_else(String::new, |r| format!(" ({})", percent(Some(r)))),
+        share.got[1].map_or_else(String::new, |r| format!(", {} of its fair share", percent(Some(r))))
     );
     let mut layers = vec![
         Layer::new("used or waited for", "s2", Mark::Thin, points(&share.requested)),
         Layer::new("used", "s1", Mark::Area, points(&share.used)),
+        Layer::new("fair share", "s4", Mark::Line, points(&share.fair_share)),
     ];
     if let Some(quota) = share.quota {
         layers.push(Layer::new("quota", "ink", Mark::Line, vec![(x.min, Some(quota))]));
     }
     let mut chart = Chart {
         id: format!("share-{i}"),
-        title: format!("GPUs used by {} over time against its quota", share.name),
+        title: format!("GPUs used by {} over time against its quota and fair share", share.name),
         desc: caption.clone(),
         size: (340.0, 170.0),
         labels: 0.0,
