@@ -56,10 +56,14 @@ pub(super) struct Input {
         conflicts_with = "synthetic"
     )]
     pods: Option<PathBuf>,
+    /// Simulate a load drawn from the streams of a file, for example simulator/examples/week.yaml
+    #[arg(long, value_name = "FILE", help_heading = "Input", conflicts_with_all = ["synthetic", "pods"])]
+    streams: Option<PathBuf>,
     /// Simulate a generated load
     #[arg(long, help_heading = "Input")]
     synthetic: bool,
-    /// Trace: arrivals come so many times faster. Generated: GPU work offered, relative to the cluster [default: 0.9]
+    /// Trace: arrivals come so many times faster. Streams: so many times more jobs. Generated: GPU work offered, relative to
+    /// the cluster [default: 0.9]
     #[arg(long, value_name = "FACTOR", allow_negative_numbers = true, value_parser = input::factor, help_heading = "Input")]
     load: Option<i64>,
     /// Trace: pods run so many times longer
@@ -68,6 +72,9 @@ pub(super) struct Input {
     /// Trace: number the nodes by their column `sim_name`, so that ties go as in the paper's simulator
     #[arg(long, requires = "nodes", help_heading = "Input")]
     sim_name_order: bool,
+    /// Streams and generated load: seed; the same seed makes the same load [default: 1]
+    #[arg(long, help_heading = "Input")]
+    seed: Option<u64>,
     #[command(flatten)]
     generated: Generated,
 }
@@ -75,9 +82,6 @@ pub(super) struct Input {
 /// What is generated.
 #[derive(clap::Args, Clone, Debug)]
 struct Generated {
-    /// Seed; the same seed makes the same load [default: 1]
-    #[arg(long, requires = "synthetic", help_heading = "Generated load")]
-    seed: Option<u64>,
     /// Jobs [default: 10000]
     #[arg(long, requires = "synthetic", help_heading = "Generated load", value_parser = clap::value_parser!(u64).range(0..=100_000_000))]
     jobs: Option<u64>,
@@ -110,16 +114,22 @@ struct Generated {
 impl Input {
     /// The case that the flags ask for, or the one of a scenario.
     pub(super) fn case(&self, scenario: Option<&Path>) -> Result<Case, Stopped> {
-        let other = self.synthetic || self.nodes.is_some();
+        let other = self.synthetic || self.nodes.is_some() || self.streams.is_some();
         if self.load.is_some() && !other {
-            return Err(Stopped("--load: is for --nodes and --pods, or --synthetic".to_owned()));
+            return Err(Stopped("--load: is for --nodes and --pods, --streams, or --synthetic".to_owned()));
         }
-        match (scenario, &self.nodes, &self.pods) {
-            (Some(_), _, _) if other => {
-                Err(Stopped("--scenario: cannot be used with --nodes, --pods or --synthetic".to_owned()))
+        if self.seed.is_some() && !self.synthetic && self.streams.is_none() {
+            return Err(Stopped("--seed: is for --streams or --synthetic".to_owned()));
+        }
+        match (scenario, &self.nodes, &self.pods, &self.streams) {
+            (Some(_), ..) if other => Err(Stopped(
+                "--scenario: cannot be used with --nodes, --pods, --streams or --synthetic".to_owned(),
+            )),
+            (Some(file), ..) => Ok(scenario::read(file)?),
+            (None, Some(nodes), Some(pods), _) => Ok(openb::read(nodes, pods, self.trace_settings())?),
+            (None, _, _, Some(file)) => {
+                Ok(scenario::read_streams(file, self.seed.unwrap_or(1), self.load.unwrap_or(1_000_000))?)
             }
-            (Some(file), _, _) => Ok(scenario::read(file)?),
-            (None, Some(nodes), Some(pods)) => Ok(openb::read(nodes, pods, self.trace_settings())?),
             _ if self.synthetic => Ok(self.synthetic()?.case()),
             _ => Ok(scenario::parse(EXAMPLE_NAME, EXAMPLE)?),
         }
@@ -137,7 +147,7 @@ impl Input {
     fn synthetic(&self) -> Result<Synthetic, Stopped> {
         let (flags, default) = (&self.generated, Synthetic::default());
         let synthetic = Synthetic {
-            seed: flags.seed.unwrap_or(default.seed),
+            seed: self.seed.unwrap_or(default.seed),
             jobs: flags.jobs.unwrap_or(default.jobs),
             nodes: flags.node_count.unwrap_or(default.nodes),
             gpus_per_node: flags.gpus_per_node.unwrap_or(default.gpus_per_node),

@@ -9,6 +9,7 @@ pub mod node;
 pub mod openb;
 mod quantity;
 pub mod scenario;
+mod streams;
 mod synthetic;
 mod yaml;
 

@@ -12,9 +12,11 @@ mod happening;
 mod names;
 mod organisation;
 mod pod;
+mod streams;
 mod workload;
 
 pub(crate) use organisation::only_department;
+pub use streams::{parse_streams, read_streams};
 
 use super::error::InputError;
 use super::yaml::{At, Document};
@@ -27,15 +29,19 @@ const FIELDS: &[&str] =
 
 /// Reads a scenario file.
 pub fn read(path: &Path) -> Result<Case, InputError> {
+    parse(&path.display().to_string(), &text_of(path)?)
+}
+
+/// The text of a file.
+fn text_of(path: &Path) -> Result<String, InputError> {
     let file = path.display().to_string();
     let bytes =
         std::fs::read(path).map_err(|e| InputError::file(&file, format_args!("cannot be read: {e}")))?;
-    let source = String::from_utf8(bytes).map_err(|e| {
+    String::from_utf8(bytes).map_err(|e| {
         let valid = &e.as_bytes()[..e.utf8_error().valid_up_to()];
         let line = 1 + valid.iter().filter(|b| **b == b'\n').count() as u64;
         InputError { line: Some(line), ..InputError::file(&file, "is not UTF-8") }
-    })?;
-    parse(&file, &source)
+    })
 }
 
 /// Parses a scenario; `file` is its name in errors.

@@ -65,13 +65,26 @@ const PRIORITY_DEFAULT: Priority = Priority(40);
 const NAMESPACE: &str = "default";
 
 /// What the names in a workload stand for.
-struct Context<'a> {
+pub(super) struct Context<'a> {
     pools: Names,
     nodes: Names,
     projects: Names,
     organisation: &'a Organisation,
     /// Equal pods share one specification.
     pods: FxHashSet<Arc<PodSpec>>,
+}
+
+impl<'a> Context<'a> {
+    /// The names of these objects.
+    pub(super) fn new(pools: &[PoolSpec], nodes: &[NodeSpec], organisation: &'a Organisation) -> Self {
+        Self {
+            pools: Names::new(pools.iter().map(|p| p.name.as_str())),
+            nodes: Names::new(nodes.iter().map(|n| n.name.as_str())),
+            projects: Names::new(organisation.projects.iter().map(|p| p.name.as_str())),
+            organisation,
+            pods: FxHashSet::default(),
+        }
+    }
 }
 
 /// The workloads in the order of the file; the devices of running pods are not yet assigned.
@@ -81,13 +94,7 @@ pub(super) fn read(
     nodes: &[NodeSpec],
     organisation: &Organisation,
 ) -> Result<Vec<Arrival>, InputError> {
-    let mut context = Context {
-        pools: Names::new(pools.iter().map(|p| p.name.as_str())),
-        nodes: Names::new(nodes.iter().map(|n| n.name.as_str())),
-        projects: Names::new(organisation.projects.iter().map(|p| p.name.as_str())),
-        organisation,
-        pods: FxHashSet::default(),
-    };
+    let mut context = Context::new(pools, nodes, organisation);
     let mut arrivals = Vec::new();
     let mut seen = FxHashMap::default();
     for at in top.items("workloads")? {
@@ -99,7 +106,8 @@ pub(super) fn read(
     Ok(arrivals)
 }
 
-fn workload(
+/// One workload; fields that are not known here are left alone.
+pub(super) fn workload(
     fields: &Fields<'_>,
     id: WorkloadId,
     name: String,
