@@ -1,8 +1,8 @@
 //! What a log says of the past: the cluster as it was at some time, and the world to lead on from there.
 //!
-//! The log is read twice. First for its objects, as they are at that time, and for how long workloads ran and took
-//! to end, also later; then event by event into a world, with the engine deciding as it did. A workload that has not ended in the
-//! log runs for the time it declares, else for ever.
+//! The log is read twice. First for its objects, as they are at that time, and for how long workloads ran and took to
+//! end, also later; then event by event into a world, with the engine deciding as it did. A workload that has not ended
+//! in the log runs for the time it declares, else for ever.
 
 use super::Line;
 use super::reader::Reader;

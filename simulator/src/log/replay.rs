@@ -160,8 +160,7 @@ pub fn compare(path: &Path, strategy: Strategy) -> Result<Compared, ReplayError>
                 let undone = compared.take(number, &decisions, &decided);
                 compared.cycles += 1;
                 compared.cycles_different += u64::from(compared.different() > before);
-                let failed = |(pod, node)| engine.apply(Event::BindFailed { pod, node }).err();
-                undone.into_iter().find_map(failed)
+                undone.into_iter().find_map(|event| engine.apply(event).err())
             }
         };
         if let Some(error) = refused {
@@ -186,13 +185,8 @@ impl Compared {
         self.elsewhere + self.only_recorded + self.only_decided + self.evictions_different
     }
 
-    /// Notes what differs in one cycle; returns the placements that did not happen.
-    fn take(
-        &mut self,
-        line: u64,
-        recorded: &[Decision],
-        decided: &[Decision],
-    ) -> Vec<(PodId, berth_model::NodeId)> {
+    /// Notes what differs in one cycle; returns the events that take back what did not happen.
+    fn take(&mut self, line: u64, recorded: &[Decision], decided: &[Decision]) -> Vec<Event> {
         let (was, would) = (placements(recorded), placements(decided));
         let mut undone = Vec::new();
         for (pod, at) in &would {
@@ -202,7 +196,7 @@ impl Compared {
                 continue;
             }
             *if recorded.is_some() { &mut self.elsewhere } else { &mut self.only_decided } += 1;
-            undone.push((*pod, at.node));
+            undone.push(Event::BindFailed { pod: *pod, node: at.node });
             self.keep(Difference { line, pod: *pod, recorded, decided: Some(*at) });
         }
         for (pod, at) in was.iter().filter(|(pod, _)| !would.contains_key(pod)) {
@@ -211,7 +205,11 @@ impl Compared {
         }
         let (was, would) = (evictions(recorded), evictions(decided));
         self.evictions_different += was.iter().filter(|pod| !would.contains(pod)).count() as u64;
-        self.evictions_different += would.iter().filter(|pod| !was.contains(pod)).count() as u64;
+        let only_decided = would.into_iter().filter(|pod| !was.contains(pod));
+        for pod in only_decided {
+            self.evictions_different += 1;
+            undone.push(Event::EvictFailed { pod });
+        }
         undone
     }
 

@@ -1,6 +1,6 @@
 //! One future against another.
 
-use super::future::{End, Seen};
+use super::future::{End, Eviction, Seen};
 use super::{Answer, Change, Evicted, FORMAT, PlacedPod, Shift, Submitted};
 use crate::case::{Arrival, Case, Load};
 use berth_model::{Cause, PodId, Timestamp, WorkloadId};
@@ -78,7 +78,7 @@ impl Difference<'_> {
     /// Who is evicted in `one` and not in the other.
     fn evicted(&self, one: &Seen, other: &Seen) -> Vec<Evicted> {
         let only = one.evicted.iter().filter(|(workload, _)| !other.evicted.contains_key(workload));
-        let evicted = |(workload, pods): (&WorkloadId, &Vec<(Timestamp, Cause, Option<WorkloadId>)>)| {
+        let evicted = |(workload, pods): (&WorkloadId, &Vec<Eviction>)| {
             let (at, cause, beneficiary) = *pods.first()?;
             Some(Evicted {
                 workload: self.name(*workload),

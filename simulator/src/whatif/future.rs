@@ -6,11 +6,14 @@ use crate::world::{Options, SimError, Witness, World};
 use berth_model::{Budget, Cause, Decision, Event, Placement, PodId, Timestamp, WorkloadId};
 use std::collections::BTreeMap;
 
+/// A pod was evicted: when, why, for whom.
+pub(super) type Eviction = (Timestamp, Cause, Option<WorkloadId>);
+
 /// What was decided about each workload, in order.
 #[derive(Default)]
 pub(super) struct Seen {
     pub(super) placed: BTreeMap<WorkloadId, Vec<(Timestamp, PodId, Placement)>>,
-    pub(super) evicted: BTreeMap<WorkloadId, Vec<(Timestamp, Cause, Option<WorkloadId>)>>,
+    pub(super) evicted: BTreeMap<WorkloadId, Vec<Eviction>>,
 }
 
 impl Seen {
