@@ -3,7 +3,7 @@
 //! In reading order: a [`case`] is what is simulated, [`input`] makes cases from files and seeds, the
 //! [`world`] runs one in virtual time, an [`outcome`] is what came of it, a [`verdict`] whether that was
 //! expected; a [`log`] of a run can be replayed. A [`report`] shows outcomes, [`mod@compare`] sets them side by
-//! side, [`plan`] searches for the cheapest cluster. [`cli`] is the command line.
+//! side, [`plan`] searches for the cheapest cluster, [`whatif`] compares two futures of one. [`cli`] is the command line.
 
 pub mod case;
 pub mod checked;
@@ -16,5 +16,6 @@ pub mod plan;
 pub mod report;
 pub mod strategies;
 pub mod verdict;
+pub mod whatif;
 pub mod words;
 pub mod world;

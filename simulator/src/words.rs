@@ -124,7 +124,8 @@ impl<'a> Words<'a> {
         self.cluster.nodes.get(node.index()).map_or_else(|| node.to_string(), |n| n.name.clone())
     }
 
-    fn queue(&self, queue: QueueId) -> String {
+    /// A department or project by its name.
+    pub(crate) fn queue(&self, queue: QueueId) -> String {
         match queue {
             QueueId::Department(id) => {
                 let spec = self.cluster.departments.get(id.index());

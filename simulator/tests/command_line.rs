@@ -132,6 +132,76 @@ fn a_recorded_run_is_replayed_to_the_same_decisions() {
     snapshot!("replay-bad", berth_sim(&["replay", &log]).replace(&log, "LOG"));
 }
 
+const BIG: &str = "{name: big, project: language, runtime: 2h, \
+    roles: [{name: w, count: 2, gpus: 8, cpu: 96, memory: 768Gi}]}";
+
+#[test]
+fn what_if_says_the_same_of_a_run_and_of_its_log() {
+    let folder = Folder::new("what-if");
+    let log = folder.file("run.log");
+    let run = berth_sim(&["run", "--record", &log, "--json", &folder.file("o.json")]);
+    assert!(run.starts_with("exit code 0\n"), "{run}");
+    let submit = ["--at", "13h", "--submit", BIG];
+    let said = berth_sim(&[["what-if"].as_slice(), &submit].concat());
+    snapshot!("what-if-submit", said);
+    assert_eq!(berth_sim(&[["what-if", "--log", &log].as_slice(), &submit].concat()), said);
+    let change = [
+        "--at",
+        "12h",
+        "--json",
+        "--remove-node",
+        "h-2",
+        "--quota",
+        "{project: data, pool: a100, gpuLimit: 32}",
+    ];
+    let said = berth_sim(&[["what-if"].as_slice(), &change].concat());
+    snapshot!("what-if-change", said);
+    assert_eq!(berth_sim(&[["what-if", "--log", &log].as_slice(), &change].concat()), said);
+    let early = berth_sim(&["what-if", "--log", &log, "--at", "0s", "--remove-node", "h-2"]);
+    assert!(early.starts_with("exit code 0\n"), "{early}");
+    let end = berth_sim(&["what-if", "--log", &log, "--remove-node", "h-2", "--horizon", "settled"]);
+    assert!(end.starts_with("exit code 0\n"), "{end}");
+}
+
+#[test]
+fn bad_what_ifs_are_said() {
+    let cases: &[&[&str]] = &[
+        &["what-if"],
+        &["what-if", "--at", "25h", "--remove-node", "a-0"],
+        &["what-if", "--at", "1h", "--remove-node", "b-0"],
+        &["what-if", "--horizon", "soon", "--remove-node", "a-0"],
+        &["what-if", "--at", "1h", "--submit", "{name: x, project: nobody, roles: [{gpus: 1}]}"],
+        &["what-if", "--at", "1h", "--submit", "{name: x, submitted: 1h, roles: [{gpus: 1}]}"],
+        &["what-if", "--at", "1h", "--submit", "{name: chat-01, roles: [{gpus: 1}]}"],
+        &["what-if", "--at", "1h", "--submit", "{name: x, roles: [{gpus: 1, running: [{node: a-0}]}]}"],
+        &["what-if", "--at", "1h", "--submit", "missing.yaml"],
+        &["what-if", "--at", "1h", "--add-nodes", "{name: a-0, cpu: 1, memory: 1Gi}"],
+        &["what-if", "--at", "1h", "--quota", "{project: data, pool: a100, gpu: -1}"],
+        &["what-if", "--at", "1h", "--quota", "{pool: a100, gpu: 1}"],
+        &["what-if", "--log", "fails.yaml", "--remove-node", "a-0"],
+    ];
+    let said: Vec<String> = cases
+        .iter()
+        .map(|arguments| {
+            let said = berth_sim(arguments);
+            let (code, err) = said.split_once("\n--- out\n--- err\n").expect("nothing is printed");
+            format!("{}\n{code}: {err}", arguments[1..].join(" "))
+        })
+        .collect();
+    snapshot!(said.join("\n"));
+}
+
+#[test]
+fn the_week_runs_and_breaks_no_rule() {
+    let week = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/week.yaml");
+    let said = berth_sim(&["run", "--streams", week, "--check"]);
+    assert!(said.starts_with("exit code 0\n"), "{said}");
+    assert!(said.contains("no violation"), "{said}");
+    let [one, two] = ["1", "2"].map(|seed| berth_sim(&["run", "--streams", week, "--seed", seed]));
+    assert_ne!(one, two);
+    snapshot!("seed-for-nothing", berth_sim(&["run", "--scenario", "lives.yaml", "--seed", "1"]));
+}
+
 #[test]
 fn a_trace_and_a_generated_load_run_the_same_every_time() {
     let folder = Folder::new("same");

@@ -9,6 +9,7 @@ mod replay;
 mod run;
 mod scenario;
 mod source;
+mod whatif;
 
 use clap::{Parser, Subcommand};
 use std::fmt;
@@ -29,6 +30,7 @@ enum Command {
     Run(run::Run),
     Compare(compare::Compare),
     Plan(plan::Plan),
+    WhatIf(whatif::WhatIf),
     Scenario(scenario::Scenario),
     Replay(replay::Replay),
 }
@@ -56,6 +58,7 @@ pub fn main() -> ExitCode {
         Command::Run(command) => command.run(),
         Command::Compare(command) => command.run(),
         Command::Plan(command) => command.run(),
+        Command::WhatIf(command) => command.run(),
         Command::Scenario(command) => command.run(),
         Command::Replay(command) => command.run(),
     };

@@ -4,9 +4,12 @@
 //! `decide` with its time, its budget and all that was decided. The format is described in
 //! `docs/SIMULATOR.md`.
 
+mod past;
+mod reader;
 mod replay;
 mod write;
 
+pub(crate) use past::Past;
 pub use replay::{Compared, Difference, ReplayError, Replayed, compare, replay};
 pub use write::LogWriter;
 

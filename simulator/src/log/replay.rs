@@ -1,12 +1,11 @@
 //! Reading a log back: to the same decisions, or against another strategy.
 
-use super::{FORMAT, Header, Line};
-use berth_engine::{Engine, Settings};
+use super::Line;
+use super::reader::Reader;
+use berth_engine::Engine;
 use berth_model::{Decision, DeviceStrategy, Event, EventError, Placement, PodId, Strategy};
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::File;
-use std::io::{BufRead, BufReader};
 use std::path::Path;
 
 /// The differences that [`compare`] keeps; all are counted.
@@ -161,8 +160,7 @@ pub fn compare(path: &Path, strategy: Strategy) -> Result<Compared, ReplayError>
                 let undone = compared.take(number, &decisions, &decided);
                 compared.cycles += 1;
                 compared.cycles_different += u64::from(compared.different() > before);
-                let failed = |(pod, node)| engine.apply(Event::BindFailed { pod, node }).err();
-                undone.into_iter().find_map(failed)
+                undone.into_iter().find_map(|event| engine.apply(event).err())
             }
         };
         if let Some(error) = refused {
@@ -187,13 +185,8 @@ impl Compared {
         self.elsewhere + self.only_recorded + self.only_decided + self.evictions_different
     }
 
-    /// Notes what differs in one cycle; returns the placements that did not happen.
-    fn take(
-        &mut self,
-        line: u64,
-        recorded: &[Decision],
-        decided: &[Decision],
-    ) -> Vec<(PodId, berth_model::NodeId)> {
+    /// Notes what differs in one cycle; returns the events that take back what did not happen.
+    fn take(&mut self, line: u64, recorded: &[Decision], decided: &[Decision]) -> Vec<Event> {
         let (was, would) = (placements(recorded), placements(decided));
         let mut undone = Vec::new();
         for (pod, at) in &would {
@@ -203,7 +196,7 @@ impl Compared {
                 continue;
             }
             *if recorded.is_some() { &mut self.elsewhere } else { &mut self.only_decided } += 1;
-            undone.push((*pod, at.node));
+            undone.push(Event::BindFailed { pod: *pod, node: at.node });
             self.keep(Difference { line, pod: *pod, recorded, decided: Some(*at) });
         }
         for (pod, at) in was.iter().filter(|(pod, _)| !would.contains_key(pod)) {
@@ -212,7 +205,11 @@ impl Compared {
         }
         let (was, would) = (evictions(recorded), evictions(decided));
         self.evictions_different += was.iter().filter(|pod| !would.contains(pod)).count() as u64;
-        self.evictions_different += would.iter().filter(|pod| !was.contains(pod)).count() as u64;
+        let only_decided = would.into_iter().filter(|pod| !was.contains(pod));
+        for pod in only_decided {
+            self.evictions_different += 1;
+            undone.push(Event::EvictFailed { pod });
+        }
         undone
     }
 
@@ -237,61 +234,4 @@ fn evictions(decisions: &[Decision]) -> Vec<PodId> {
         _ => None,
     };
     decisions.iter().filter_map(evicted).collect()
-}
-
-/// The lines of a log after its header.
-struct Reader {
-    file: String,
-    lines: BufReader<File>,
-    number: u64,
-    buffer: Vec<u8>,
-    header: Header,
-}
-
-impl Reader {
-    fn open(path: &Path) -> Result<Self, ReplayError> {
-        let file = path.display().to_string();
-        let opened = File::open(path).map_err(|e| ReplayError::Line {
-            file: file.clone(),
-            line: 0,
-            problem: format!("cannot be read: {e}"),
-        })?;
-        let header = Header { berth_log: 0, name: String::new(), foreign_allowance: Default::default() };
-        let lines = BufReader::with_capacity(1 << 20, opened);
-        let mut reader = Self { file, lines, number: 0, buffer: Vec::new(), header };
-        reader.header = reader.parse()?.ok_or_else(|| reader.error("is empty; allowed: a log".into()))?;
-        if reader.header.berth_log != FORMAT {
-            let problem = format!(
-                "berthLog: is `{}`, allowed: {FORMAT}, the version read here",
-                reader.header.berth_log
-            );
-            return Err(reader.error(problem));
-        }
-        Ok(reader)
-    }
-
-    fn settings(&self) -> Settings {
-        Settings { foreign_allowance: self.header.foreign_allowance }
-    }
-
-    fn next(&mut self) -> Result<Option<(u64, Line)>, ReplayError> {
-        Ok(self.parse()?.map(|line| (self.number, line)))
-    }
-
-    fn parse<T: serde::de::DeserializeOwned>(&mut self) -> Result<Option<T>, ReplayError> {
-        self.buffer.clear();
-        self.number += 1;
-        match self.lines.read_until(b'\n', &mut self.buffer) {
-            Ok(0) => Ok(None),
-            Ok(_) => match serde_json::from_slice(&self.buffer) {
-                Ok(line) => Ok(Some(line)),
-                Err(error) => Err(self.error(format!("is not a line of a log: {error}"))),
-            },
-            Err(error) => Err(self.error(format!("cannot be read: {error}"))),
-        }
-    }
-
-    fn error(&self, problem: String) -> ReplayError {
-        ReplayError::Line { file: self.file.clone(), line: self.number, problem }
-    }
 }

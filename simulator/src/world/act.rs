@@ -36,7 +36,7 @@ impl World<'_> {
         }
     }
 
-    fn report(&mut self, workload: WorkloadId, reason: Reason) {
+    pub(super) fn report(&mut self, workload: WorkloadId, reason: Reason) {
         if self.reports.len() <= workload.index() {
             self.reports.resize_with(workload.index() + 1, || None);
         }

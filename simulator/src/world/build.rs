@@ -12,10 +12,17 @@ use std::collections::BinaryHeap;
 impl<'a> World<'a> {
     /// The cluster as it is at the start, before anything is submitted.
     pub fn new(case: &'a Case, options: Options<'a>) -> Result<Self, SimError> {
+        let mut world = Self::unknown(case, options);
+        world.build()?;
+        Ok(world)
+    }
+
+    /// The cluster at the start; the engine knows nothing of it.
+    pub(super) fn unknown(case: &'a Case, options: Options<'a>) -> Self {
         let Cluster { pools, projects, nodes, .. } = &case.cluster;
         let by_name = pools.iter().min_by_key(|pool| &pool.name).map_or(PoolId(0), |pool| pool.id);
         let arrivals: Box<dyn Iterator<Item = Arrival> + 'a> = case.load.arrivals();
-        let mut world = Self {
+        Self {
             engine: Engine::new(options.settings),
             options,
             now: Timestamp(0),
@@ -28,6 +35,7 @@ impl<'a> World<'a> {
             changed: false,
             impatient: Vec::new(),
             evicted: Vec::new(),
+            following: Default::default(),
             reports: Vec::new(),
             counts: Counts::default(),
             capacity: GpuShare::ZERO,
@@ -39,9 +47,7 @@ impl<'a> World<'a> {
             sampler: Sampler::new(pools.len(), projects.len(), case.span()),
             first_pool: by_name,
             case,
-        };
-        world.build()?;
-        Ok(world)
+        }
     }
 
     /// Tells the engine what there is.

@@ -177,6 +177,11 @@ impl World<'_> {
             .collect()
     }
 
+    /// One workload as it waits.
+    pub(super) fn pending_of(&self, workload: WorkloadId) -> PendingWorkload {
+        self.pending_workload(workload, self.engine.explain(workload), &Words::new(&self.case.cluster))
+    }
+
     fn pending_workload(
         &self,
         workload: WorkloadId,

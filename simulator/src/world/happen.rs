@@ -86,7 +86,7 @@ impl World<'_> {
     }
 
     /// What becomes of the work of a pod that is pending from now on.
-    fn end_work(&mut self, workload: WorkloadId, role: usize, index: usize) {
+    pub(super) fn end_work(&mut self, workload: WorkloadId, role: usize, index: usize) {
         let Pod { since, phase, .. } = self.state.pods[index];
         let worked = self.now.since(since);
         match phase {

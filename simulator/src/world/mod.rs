@@ -10,6 +10,8 @@
 mod act;
 mod build;
 mod finish;
+mod follow;
+mod fork;
 mod happen;
 mod run;
 mod sample;
@@ -19,6 +21,7 @@ mod state;
 mod tests;
 
 pub use finish::{PodPlace, WorkloadState};
+pub(crate) use follow::FollowError;
 pub use run::{Options, Witness, World};
 
 use crate::case::Case;

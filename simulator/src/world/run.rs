@@ -7,10 +7,10 @@ use crate::case::{Arrival, Case, Until};
 use crate::outcome::Evictions;
 use berth_engine::{Engine, Settings};
 use berth_model::{
-    Amounts, Budget, Decision, Event, GpuShare, NodeSpec, PoolId, Reason, Timestamp, WorkloadId,
+    Amounts, Budget, Decision, Event, GpuShare, NodeSpec, PodId, PoolId, Reason, Timestamp, WorkloadId,
 };
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeSet, BinaryHeap};
 use std::iter::Peekable;
 
 /// Sees everything that goes into the engine and comes out of it: a log, a checker.
@@ -84,6 +84,8 @@ pub struct World<'a> {
     pub(super) impatient: Vec<WorkloadId>,
     /// Workloads with pods evicted by the list of decisions that is carried out.
     pub(super) evicted: Vec<WorkloadId>,
+    /// While a log is followed: pods whose eviction is decided and not yet carried out.
+    pub(super) following: BTreeSet<PodId>,
     pub(super) reports: Vec<Option<Box<Reason>>>,
     pub(super) counts: Counts,
     pub(super) capacity: GpuShare,

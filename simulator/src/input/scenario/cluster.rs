@@ -60,10 +60,19 @@ fn pool(at: &At<'_>, id: PoolId, seen: &mut FxHashMap<String, ()>) -> Result<Poo
 
 /// The nodes; ids in the order of the file.
 pub(super) fn nodes(top: &Fields<'_>, pools: &[PoolSpec]) -> Result<Vec<NodeSpec>, InputError> {
+    list(&top.items("nodes")?, pools, &mut FxHashMap::default(), NodeId(0))
+}
+
+/// The nodes of a list, with ids from `first` on; `seen` are names that are taken.
+pub(super) fn list(
+    items: &[At<'_>],
+    pools: &[PoolSpec],
+    seen: &mut FxHashMap<String, ()>,
+    first: NodeId,
+) -> Result<Vec<NodeSpec>, InputError> {
     let pools = Names::new(pools.iter().map(|p| p.name.as_str()));
     let mut nodes = Vec::new();
-    let mut seen = FxHashMap::default();
-    for at in top.items("nodes")? {
+    for at in items {
         let fields = at.fields(&[
             "name",
             "count",
@@ -88,9 +97,9 @@ pub(super) fn nodes(top: &Fields<'_>, pools: &[PoolSpec]) -> Result<Vec<NodeSpec
             Some(count) => (0..count).map(|i| format!("{name}-{i}")).collect(),
         };
         for name in names {
-            let name = unique(&mut seen, "node", &name, name_at)?;
+            let name = unique(seen, "node", &name, name_at)?;
             let mut node = pattern.clone();
-            node.id = NodeId(nodes.len() as u32);
+            node.id = NodeId(first.0 + nodes.len() as u32);
             node.labels.entry(HOSTNAME_LABEL.to_owned()).or_insert_with(|| name.clone());
             node.name = name;
             nodes.push(node);

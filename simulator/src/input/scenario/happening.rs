@@ -69,7 +69,10 @@ fn happening(
         "nodeUp" => Happening::NodeUp(node(at)?),
         "cordon" => Happening::Cordon(node(at)?),
         "delete" => Happening::Delete(WorkloadId(context.workloads.find("workload", at)? as u64)),
-        "resize" => resize(at, organisation, context)?,
+        "resize" => {
+            let (queue, pool, quota) = resize(at, organisation, &context.pools)?;
+            Happening::Resize(queue, pool, quota)
+        }
         "device" => {
             let fields = at.fields(&["node", "index", "health"])?;
             let (node, device) = device(&fields, context)?;
@@ -122,11 +125,20 @@ fn uses(at: &At<'_>, context: &Context<'_>) -> Result<Happening, InputError> {
     Ok(Happening::Uses(pod, measured(fields.need("memory")?)?))
 }
 
+/// A change of a quota; `organisation` has it from then on.
+pub(super) fn resized(
+    at: &At<'_>,
+    organisation: &mut Organisation,
+    pools: &[PoolSpec],
+) -> Result<(QueueId, PoolId, QueueQuota), InputError> {
+    resize(at, organisation, &Names::new(pools.iter().map(|p| p.name.as_str())))
+}
+
 fn resize(
     at: &At<'_>,
     organisation: &mut Organisation,
-    context: &Context<'_>,
-) -> Result<Happening, InputError> {
+    pools: &Names,
+) -> Result<(QueueId, PoolId, QueueQuota), InputError> {
     let fields = at.fields(RESIZE_FIELDS)?;
     let projects = Names::new(organisation.projects.iter().map(|p| p.name.as_str()));
     let departments = Names::new(organisation.departments.iter().map(|d| d.name.as_str()));
@@ -142,8 +154,8 @@ fn resize(
         _ => return Err(at.problem("names no project and no department, or both")),
     };
     let pool = match fields.get("pool") {
-        Some(at) => context.pools.find("pool", at)?,
-        None => context.pools.lookup("pool", berth_model::PoolSpec::DEFAULT_NAME, at)?,
+        Some(at) => pools.find("pool", at)?,
+        None => pools.lookup("pool", berth_model::PoolSpec::DEFAULT_NAME, at)?,
     };
     let pool = PoolId(pool as u32);
     let position = quotas.iter().position(|(p, _)| *p == pool).unwrap_or_else(|| {
@@ -151,7 +163,7 @@ fn resize(
         quotas.len() - 1
     });
     quotas[position].1 = patched(quotas[position].1, &fields)?;
-    Ok(Happening::Resize(queue, pool, quotas[position].1))
+    Ok((queue, pool, quotas[position].1))
 }
 
 const RESIZE_FIELDS: &[&str] = &[

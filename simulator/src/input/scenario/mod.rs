@@ -5,6 +5,7 @@
 //! the place. Nothing is used of a file with an error.
 
 mod affinity;
+mod changes;
 mod cluster;
 mod devices;
 mod expect;
@@ -15,6 +16,7 @@ mod pod;
 mod streams;
 mod workload;
 
+pub use changes::{more_nodes, resize, submissions};
 pub(crate) use organisation::only_department;
 pub use streams::{parse_streams, read_streams};
 

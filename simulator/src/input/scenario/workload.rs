@@ -31,6 +31,22 @@ const FIELDS: &[&str] = &[
     "topology",
     "roles",
 ];
+/// The fields of a workload that is submitted to a cluster that is there.
+pub(super) const SUBMIT_FIELDS: &[&str] = &[
+    "name",
+    "project",
+    "priority",
+    "preemptible",
+    "runtime",
+    "expectedRuntime",
+    "exitsAfter",
+    "grace",
+    "staleGrace",
+    "pools",
+    "nodeType",
+    "topology",
+    "roles",
+];
 const ROLE_FIELDS: &[&str] = &[
     "name",
     "count",

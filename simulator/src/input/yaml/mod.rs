@@ -95,6 +95,11 @@ impl<'a> At<'a> {
         matches!(self.node.value, Value::Null)
     }
 
+    /// True for a list.
+    pub(crate) fn is_list(&self) -> bool {
+        matches!(self.node.value, Value::List(_))
+    }
+
     /// The entries of a map, whatever their keys.
     pub(crate) fn entries(&self) -> Result<Vec<(&'a str, At<'a>)>, InputError> {
         match &self.node.value {
