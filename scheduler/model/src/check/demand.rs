@@ -82,8 +82,8 @@ impl Cluster {
         let quota = self.ledger.quota(account);
         let rule = (MEASURES[measure].quota)(&quota);
         let amount = match rule.quota {
-            Quota::Unmanaged => return None,
-            Quota::Unlimited => i64::MAX,
+            Quota::Unmanaged if !rule.managed() => return None,
+            Quota::Unmanaged | Quota::Unlimited => i64::MAX,
             Quota::Of(amount) => amount,
         };
         let devices = match quota.gpu.quota {
@@ -203,7 +203,7 @@ impl<'a> Reading<'a> {
         listed.is_empty() || listed.contains(&self.pool)
     }
 
-    /// S6: whether what the workload wants next passes: its missing minimums, else one pod more.
+    /// S6: whether what the workload wants next passes the quotas, and by itself the limits: its missing minimums, else one pod more.
     fn passes_gates(&self, w: &Workload, waiting: &[(u32, u32)]) -> bool {
         let Some(project) = w.spec.project.and_then(|id| self.cluster.projects.get(&id)) else {
             return false;
@@ -223,7 +223,9 @@ impl<'a> Reading<'a> {
         };
         let count = if self.generous { Used::least } else { Used::most };
         let ledger = &self.cluster.ledger;
-        let passes = |amounts| ledger.would_pass(&bill(amounts), |account| count(ledger.used(account)));
+        // A queue at its limit still wants what waits (decision 0002): others do not count against limits here.
+        let used = |account| count(ledger.used(account)).against_quotas();
+        let passes = |amounts| ledger.would_pass(&bill(amounts), used);
         if missing.iter().any(|pods| *pods > 0) {
             let mut sum = Amounts::default();
             for (shape, pods) in w.shapes.iter().zip(missing) {

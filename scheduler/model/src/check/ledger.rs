@@ -133,9 +133,7 @@ struct Bound {
 
 /// The bounds of a resource; one that is not managed has none (S2).
 fn bounds(quota: &ResourceQuota) -> impl Iterator<Item = Bound> {
-    let managed = quota.quota != Quota::Unmanaged;
-    let limit =
-        quota.limit.filter(|_| managed).map(|at_most| Bound { name: "limit", at_most, for_all: true });
+    let limit = quota.limit.map(|at_most| Bound { name: "limit", at_most, for_all: true });
     let quota = match quota.quota {
         Quota::Of(at_most) => Some(Bound { name: "quota", at_most, for_all: false }),
         Quota::Unmanaged | Quota::Unlimited => None,
@@ -144,6 +142,11 @@ fn bounds(quota: &ResourceQuota) -> impl Iterator<Item = Bound> {
 }
 
 impl Sum {
+    /// What counts against quotas only.
+    pub(super) fn against_quotas(self) -> Self {
+        Self { all: Amounts::default(), ..self }
+    }
+
     /// Adds amounts (`sign` 1) or takes them away (`sign` -1).
     pub(super) fn add(&mut self, amounts: Amounts, preemptible: bool, sign: i64) {
         let change = |sum: &mut Amounts| if sign > 0 { *sum += amounts } else { *sum -= amounts };

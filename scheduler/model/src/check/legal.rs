@@ -138,9 +138,10 @@ impl Law<'_> {
     /// The quota of a resource; none if it is not managed.
     fn quota(&self, queue: QueueId, measure: usize) -> Option<i64> {
         let quota = self.cluster.ledger.quota((queue, self.taking.pool));
-        match (MEASURES[measure].quota)(&quota).quota {
-            Quota::Unmanaged => None,
-            Quota::Unlimited => Some(i64::MAX),
+        let rule = (MEASURES[measure].quota)(&quota);
+        match rule.quota {
+            Quota::Unmanaged if !rule.managed() => None,
+            Quota::Unmanaged | Quota::Unlimited => Some(i64::MAX),
             Quota::Of(amount) => Some(amount),
         }
     }

@@ -91,7 +91,7 @@ impl Cluster {
             let used = triple(&self.ledger.used((*queue, taking.pool)).most().all);
             MEASURES.iter().enumerate().any(|(m, measure)| {
                 let rule = (measure.quota)(&quota);
-                let limit = rule.limit.filter(|_| rule.quota != Quota::Unmanaged);
+                let limit = rule.limit;
                 unit.amounts[m] > 0 && limit.is_some_and(|limit| used[m] + unit.amounts[m] > limit)
             })
         })
