@@ -1,5 +1,6 @@
-//! What the kinds ask for, as the nodes of one class see it: tables from an amount to the set of kinds it suffices for.
+//! What the kinds ask for: tables from an amount to the set of kinds it suffices for.
 //!
+//! What CPU and memory suffice for is the same on all nodes; what devices suffice for is a matter of the class.
 //! Costs: a table is made in O(kinds log kinds) when other shapes become kinds; a look-up is a binary search.
 
 use crate::device::{Devices, need};
@@ -7,97 +8,70 @@ use crate::shape::Shape;
 use berth_model::GpuRequest;
 
 /// A set of kinds, by slot.
-pub(crate) type KindMask = u64;
+pub(crate) type KindMask = u128;
 
-/// What the kinds ask for, as the nodes of a class see it.
+/// Numbers of devices that have a table of what fills them; for more it is reckoned.
+const RANKS: usize = 8;
+
+/// What the kinds ask of devices, as the nodes of a class see it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ClassView {
     whole: KindMask,
     shared: KindMask,
-    cpu: Steps,
-    memory: Steps,
-    cpu_each: Ratios,
-    memory_each: Ratios,
     share: Steps,
     /// Kinds that ask for at most this many whole devices, or for a share.
     up_to: Vec<KindMask>,
 }
 
-/// Kinds, by slot, in the orders that tables are made in: sorted once for all classes.
+/// What the kinds ask of CPU and memory.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Orders {
-    cpu: Vec<usize>,
-    memory: Vec<usize>,
-    cpu_each: Vec<usize>,
-    memory_each: Vec<usize>,
+pub(crate) struct Feeds {
+    cpu: Amounts,
+    memory: Amounts,
 }
 
-/// Kinds by what they need: those that need at most `x` are a prefix.
+/// What the kinds ask of one resource.
 #[derive(Clone, Debug, Default)]
-struct Steps(Vec<(i64, KindMask)>);
+struct Amounts {
+    /// For one pod.
+    one: Steps,
+    /// To fill one device, two, and so on.
+    ranks: [Steps; RANKS],
+    /// By kind: what a pod needs, and how many devices it fills.
+    needs: Vec<(i64, i64)>,
+}
 
-/// Kinds by what they need per device, as fractions `need / devices`.
+/// Kinds by what they need, ascending: an amount suffices for those up to it. Beside each, the kinds up to there.
 #[derive(Clone, Debug, Default)]
-struct Ratios(Vec<(i64, i64, KindMask)>);
+struct Steps {
+    needs: Vec<i64>,
+    up_to: Vec<KindMask>,
+}
 
 impl Steps {
     fn new(mut needs: Vec<(i64, KindMask)>) -> Self {
         needs.sort_unstable();
-        Self::in_order(needs.into_iter())
-    }
-
-    /// From needs in ascending order.
-    fn in_order(needs: impl Iterator<Item = (i64, KindMask)>) -> Self {
-        let mut steps: Vec<(i64, KindMask)> = Vec::with_capacity(needs.size_hint().1.unwrap_or(0));
+        let mut steps = Self::default();
+        let mut all = 0;
         for (need, mask) in needs {
-            match steps.last_mut() {
-                Some((last, all)) if *last == need => *all |= mask,
-                last => {
-                    let before = last.map_or(0, |(_, all)| *all);
-                    steps.push((need, before | mask));
-                }
+            all |= mask;
+            if steps.needs.last() == Some(&need) {
+                steps.up_to.pop();
+            } else {
+                steps.needs.push(need);
             }
+            steps.up_to.push(all);
         }
-        Self(steps)
+        steps
     }
 
     fn at_most(&self, x: i64) -> KindMask {
         // Most often everything fits: look at the largest first.
-        if let Some((need, all)) = self.0.last()
-            && *need <= x
-        {
-            return *all;
-        }
-        match self.0.partition_point(|(need, _)| *need <= x) {
-            0 => 0,
-            n => self.0[n - 1].1,
-        }
-    }
-}
-
-impl Ratios {
-    /// From needs in ascending order of `need / devices`.
-    fn in_order(needs: impl Iterator<Item = (i64, i64, KindMask)>) -> Self {
-        let mut all = 0;
-        let with_lesser = |(need, devices, mask): (i64, i64, KindMask)| {
-            all |= mask;
-            (need, devices, all)
+        let n = match self.needs.last() {
+            Some(most) if *most <= x => self.needs.len(),
+            _ => self.needs.partition_point(|need| *need <= x),
         };
-        Self(needs.map(with_lesser).collect())
-    }
-
-    /// Kinds of which pods on `rank` devices need at most `x` in all.
-    fn fed(&self, x: i64, rank: i64) -> KindMask {
-        let fed = |(need, devices, _): &(i64, i64, KindMask)| {
-            need.saturating_mul(rank) <= x.saturating_mul(*devices)
-        };
-        if let Some(most) = self.0.last().filter(|most| fed(most)) {
-            return most.2;
-        }
-        match self.0.partition_point(fed) {
-            0 => 0,
-            n => self.0[n - 1].2,
-        }
+        if n == 0 { 0 } else { self.up_to[n - 1] }
     }
 }
 
@@ -106,35 +80,61 @@ fn devices_of(shape: &Shape) -> i64 {
     if let GpuRequest::Whole(n) = shape.gpu { n.into() } else { 1 }
 }
 
-impl Orders {
-    /// The orders of kinds given by slot.
-    pub(crate) fn new(kinds: &[&Shape]) -> Self {
-        let sorted = |compare: &dyn Fn(&Shape, &Shape) -> std::cmp::Ordering| {
-            let mut slots: Vec<usize> = (0..kinds.len()).collect();
-            slots.sort_by(|a, b| compare(kinds[*a], kinds[*b]));
-            slots
-        };
-        let each = |need: fn(&Shape) -> i64| {
-            sorted(&|a, b| {
-                let (a, b) = ((need(a), devices_of(a)), (need(b), devices_of(b)));
-                (i128::from(a.0) * i128::from(b.1)).cmp(&(i128::from(b.0) * i128::from(a.1)))
-            })
+impl Amounts {
+    fn new(needs: Vec<(i64, i64)>) -> Self {
+        let steps = |need: &dyn Fn(i64, i64) -> i64| {
+            let needs = needs.iter().enumerate();
+            Steps::new(needs.map(|(at, (n, devices))| (need(*n, *devices), 1 << at)).collect())
         };
         Self {
-            cpu: sorted(&|a, b| a.cpu.cmp(&b.cpu)),
-            memory: sorted(&|a, b| a.memory.cmp(&b.memory)),
-            cpu_each: each(|shape| shape.cpu),
-            memory_each: each(|shape| shape.memory),
+            one: steps(&|need, _| need),
+            ranks: std::array::from_fn(|at| steps(&|need, devices| to_fill(need, devices, at as i64 + 1))),
+            needs,
         }
+    }
+
+    /// Kinds of which pods that fill `rank` devices, at least one, need at most `x` in all.
+    fn fed(&self, x: i64, rank: u32) -> KindMask {
+        if let Some(steps) = self.ranks.get(rank as usize - 1) {
+            return steps.at_most(x);
+        }
+        let fed = |(need, devices): &(i64, i64)| to_fill(*need, *devices, rank.into()) <= x;
+        let masks = self.needs.iter().enumerate().map(|(at, need)| KindMask::from(fed(need)) << at);
+        masks.fold(0, |all, mask| all | mask)
+    }
+}
+
+/// What it takes to fill `rank` devices with pods that need `need` for `devices` each.
+fn to_fill(need: i64, devices: i64, rank: i64) -> i64 {
+    let product = i128::from(need) * i128::from(rank);
+    ((product + i128::from(devices) - 1) / i128::from(devices.max(1))).try_into().unwrap_or(i64::MAX)
+}
+
+impl Feeds {
+    /// For kinds given by slot.
+    pub(crate) fn new(kinds: &[&Shape]) -> Self {
+        let needs =
+            |need: fn(&Shape) -> i64| kinds.iter().map(|kind| (need(kind), devices_of(kind))).collect();
+        Self { cpu: Amounts::new(needs(|kind| kind.cpu)), memory: Amounts::new(needs(|kind| kind.memory)) }
+    }
+
+    /// Kinds of which one pod finds enough CPU and memory.
+    pub(crate) fn one(&self, cpu: i64, memory: i64) -> KindMask {
+        self.cpu.one.at_most(cpu) & self.memory.one.at_most(memory)
+    }
+
+    /// Kinds that CPU and memory feed on `rank` devices, at least one.
+    pub(crate) fn fed(&self, cpu: i64, memory: i64, rank: u32) -> KindMask {
+        self.cpu.fed(cpu, rank) & self.memory.fed(memory, rank)
     }
 }
 
 impl ClassView {
     /// The tables of a class of nodes with these devices, for the kinds it takes, out of kinds given by slot.
-    pub(crate) fn new(devices: &Devices, taken: KindMask, kinds: &[&Shape], orders: &Orders) -> Self {
+    pub(crate) fn new(devices: &Devices, taken: KindMask, kinds: &[&Shape]) -> Self {
         let mut view = Self { up_to: vec![0; devices.len() + 1], ..Self::default() };
         let total = devices.iter().map(|d| d.total).max().unwrap_or(1);
-        let mut share = Vec::with_capacity(KindMask::BITS as usize);
+        let mut share = Vec::new();
         for (at, shape) in kinds.iter().enumerate().filter(|(at, _)| taken >> at & 1 == 1) {
             let bit = 1 << at;
             if let GpuRequest::Whole(n) = shape.gpu {
@@ -146,39 +146,18 @@ impl ClassView {
                 share.push((i64::from(need(shape.gpu, total)), bit));
             }
         }
-        let among =
-            |order: &[usize]| order.iter().copied().filter(|at| taken >> at & 1 == 1).collect::<Vec<_>>();
-        let steps = |order: &[usize], need: fn(&Shape) -> i64| {
-            Steps::in_order(among(order).into_iter().map(|at| (need(kinds[at]), 1 << at)))
-        };
-        let ratios = |order: &[usize], need: fn(&Shape) -> i64| {
-            Ratios::in_order(
-                among(order).into_iter().map(|at| (need(kinds[at]), devices_of(kinds[at]), 1 << at)),
-            )
-        };
         view.share = Steps::new(share);
-        view.cpu = steps(&orders.cpu, |shape| shape.cpu);
-        view.memory = steps(&orders.memory, |shape| shape.memory);
-        view.cpu_each = ratios(&orders.cpu_each, |shape| shape.cpu);
-        view.memory_each = ratios(&orders.memory_each, |shape| shape.memory);
         view
     }
 
-    /// Kinds of which one pod finds CPU and memory, and enough of `free` wholly free devices.
-    pub(crate) fn base(&self, cpu: i64, memory: i64, free: u32) -> KindMask {
-        let up_to = self.up_to[(free as usize).min(self.up_to.len() - 1)];
-        up_to & self.cpu.at_most(cpu) & self.memory.at_most(memory)
+    /// Kinds that find enough of `free` wholly free devices.
+    pub(crate) fn up_to(&self, free: u32) -> KindMask {
+        self.up_to[(free as usize).min(self.up_to.len() - 1)]
     }
 
-    /// Kinds that CPU and memory feed on `rank` devices.
-    pub(crate) fn fed(&self, cpu: i64, memory: i64, rank: i64) -> KindMask {
-        self.cpu_each.fed(cpu, rank) & self.memory_each.fed(memory, rank)
-    }
-
-    /// Kinds that fit a device with `left` MiB; whole kinds only if it is wholly free.
-    pub(crate) fn fit(&self, left: u32, free: bool) -> KindMask {
-        let shared = self.share.at_most(left.into()) & self.shared;
-        if free { shared | self.whole } else { shared }
+    /// Kinds that fit a device with `left` MiB that is shared.
+    pub(crate) fn fit(&self, left: u32) -> KindMask {
+        self.share.at_most(left.into())
     }
 
     /// The kinds that the class takes.
@@ -192,11 +171,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn s12_prefixes_answer_what_fits() {
+    fn s12_tables_answer_what_an_amount_suffices_for() {
         let steps = Steps::new(vec![(5, 1), (3, 2), (5, 4)]);
         assert_eq!([2, 3, 4, 5, 9].map(|x| steps.at_most(x)), [0, 2, 2, 7, 7]);
-        let ratios = Ratios::in_order([(16, 2, 1), (12, 1, 2)].into_iter());
-        assert_eq!([7, 8, 11, 12].map(|x| ratios.fed(x, 1)), [0, 1, 1, 3]);
-        assert_eq!(ratios.fed(16, 2), 1);
+        let amounts = Amounts::new(vec![(17, 2), (12, 1)]);
+        assert_eq!([11, 12, 17].map(|x| amounts.one.at_most(x)), [0, 2, 3]);
+        assert_eq!([8, 9, 11, 12].map(|x| amounts.fed(x, 1)), [0, 1, 1, 3]);
+        assert_eq!([16, 17].map(|x| amounts.fed(x, 2)), [0, 1]);
+    }
+
+    #[test]
+    fn s12_more_devices_than_there_are_tables_for_are_reckoned() {
+        let amounts = Amounts::new(vec![(17, 2), (12, 1), (0, 4)]);
+        let beyond = RANKS as i64 + 1;
+        for (x, expected) in [(0, 4), (76, 4), (77, 5), (107, 5), (108, 7)] {
+            assert_eq!(amounts.fed(x, beyond as u32), expected, "{x}");
+        }
     }
 }

@@ -296,7 +296,6 @@ impl Engine {
     /// Takes a node out of pool, class, index and domains, with all that its pods count for there.
     fn detach(&mut self, ix: NodeIx) {
         self.note_change(ix);
-        self.profile.forget(ix);
         self.profile.classes_changed();
         self.count_pods(ix, -1);
         let node = self.nodes.at_mut(ix.0);

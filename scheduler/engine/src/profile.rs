@@ -1,16 +1,17 @@
 //! The shapes present, as the node preference sees them (S12).
 //!
 //! *Kinds* are the commonest GPU shapes among running and pending pods, at most 64, each in a slot, so that a set of kinds
-//! is one word. A kind's weight is its number of pods rounded down to a power of two: a pure function of what is present,
+//! is two words. A kind's weight is its number of pods rounded down to a power of two: a pure function of what is present,
 //! which changes seldom, so that everything computed from it can be kept until it does. A kind that is gone keeps its
-//! slot, without weight, until another needs it: shapes that come and go do not make the tables anew.
+//! slot, without weight, until another needs it, and there are twice as many slots as kinds: shapes that come and go do
+//! not make the tables anew.
 //! Costs: counting a pod is O(1) unless a power of two is passed; then the weights are added up anew, O(shapes + kinds
 //! times classes), and tables only if a shape has become a kind that had no slot.
 
 use crate::class::Classes;
 use crate::device::need;
-use crate::ix::{ClassIx, NodeIx, PoolIx, ShapeIx};
-use crate::kinds::{ClassView, KindMask, Orders};
+use crate::ix::{ClassIx, PoolIx, ShapeIx};
+use crate::kinds::{ClassView, Feeds, KindMask};
 use crate::remember::Remembered;
 use crate::shape::{Shape, Shapes};
 use berth_model::{GpuRequest, GpuShare};
@@ -19,8 +20,8 @@ use smallvec::SmallVec;
 
 /// How many kinds are looked at.
 const KINDS: usize = 64;
-/// How many node states' costs are remembered per pool.
-const STATES: usize = 1 << 14;
+/// How many slots there are for kinds.
+const SLOTS: usize = KindMask::BITS as usize;
 /// One, in the fixed point of weights' shares.
 const ONE: u64 = 1 << 16;
 
@@ -57,14 +58,11 @@ struct PoolView {
     live: KindMask,
     /// What a device costs that none but these kinds can use.
     memo: FxHashMap<KindMask, u64>,
-    /// What a node costs by class, CPU, memory and wholly free devices, if none is shared.
-    states: FxHashMap<(ClassIx, i64, i64, u32), i64>,
 }
 
 /// A class: its tables, of which kinds they are made, and its price.
 #[derive(Clone, Debug, Default)]
 struct ClassEntry {
-    epoch: u64,
     made_of: Option<(u64, KindMask)>,
     price: u64,
     view: ClassView,
@@ -74,22 +72,25 @@ struct ClassEntry {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Profiles {
     present: Vec<i64>,
-    /// Grows whenever anything computed from what is here may have changed.
+    /// Grows whenever anything computed from what is here may have changed; 0 before anything is.
     epoch: u64,
     stale: bool,
     /// Kinds by slot; those without weight are only kept for their slot.
     kinds: Vec<Kind>,
+    /// By shape.
+    slots: Vec<Option<u8>>,
     /// Where to look first for a slot to use again.
     next_slot: usize,
     /// Grows when a slot is given to another shape.
     chosen: u64,
-    /// The orders of the kinds, and of which choice of kinds.
-    orders: (u64, Orders),
+    /// What the kinds ask of CPU and memory, and of which choice of kinds this is.
+    feeds: (u64, Feeds),
     /// Grows when classes get or lose nodes.
     structure: u64,
     pools: Vec<PoolView>,
     classes: Vec<ClassEntry>,
-    remembered: Remembered,
+    /// What was reckoned of late.
+    pub(crate) remembered: Remembered,
 }
 
 impl Profiles {
@@ -119,12 +120,21 @@ impl Profiles {
         for kind in &mut self.kinds {
             kind.weight = 0;
         }
-        for kind in wanted {
-            match self.kinds.iter().position(|k| k.shape == kind.shape) {
-                Some(slot) => self.kinds[slot] = kind,
-                None => self.enter(kind),
+        // Those that have a slot first, so that theirs is not given away.
+        for kind in &wanted {
+            if let Some(slot) = self.slot_of(kind.shape) {
+                self.kinds[slot] = *kind;
             }
         }
+        for kind in wanted {
+            if self.slot_of(kind.shape).is_none() {
+                self.enter(kind);
+            }
+        }
+    }
+
+    fn slot_of(&self, shape: ShapeIx) -> Option<usize> {
+        self.slots.get(shape.i()).copied().flatten().map(usize::from)
     }
 
     /// The shapes that are to be kinds, heaviest first where there are too many.
@@ -138,8 +148,6 @@ impl Profiles {
         if wanted.len() > KINDS {
             wanted.select_nth_unstable_by(KINDS, |a, b| rank(a, shapes).cmp(&rank(b, shapes)));
             wanted.truncate(KINDS);
-            // Those that have a slot first, so that theirs is not given away.
-            wanted.sort_by_key(|kind| !self.kinds.iter().any(|k| k.shape == kind.shape));
         }
         wanted
     }
@@ -147,47 +155,62 @@ impl Profiles {
     /// Gives a kind a new slot, or one whose kind is gone.
     fn enter(&mut self, kind: Kind) {
         self.chosen += 1;
-        if self.kinds.len() < KINDS {
-            self.kinds.push(kind);
-            return;
+        let mut slots = (0..SLOTS).map(|at| (self.next_slot + at) % SLOTS);
+        let vacant = slots.find(|slot| self.kinds.get(*slot).is_none_or(|kind| kind.weight == 0));
+        let slot = vacant.expect("there are more slots than kinds");
+        self.next_slot = (slot + 1) % SLOTS;
+        match self.kinds.get_mut(slot) {
+            Some(gone) => {
+                self.slots[gone.shape.i()] = None;
+                *gone = kind;
+            }
+            None => self.kinds.push(kind),
         }
-        let slots = (0..KINDS).map(|at| (self.next_slot + at) % KINDS);
-        if let Some(slot) = slots.into_iter().find(|slot| self.kinds[*slot].weight == 0) {
-            self.kinds[slot] = kind;
-            self.next_slot = (slot + 1) % KINDS;
+        if self.slots.len() <= kind.shape.i() {
+            self.slots.resize(kind.shape.i() + 1, None);
         }
+        self.slots[kind.shape.i()] = Some(slot as u8);
     }
 
-    /// Makes sure that [`Self::view`], [`Self::price`] and [`Self::device_cost`] answer for the class.
-    pub(crate) fn prepare(&mut self, class: ClassIx, pool: PoolIx, classes: &mut Classes, shapes: &Shapes) {
-        if self.classes.get(class.i()).is_some_and(|entry| entry.epoch == self.epoch) {
-            return;
-        }
-        if self.classes.len() <= class.i() {
-            self.classes.resize_with(class.i() + 1, ClassEntry::default);
-        }
+    /// Makes sure that [`Self::view`], [`Self::price`], [`Self::feeds`] and [`Self::device_cost`] answer for the pool.
+    pub(crate) fn prepare(&mut self, pool: PoolIx, classes: &mut Classes, shapes: &Shapes) {
         if self.pools.len() <= pool.i() {
             self.pools.resize_with(pool.i() + 1, PoolView::default);
         }
-        if self.pools[pool.i()].epoch != self.epoch {
-            if self.pools[pool.i()].made_of != Some((self.chosen, self.structure)) {
-                self.pools[pool.i()] = self.pool_view(pool, classes, shapes);
-            }
-            self.pools[pool.i()].weigh(self.epoch, &self.kinds);
+        if self.pools[pool.i()].epoch == self.epoch {
+            return;
         }
-        let taken = self.pools[pool.i()].takes.iter().find(|(c, _, _)| *c == class);
-        let (mask, price) = taken.map_or((0, 0), |(_, mask, price)| (*mask, *price));
-        let entry = &mut self.classes[class.i()];
-        if entry.made_of != Some((self.chosen, mask)) {
-            let kinds: SmallVec<[&Shape; KINDS]> =
-                self.kinds.iter().map(|kind| shapes.at(kind.shape)).collect();
-            if self.orders.0 != self.chosen {
-                self.orders = (self.chosen, Orders::new(&kinds));
-            }
-            entry.view = ClassView::new(&classes.at(class).empty.devices, mask, &kinds, &self.orders.1);
-            entry.made_of = Some((self.chosen, mask));
+        if self.pools[pool.i()].made_of != Some((self.chosen, self.structure)) {
+            self.pools[pool.i()] = self.pool_view(pool, classes, shapes);
+            self.view_classes(pool, classes, shapes);
         }
-        (entry.epoch, entry.price) = (self.epoch, price);
+        self.pools[pool.i()].weigh(self.epoch, &self.kinds);
+        for (class, _, price) in &self.pools[pool.i()].takes {
+            self.classes[class.i()].price = *price;
+        }
+    }
+
+    /// Makes the tables of a pool's classes, those that are not as they should be.
+    fn view_classes(&mut self, pool: PoolIx, classes: &Classes, shapes: &Shapes) {
+        let kinds: Vec<&Shape> = self.kinds.iter().map(|kind| shapes.at(kind.shape)).collect();
+        if self.feeds.0 != self.chosen {
+            self.feeds = (self.chosen, Feeds::new(&kinds));
+        }
+        for (class, mask, _) in &self.pools[pool.i()].takes {
+            if self.classes.len() <= class.i() {
+                self.classes.resize_with(class.i() + 1, ClassEntry::default);
+            }
+            let entry = &mut self.classes[class.i()];
+            if entry.made_of != Some((self.chosen, *mask)) {
+                entry.view = ClassView::new(&classes.at(*class).empty.devices, *mask, &kinds);
+                entry.made_of = Some((self.chosen, *mask));
+            }
+        }
+    }
+
+    /// What CPU and memory suffice for, after [`Self::prepare`].
+    pub(crate) fn feeds(&self) -> &Feeds {
+        &self.feeds.1
     }
 
     /// The tables of a class after [`Self::prepare`].
@@ -237,20 +260,6 @@ impl Profiles {
         view
     }
 
-    /// The cost of a node without shared devices, if it is known.
-    pub(crate) fn known_state(&self, pool: PoolIx, state: (ClassIx, i64, i64, u32)) -> Option<i64> {
-        self.pools[pool.i()].states.get(&state).copied()
-    }
-
-    /// Remembers the cost of a node without shared devices.
-    pub(crate) fn learn_state(&mut self, pool: PoolIx, state: (ClassIx, i64, i64, u32), cost: i64) {
-        let states = &mut self.pools[pool.i()].states;
-        if states.len() >= STATES {
-            states.clear();
-        }
-        states.insert(state, cost);
-    }
-
     /// The kinds that weigh something in the pool, after [`Self::prepare`] for one of its classes.
     pub(crate) fn live(&self, pool: PoolIx) -> KindMask {
         self.pools[pool.i()].live
@@ -276,29 +285,9 @@ impl Profiles {
         cost
     }
 
-    /// What is left on a node cost this much, if it is known.
-    pub(crate) fn known_cost(&self, ix: NodeIx) -> Option<i64> {
-        self.remembered.cost(self.epoch, ix)
-    }
-
-    /// Remembers what the rest of a node costs.
-    pub(crate) fn learn_cost(&mut self, ix: NodeIx, cost: i64) {
-        self.remembered.learn_cost(self.epoch, ix, cost);
-    }
-
-    /// The score of a pod of the shape on the node, if it is known and still true.
-    pub(crate) fn known_score(&self, node: NodeIx, shape: ShapeIx) -> Option<i64> {
-        self.remembered.score(self.epoch, node, shape)
-    }
-
-    /// Remembers a score.
-    pub(crate) fn learn_score(&mut self, node: NodeIx, shape: ShapeIx, score: i64) {
-        self.remembered.learn_score(self.epoch, node, shape, score);
-    }
-
-    /// Forgets what is known of a node that changes.
-    pub(crate) fn forget(&mut self, ix: NodeIx) {
-        self.remembered.forget(ix);
+    /// Until when what is reckoned holds: it changes with the shapes present.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.epoch
     }
 
     /// The kinds by slot: shape and weight, 0 for one that is gone.
@@ -312,7 +301,6 @@ impl PoolView {
     fn weigh(&mut self, epoch: u64, kinds: &[Kind]) {
         self.epoch = epoch;
         self.memo.clear();
-        self.states.clear();
         self.weights.clear();
         self.total = (0, 0);
         self.live = 0;
@@ -321,7 +309,7 @@ impl PoolView {
             let plain = if here.hard == 0 { 0 } else { kind.weight };
             let hard = kind.weight * here.hard;
             self.weights.push((plain, hard));
-            self.live |= u64::from(plain > 0) << at;
+            self.live |= KindMask::from(plain > 0) << at;
             self.total = (self.total.0 + plain, self.total.1 + hard);
             if let Some((asked, devices)) = here.demand.filter(|_| plain > 0) {
                 let price = plain * asked / devices;

@@ -9,11 +9,12 @@
 //! price of the devices it takes, where a device's price is the demand of those who cannot go elsewhere. The least
 //! score wins. Fragmentation gradient descent (Weng et al., USENIX ATC'23) is the case of one draw and one pod; that
 //! cannot see that CPU for the next pods runs out, nor wait for a fitting one.
-//! Costs: per node a few binary searches among at most 64 kinds for each free device.
+//! Costs: per node state, once while the shapes present are the same, a look-up and a few operations on sets of kinds for
+//! each free device.
 
 use crate::class::Classes;
 use crate::device::Devices;
-use crate::ix::{ClassIx, NodeIx, PoolIx, ShapeIx};
+use crate::ix::{ClassIx, PoolIx, StateIx};
 use crate::kinds::KindMask;
 use crate::node::Node;
 use crate::profile::Profiles;
@@ -85,11 +86,12 @@ fn cost(
     if left.free == 0 && left.parts.is_empty() {
         return 0;
     }
-    let state = left.parts.is_empty().then_some((class, cpu, memory, left.free));
-    if let Some(known) = state.and_then(|state| profiles.known_state(pool, state)) {
-        return known;
-    }
-    let base = profiles.live(pool) & profiles.view(class).base(cpu, memory, left.free);
+    let base =
+        profiles.live(pool) & profiles.view(class).up_to(left.free) & profiles.feeds().one(cpu, memory);
+    let fed = |profiles: &Profiles, kinds: KindMask, rank: u32| match kinds {
+        0 => 0,
+        _ => kinds & profiles.feeds().fed(cpu, memory, rank),
+    };
     let mut sum = 0;
     // Ranks that the same kinds can use cost the same, and most often neighbours are alike.
     let mut last: Option<(KindMask, u64)> = None;
@@ -101,98 +103,73 @@ fn cost(
             cost
         }
     };
-    let whole = base & profiles.view(class).fit(u32::MAX, true);
-    let fed = |profiles: &Profiles, kinds: KindMask, rank: u32| match kinds {
-        0 => 0,
-        _ => kinds & profiles.view(class).fed(cpu, memory, rank.into()),
-    };
     // Fewer kinds can use a later rank, never others: from the first that is like the last, all are alike.
     let (mut next, until) = (1, left.free);
-    let last_whole = fed(profiles, whole, until);
+    let last_whole = if until > 0 { fed(profiles, base, until) } else { 0 };
     while next <= until {
-        let usable = fed(profiles, whole, next);
+        let usable = fed(profiles, base, next);
         let alike = if usable == last_whole { until + 1 - next } else { 1 };
         sum += u64::from(alike) * 1_000_000 * device_cost(profiles, usable);
         next += alike;
     }
     for (rank, (have, total)) in (left.free + 1..).zip(&left.parts) {
-        let usable = fed(profiles, base & profiles.view(class).fit(*have, false), rank);
+        let usable = fed(profiles, base & profiles.view(class).fit(*have), rank);
         sum += share(*have, *total) * device_cost(profiles, usable);
-    }
-    if let Some(state) = state {
-        profiles.learn_state(pool, state, sum as i64);
     }
     sum as i64
 }
 
-/// What the capacity left on a node costs now; remembered until the node or the shapes present change.
-fn cost_now(profiles: &mut Profiles, ix: NodeIx, node: &Node, pool: PoolIx) -> i64 {
-    if let Some(known) = profiles.known_cost(ix) {
+/// What the capacity left in a state costs now; remembered until the shapes present change.
+fn cost_now(profiles: &mut Profiles, place: &Place<'_>) -> i64 {
+    let epoch = profiles.epoch();
+    if let Some(known) = profiles.remembered.cost(epoch, place.state) {
         return known;
     }
-    let now = cost(profiles, pool, node.class, (node.free.cpu, node.free.memory), &Left::now(&node.devices));
-    profiles.learn_cost(ix, now);
+    let Place { node, pool, .. } = place;
+    let left = Left::now(&node.devices);
+    let now = cost(profiles, *pool, node.class, (node.free.cpu, node.free.memory), &left);
+    profiles.remembered.learn_cost(epoch, place.state, now);
     now
 }
 
-/// What a placement looks at.
-pub(crate) struct Candidate<'a> {
-    pub(crate) ix: NodeIx,
+/// What a placement looks at: a node, any of its state, given by place and number. Nothing but the state decides.
+pub(crate) struct Place<'a> {
+    pub(crate) state: (StateIx, u64),
     pub(crate) node: &'a Node,
-    pub(crate) kind: ShapeIx,
     pub(crate) shape: &'a Shape,
     pub(crate) pool: PoolIx,
     pub(crate) device: DeviceStrategy,
 }
 
-impl Candidate<'_> {
+impl Place<'_> {
     /// The devices the pod would get.
     fn gpus(&self) -> GpuGrant {
         self.node.devices.choose(self.shape.gpu, self.device).unwrap_or_default()
     }
 }
 
-/// The score of a candidate under a strategy.
-pub(crate) fn score(
+/// What a strategy measures of a placement; the least is best.
+pub(crate) fn measure(
     strategy: Strategy,
-    candidate: &Candidate<'_>,
+    place: &Place<'_>,
     profiles: &mut Profiles,
-    classes: &mut Classes,
+    classes: &Classes,
     shapes: &Shapes,
-) -> Score {
-    let node = candidate.node;
-    let cpu = node.free.cpu - candidate.shape.cpu;
-    let id = node.spec.id;
+) -> i64 {
     match strategy {
-        Strategy::Binpack | Strategy::Fgd => {
-            let known = profiles.known_score(candidate.ix, candidate.kind);
-            let measure = known.unwrap_or_else(|| {
-                profiles.prepare(node.class, candidate.pool, classes, shapes);
-                let measure = match strategy {
-                    Strategy::Fgd => fragmented_by(candidate, profiles, shapes),
-                    _ => stranded_by(candidate, profiles),
-                };
-                profiles.learn_score(candidate.ix, candidate.kind, measure);
-                measure
-            });
-            // FGD knows no second criterion.
-            let cpu = if strategy == Strategy::Fgd { 0 } else { cpu };
-            Score { measure, cpu, node: id }
-        }
-        Strategy::Spread => {
-            let asks = candidate.shape.gpu != GpuRequest::None;
-            let free = if asks { i64::from(node.devices.free.count()) } else { 0 };
-            Score { measure: -free, cpu: -cpu, node: id }
-        }
-        Strategy::BestFit => Score { measure: fullness(candidate, classes), cpu: 0, node: id },
+        Strategy::Binpack => stranded_by(place, profiles),
+        Strategy::Fgd => fragmented_by(place, profiles, shapes),
+        Strategy::BestFit => fullness(place, classes),
+        Strategy::Spread if place.shape.gpu == GpuRequest::None => 0,
+        Strategy::Spread => -i64::from(place.node.devices.free.count()),
     }
 }
 
 /// The default: cost after less cost before, plus half the price of what is taken.
-fn stranded_by(candidate: &Candidate<'_>, profiles: &mut Profiles) -> i64 {
-    let Candidate { ix, node, shape, pool, .. } = candidate;
-    let gpus = candidate.gpus();
-    let before = cost_now(profiles, *ix, node, *pool);
+fn stranded_by(place: &Place<'_>, profiles: &mut Profiles) -> i64 {
+    let Place { node, shape, pool, .. } = place;
+    let gpus = place.gpus();
+    let before = cost_now(profiles, place);
     let left = Left::after(&node.devices, gpus);
     let free = (node.free.cpu - shape.cpu, node.free.memory - shape.memory);
     let after = cost(profiles, *pool, node.class, free, &left);
@@ -201,13 +178,13 @@ fn stranded_by(candidate: &Candidate<'_>, profiles: &mut Profiles) -> i64 {
 }
 
 /// Plain best fit: CPU and GPU left after the placement, each as a share of the largest node of the pool.
-fn fullness(candidate: &Candidate<'_>, classes: &Classes) -> i64 {
-    let all = classes.of_pool(candidate.pool).iter().map(|c| &classes.at(*c).empty);
+fn fullness(place: &Place<'_>, classes: &Classes) -> i64 {
+    let all = classes.of_pool(place.pool).iter().map(|c| &classes.at(*c).empty);
     let (cpu, gpus) =
         all.fold((1, 1), |(cpu, gpus), n| (cpu.max(n.free.cpu), gpus.max(n.devices.len() as i64)));
-    let node = candidate.node;
-    let left: i64 = free_share(&Left::after(&node.devices, candidate.gpus())).try_into().unwrap_or(i64::MAX);
-    (node.free.cpu - candidate.shape.cpu) * 1_000_000 / cpu + left / gpus
+    let node = place.node;
+    let left: i64 = free_share(&Left::after(&node.devices, place.gpus())).try_into().unwrap_or(i64::MAX);
+    (node.free.cpu - place.shape.cpu) * 1_000_000 / cpu + left / gpus
 }
 
 /// What is left of a device, in millionths of it.
@@ -221,12 +198,12 @@ fn free_share(left: &Left) -> u64 {
 }
 
 /// Fragmentation gradient descent: expected GPU share that one pod drawn from the kinds cannot use, after less before.
-fn fragmented_by(candidate: &Candidate<'_>, profiles: &Profiles, shapes: &Shapes) -> i64 {
-    let node = candidate.node;
-    let after = Left::after(&node.devices, candidate.gpus());
+fn fragmented_by(place: &Place<'_>, profiles: &Profiles, shapes: &Shapes) -> i64 {
+    let node = place.node;
+    let after = Left::after(&node.devices, place.gpus());
     let now = Left::now(&node.devices);
     let free = (node.free.cpu, node.free.memory);
-    let then = (free.0 - candidate.shape.cpu, free.1 - candidate.shape.memory);
+    let then = (free.0 - place.shape.cpu, free.1 - place.shape.memory);
     let taken = profiles.view(node.class).taken();
     let mut sum = 0;
     for (at, (kind, weight)) in profiles.kinds().enumerate().filter(|(_, (_, weight))| *weight > 0) {
