@@ -19,7 +19,7 @@ use crate::ix::{ClassIx, NodeIx, PodIx, PoolIx, ShapeIx, StateIx, TopologyIx};
 use crate::matching::{NodeView, labels_hold, repelling, selector_matches, taints_of};
 use crate::neighbours::Floor;
 use crate::node::Node;
-use crate::remember::Scored;
+use crate::remember::{About, Scored};
 use crate::score::{Place, Score, measure};
 use crate::shape::{Pinned, Shape};
 use crate::state::{Member, State};
@@ -258,7 +258,7 @@ impl Engine {
             request if request.devices() == 1 => 1,
             _ => 0,
         };
-        for list in self.index.of(class).whole.iter().skip(least) {
+        for list in self.index.of(class).whole.iter().skip(least).filter(|list| !list.is_empty()) {
             self.ends(ask, list, found);
         }
         if self.shapes.at(ask.kind.0).gpu.is_fraction() {
@@ -372,12 +372,11 @@ impl Engine {
         let shape = self.shapes.at(ask.kind.0);
         let cpu = state.free().cpu - shape.cpu;
         let epoch = self.profile.epoch();
-        let measure = self.profile.remembered.measure(epoch, state.id, ask.kind.0).unwrap_or_else(|| {
+        let about = About { at, state: state.id, shape: Some(ask.kind.0) };
+        let measure = self.profile.remembered.value(epoch, about).unwrap_or_else(|| {
             let (node, device) = (self.nodes.at(ix.0), self.pools.spec(ask.pool).device);
-            let place = Place { state: (at, state.id), node, shape, pool: ask.pool, device };
-            let measure = measure(ask.strategy, &place, &mut self.profile, &self.classes, &self.shapes);
-            self.profile.remembered.learn_measure(epoch, state.id, ask.kind.0, measure);
-            measure
+            let place = Place { at, state, node, kind: ask.kind.0, shape, pool: ask.pool, device };
+            measure(ask.strategy, &place, &mut self.profile, &self.classes, &self.shapes)
         });
         match ask.strategy {
             Strategy::Binpack => (measure, cpu),

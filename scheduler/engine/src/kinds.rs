@@ -30,15 +30,32 @@ pub(crate) struct Feeds {
     memory: Amounts,
 }
 
-/// What the kinds ask of one resource.
+/// What the kinds ask of one resource. Kinds that need less per device are fed on more devices, whatever the amount: in
+/// the order of this need, those that an amount feeds on so many devices are a prefix.
 #[derive(Clone, Debug, Default)]
 struct Amounts {
     /// For one pod.
     one: Steps,
-    /// To fill one device, two, and so on.
-    ranks: [Steps; RANKS],
-    /// By kind: what a pod needs, and how many devices it fills.
+    /// By need per device: what a pod needs, and how many devices it fills.
     needs: Vec<(i64, i64)>,
+    /// The kinds of each prefix, the empty one first.
+    up_to: Vec<KindMask>,
+    /// In the same order, what it takes to fill one device, two, and so on.
+    ranks: [Vec<i64>; RANKS],
+}
+
+/// Which kinds CPU and memory feed on ever fewer devices.
+pub(crate) struct Reach<'a> {
+    cpu: Prefix<'a>,
+    memory: Prefix<'a>,
+}
+
+/// The kinds that an amount feeds.
+struct Prefix<'a> {
+    of: &'a Amounts,
+    amount: i64,
+    /// How many, on as many devices as was asked last.
+    long: Option<usize>,
 }
 
 /// Kinds by what they need, ascending: an amount suffices for those up to it. Beside each, the kinds up to there.
@@ -82,32 +99,62 @@ fn devices_of(shape: &Shape) -> i64 {
 
 impl Amounts {
     fn new(needs: Vec<(i64, i64)>) -> Self {
-        let steps = |need: &dyn Fn(i64, i64) -> i64| {
-            let needs = needs.iter().enumerate();
-            Steps::new(needs.map(|(at, (n, devices))| (need(*n, *devices), 1 << at)).collect())
-        };
-        Self {
-            one: steps(&|need, _| need),
-            ranks: std::array::from_fn(|at| steps(&|need, devices| to_fill(need, devices, at as i64 + 1))),
-            needs,
-        }
+        let one = Steps::new(needs.iter().enumerate().map(|(at, (need, _))| (*need, 1 << at)).collect());
+        let mut order: Vec<usize> = (0..needs.len()).collect();
+        let product = |need: i64, devices: i64| i128::from(need) * i128::from(devices);
+        order.sort_by(|a, b| {
+            let (a, b) = (needs[*a], needs[*b]);
+            product(a.0, b.1).cmp(&product(b.0, a.1))
+        });
+        let mut up_to: Vec<KindMask> = vec![0];
+        let mut all = 0;
+        up_to.extend(order.iter().map(|at| {
+            all |= 1 << at;
+            all
+        }));
+        let needs: Vec<(i64, i64)> = order.iter().map(|at| needs[*at]).collect();
+        let filling = |rank: u32| needs.iter().map(|need| to_fill(*need, rank)).collect();
+        Self { one, up_to, ranks: std::array::from_fn(|at| filling(at as u32 + 1)), needs }
     }
 
-    /// Kinds of which pods that fill `rank` devices, at least one, need at most `x` in all.
-    fn fed(&self, x: i64, rank: u32) -> KindMask {
-        if let Some(steps) = self.ranks.get(rank as usize - 1) {
-            return steps.at_most(x);
+    /// How many kinds an amount feeds on `rank` devices, at least one: no fewer than `least`.
+    fn fed(&self, amount: i64, rank: u32, least: Option<usize>) -> usize {
+        let Some(filling) = self.ranks.get(rank as usize - 1) else {
+            return self.needs.partition_point(|need| to_fill(*need, rank) <= amount);
+        };
+        match (least, filling.last()) {
+            (_, None) => 0,
+            (_, Some(most)) if *most <= amount => filling.len(),
+            (None, _) => filling.partition_point(|need| *need <= amount),
+            // One device less feeds few kinds more.
+            (Some(least), _) => filling[least..]
+                .iter()
+                .position(|need| *need > amount)
+                .map_or(filling.len(), |more| least + more),
         }
-        let fed = |(need, devices): &(i64, i64)| to_fill(*need, *devices, rank.into()) <= x;
-        let masks = self.needs.iter().enumerate().map(|(at, need)| KindMask::from(fed(need)) << at);
-        masks.fold(0, |all, mask| all | mask)
     }
 }
 
-/// What it takes to fill `rank` devices with pods that need `need` for `devices` each.
-fn to_fill(need: i64, devices: i64, rank: i64) -> i64 {
-    let product = i128::from(need) * i128::from(rank);
-    ((product + i128::from(devices) - 1) / i128::from(devices.max(1))).try_into().unwrap_or(i64::MAX)
+impl Prefix<'_> {
+    /// Those fed on `rank` devices.
+    fn on(&mut self, rank: u32) -> KindMask {
+        let long = self.of.fed(self.amount, rank, self.long);
+        self.long = Some(long);
+        self.of.up_to[long]
+    }
+}
+
+impl Reach<'_> {
+    /// Kinds fed on `rank` devices: at least one, and no more than were asked about before.
+    pub(crate) fn on(&mut self, rank: u32) -> KindMask {
+        self.cpu.on(rank) & self.memory.on(rank)
+    }
+}
+
+/// What it takes to fill `rank` devices with pods that need so much for so many devices each.
+fn to_fill((need, devices): (i64, i64), rank: u32) -> i64 {
+    let product = need.saturating_mul(rank.into());
+    product / devices + i64::from(product % devices > 0)
 }
 
 impl Feeds {
@@ -123,9 +170,10 @@ impl Feeds {
         self.cpu.one.at_most(cpu) & self.memory.one.at_most(memory)
     }
 
-    /// Kinds that CPU and memory feed on `rank` devices, at least one.
-    pub(crate) fn fed(&self, cpu: i64, memory: i64, rank: u32) -> KindMask {
-        self.cpu.fed(cpu, rank) & self.memory.fed(memory, rank)
+    /// Kinds that CPU and memory feed on ever fewer devices.
+    pub(crate) fn reach<'a>(&'a self, cpu: i64, memory: i64) -> Reach<'a> {
+        let prefix = |of: &'a Amounts, amount| Prefix { of, amount, long: None };
+        Reach { cpu: prefix(&self.cpu, cpu), memory: prefix(&self.memory, memory) }
     }
 }
 
@@ -176,16 +224,24 @@ mod tests {
         assert_eq!([2, 3, 4, 5, 9].map(|x| steps.at_most(x)), [0, 2, 2, 7, 7]);
         let amounts = Amounts::new(vec![(17, 2), (12, 1)]);
         assert_eq!([11, 12, 17].map(|x| amounts.one.at_most(x)), [0, 2, 3]);
-        assert_eq!([8, 9, 11, 12].map(|x| amounts.fed(x, 1)), [0, 1, 1, 3]);
-        assert_eq!([16, 17].map(|x| amounts.fed(x, 2)), [0, 1]);
+        let fed = |x, rank| amounts.up_to[amounts.fed(x, rank, None)];
+        assert_eq!([8, 9, 11, 12].map(|x| fed(x, 1)), [0, 1, 1, 3]);
+        assert_eq!([16, 17].map(|x| fed(x, 2)), [0, 1]);
+    }
+
+    #[test]
+    fn s12_more_kinds_are_fed_on_fewer_devices() {
+        let (cpu, memory) = (vec![(17, 2), (12, 1), (0, 4)], vec![(1, 1); 3]);
+        let feeds = Feeds { cpu: Amounts::new(cpu), memory: Amounts::new(memory) };
+        let mut reach = feeds.reach(25, 9);
+        assert_eq!([10, 9, 3, 2, 1].map(|rank| reach.on(rank)), [0, 4, 4, 7, 7]);
     }
 
     #[test]
     fn s12_more_devices_than_there_are_tables_for_are_reckoned() {
         let amounts = Amounts::new(vec![(17, 2), (12, 1), (0, 4)]);
-        let beyond = RANKS as i64 + 1;
         for (x, expected) in [(0, 4), (76, 4), (77, 5), (107, 5), (108, 7)] {
-            assert_eq!(amounts.fed(x, beyond as u32), expected, "{x}");
+            assert_eq!(amounts.up_to[amounts.fed(x, RANKS as u32 + 1, None)], expected, "{x}");
         }
     }
 }

@@ -30,7 +30,7 @@ pub(crate) struct Node {
 }
 
 /// What is free besides GPUs. Negative after a node has shrunk below what runs on it.
-#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Free {
     pub(crate) cpu: i64,
     pub(crate) memory: i64,

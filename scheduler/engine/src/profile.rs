@@ -12,16 +12,17 @@ use crate::class::Classes;
 use crate::device::need;
 use crate::ix::{ClassIx, PoolIx, ShapeIx};
 use crate::kinds::{ClassView, Feeds, KindMask};
-use crate::remember::Remembered;
+use crate::remember::{About, Remembered, Usage};
 use crate::shape::{Shape, Shapes};
 use berth_model::{GpuRequest, GpuShare};
-use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
 /// How many kinds are looked at.
 const KINDS: usize = 64;
 /// How many slots there are for kinds.
 const SLOTS: usize = KindMask::BITS as usize;
+/// How many costs of devices are remembered per pool; a power of two.
+const DEVICE_COSTS: usize = 1 << 9;
 /// One, in the fixed point of weights' shares.
 const ONE: u64 = 1 << 16;
 
@@ -43,7 +44,7 @@ struct KindInPool {
 
 /// A pool's kinds and classes, and what they weigh.
 #[derive(Clone, Debug, Default)]
-struct PoolView {
+pub(crate) struct PoolView {
     /// Of which choice of kinds and which classes the tables are made.
     made_of: Option<(u64, u64)>,
     kinds: Vec<KindInPool>,
@@ -56,8 +57,8 @@ struct PoolView {
     total: (u64, u64),
     /// Kinds that weigh something.
     live: KindMask,
-    /// What a device costs that none but these kinds can use.
-    memo: FxHashMap<KindMask, u64>,
+    /// What a device costs that none but these kinds can use, and in which epoch it did.
+    memo: Vec<(u64, KindMask, u64)>,
 }
 
 /// A class: its tables, of which kinds they are made, and its price.
@@ -84,7 +85,7 @@ pub(crate) struct Profiles {
     /// Grows when a slot is given to another shape.
     chosen: u64,
     /// What the kinds ask of CPU and memory, and of which choice of kinds this is.
-    feeds: (u64, Feeds),
+    feeds: (Option<u64>, Feeds),
     /// Grows when classes get or lose nodes.
     structure: u64,
     pools: Vec<PoolView>,
@@ -172,7 +173,7 @@ impl Profiles {
         self.slots[kind.shape.i()] = Some(slot as u8);
     }
 
-    /// Makes sure that [`Self::view`], [`Self::price`], [`Self::feeds`] and [`Self::device_cost`] answer for the pool.
+    /// Makes sure that [`Self::view`], [`Self::price`] and [`Self::tables`] answer for the pool.
     pub(crate) fn prepare(&mut self, pool: PoolIx, classes: &mut Classes, shapes: &Shapes) {
         if self.pools.len() <= pool.i() {
             self.pools.resize_with(pool.i() + 1, PoolView::default);
@@ -193,8 +194,8 @@ impl Profiles {
     /// Makes the tables of a pool's classes, those that are not as they should be.
     fn view_classes(&mut self, pool: PoolIx, classes: &Classes, shapes: &Shapes) {
         let kinds: Vec<&Shape> = self.kinds.iter().map(|kind| shapes.at(kind.shape)).collect();
-        if self.feeds.0 != self.chosen {
-            self.feeds = (self.chosen, Feeds::new(&kinds));
+        if self.feeds.0 != Some(self.chosen) {
+            self.feeds = (Some(self.chosen), Feeds::new(&kinds));
         }
         for (class, mask, _) in &self.pools[pool.i()].takes {
             if self.classes.len() <= class.i() {
@@ -208,9 +209,9 @@ impl Profiles {
         }
     }
 
-    /// What CPU and memory suffice for, after [`Self::prepare`].
-    pub(crate) fn feeds(&self) -> &Feeds {
-        &self.feeds.1
+    /// What a pool, one of its classes, and CPU and memory suffice for, after [`Self::prepare`].
+    pub(crate) fn tables(&mut self, pool: PoolIx, class: ClassIx) -> (&mut PoolView, &ClassView, &Feeds) {
+        (&mut self.pools[pool.i()], &self.classes[class.i()].view, &self.feeds.1)
     }
 
     /// The tables of a class after [`Self::prepare`].
@@ -260,29 +261,20 @@ impl Profiles {
         view
     }
 
-    /// The kinds that weigh something in the pool, after [`Self::prepare`] for one of its classes.
-    pub(crate) fn live(&self, pool: PoolIx) -> KindMask {
-        self.pools[pool.i()].live
+    /// The cost and the charge of something that was reckoned when other shapes were present, if it was kept and is true
+    /// of the same kinds.
+    pub(crate) fn reckon_again(
+        &mut self,
+        pool: PoolIx,
+        about: About,
+    ) -> Option<(i64, u64, Option<Box<Usage>>)> {
+        let usage = self.remembered.usage(about)?.filter(|usage| usage.chosen == self.chosen)?;
+        Some((self.pools[pool.i()].cost(&usage.parts), usage.taken, None))
     }
 
-    /// What it costs per device that only the kinds in `usable` can use it: with `q` the share of kinds that cannot,
-    /// by plain weight, and `h` the same with hard kinds counted more, `q^16 + h/16`, in 2^-32ths.
-    pub(crate) fn device_cost(&mut self, pool: PoolIx, usable: KindMask) -> u64 {
-        let view = &mut self.pools[pool.i()];
-        if let Some(known) = view.memo.get(&usable) {
-            return *known;
-        }
-        let (mut plain, mut hard) = view.total;
-        let mut rest = usable & view.live;
-        while rest != 0 {
-            let (p, h) = view.weights[rest.trailing_zeros() as usize];
-            (plain, hard) = (plain - p, hard - h);
-            rest &= rest - 1;
-        }
-        let share = |part: u64, total: u64| (part * ONE).checked_div(total).unwrap_or(0);
-        let cost = power_16(share(plain, view.total.0)) + (share(hard, view.total.1) << 16) / 16;
-        view.memo.insert(usable, cost);
-        cost
+    /// Grows when other shapes become kinds.
+    pub(crate) fn chosen(&self) -> u64 {
+        self.chosen
     }
 
     /// Until when what is reckoned holds: it changes with the shapes present.
@@ -297,21 +289,55 @@ impl Profiles {
 }
 
 impl PoolView {
+    /// The kinds that weigh something.
+    pub(crate) fn live(&self) -> KindMask {
+        self.live
+    }
+
+    /// What capacity costs of which kinds can use so many millionths of a device.
+    pub(crate) fn cost(&mut self, parts: &[(KindMask, u64)]) -> i64 {
+        parts.iter().map(|(kinds, share)| share * self.device_cost(kinds & self.live)).sum::<u64>() as i64
+    }
+
+    /// What it costs per device that only the kinds in `usable` can use it: with `q` the share of kinds that cannot,
+    /// by plain weight, and `h` the same with hard kinds counted more, `q^16 + h/16`, in 2^-32ths.
+    fn device_cost(&mut self, usable: KindMask) -> u64 {
+        let slot = memo_slot(usable);
+        let (epoch, kinds, cost) = self.memo[slot];
+        if epoch == self.epoch && kinds == usable {
+            return cost;
+        }
+        let (mut plain, mut hard) = self.total;
+        let mut rest = usable;
+        while rest != 0 {
+            let (p, h) = self.weights[rest.trailing_zeros() as usize];
+            (plain, hard) = (plain - p, hard - h);
+            rest &= rest - 1;
+        }
+        let share = |part: u64, total: u64| (part * ONE).checked_div(total).unwrap_or(0);
+        let cost = power_16(share(plain, self.total.0)) + (share(hard, self.total.1) << 16) / 16;
+        self.memo[slot] = (self.epoch, usable, cost);
+        cost
+    }
+
     /// Adds up the weights of the kinds as they are now.
     fn weigh(&mut self, epoch: u64, kinds: &[Kind]) {
         self.epoch = epoch;
-        self.memo.clear();
+        self.memo.resize(DEVICE_COSTS, (0, 0, 0));
         self.weights.clear();
         self.total = (0, 0);
         self.live = 0;
         self.takes.iter_mut().for_each(|(_, _, price)| *price = 0);
         for (at, (kind, here)) in kinds.iter().zip(&self.kinds).enumerate() {
-            let plain = if here.hard == 0 { 0 } else { kind.weight };
-            let hard = kind.weight * here.hard;
+            if kind.weight == 0 || here.hard == 0 {
+                self.weights.push((0, 0));
+                continue;
+            }
+            let (plain, hard) = (kind.weight, kind.weight * here.hard);
             self.weights.push((plain, hard));
-            self.live |= KindMask::from(plain > 0) << at;
+            self.live |= 1 << at;
             self.total = (self.total.0 + plain, self.total.1 + hard);
-            if let Some((asked, devices)) = here.demand.filter(|_| plain > 0) {
+            if let Some((asked, devices)) = here.demand {
                 let price = plain * asked / devices;
                 let takers = self.takes.iter_mut().filter(|(_, mask, _)| mask >> at & 1 == 1);
                 takers.for_each(|(_, _, sum)| *sum += price);
@@ -324,6 +350,12 @@ impl PoolView {
 /// `q^16` for a `q` in [`ONE`]ths, in 2^-32ths.
 fn power_16(q: u64) -> u64 {
     (0..4).fold(u128::from(q) << 16, |power, _| (power * power) >> 32) as u64
+}
+
+/// Where the cost of a device is remembered that these kinds can use.
+fn memo_slot(usable: KindMask) -> usize {
+    let mixed = (usable as u64 ^ ((usable >> 64) as u64).rotate_left(29)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    (mixed >> (u64::BITS - DEVICE_COSTS.ilog2())) as usize
 }
 
 /// The number of pods rounded down to a power of two.

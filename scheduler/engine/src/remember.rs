@@ -1,13 +1,16 @@
 //! What the node preference remembers: all of it stays true until the shapes present or the nodes concerned change.
 //!
 //! What the rest of a state costs: one slot per state. Measures by (state, shape) in a table of fixed size, in which a
-//! newer one replaces an older one. The best node by (shape, part of a class), until a node of the part changes: a row per
-//! shape, all of them forgotten when they become too many.
+//! newer one replaces the older one of two. For both, if they are asked for again after the weights have changed, which
+//! kinds can use what: that stays true until other shapes become kinds. The best node by (shape, part of a class), until
+//! a node of the part changes: a row per shape, all of them forgotten when they become too many.
 //! Nothing here decides: forgetting everything changes no decision. `epoch` is that of the shapes present.
 
 use crate::index::Part;
 use crate::ix::{ClassIx, NodeIx, ShapeIx, StateIx};
+use crate::kinds::KindMask;
 use crate::score::Score;
+use smallvec::SmallVec;
 
 /// How many measures are remembered; a power of two.
 const MEASURES: usize = 1 << 15;
@@ -17,29 +20,47 @@ const BESTS: usize = 1 << 15;
 /// What is known.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Remembered {
-    costs: Vec<Cost>,
-    measures: Vec<Measure>,
+    costs: Vec<Reckoned>,
+    measures: Vec<[Measure; 2]>,
     /// By part, shape, class.
     bests: [Vec<Vec<Best>>; 2],
     /// Best nodes there is room for in the rows.
     in_rows: usize,
 }
 
-/// What the rest of a state costs.
-#[derive(Clone, Copy, Debug, Default)]
-struct Cost {
-    state: u64,
-    epoch: u64,
-    cost: i64,
+/// What kinds can use of a node.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Usage {
+    /// For which choice of kinds.
+    pub(crate) chosen: u64,
+    /// Share of devices that the pod is charged, in millionths.
+    pub(crate) taken: u64,
+    /// Which kinds can use how much of what remains, in millionths of a device.
+    pub(crate) parts: SmallVec<[(KindMask, u64); 4]>,
 }
 
-/// How a pod of the shape would do on a node of the state.
-#[derive(Clone, Copy, Debug, Default)]
-struct Measure {
+/// What is asked about: the rest of a state, or a pod of a shape on it. A state is given by place and number.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct About {
+    pub(crate) at: StateIx,
+    pub(crate) state: u64,
+    pub(crate) shape: Option<ShapeIx>,
+}
+
+/// A number, the state it is about, and what it was reckoned from.
+#[derive(Clone, Debug, Default)]
+struct Reckoned {
     state: u64,
     epoch: u64,
-    measure: i64,
+    value: i64,
+    usage: Option<Box<Usage>>,
+}
+
+/// A number about a shape as well.
+#[derive(Clone, Debug, Default)]
+struct Measure {
     shape: Option<ShapeIx>,
+    reckoned: Reckoned,
 }
 
 /// A node, and what speaks for it.
@@ -53,39 +74,69 @@ struct Best {
     best: Option<Scored>,
 }
 
+impl Measure {
+    fn is(&self, about: About) -> bool {
+        self.reckoned.state == about.state && self.shape == about.shape
+    }
+}
+
 impl Remembered {
-    /// The cost of what is left in a state, given by its place and number, if it is known.
-    pub(crate) fn cost(&self, epoch: u64, (at, state): (StateIx, u64)) -> Option<i64> {
-        let known = self.costs.get(at.i())?;
-        (known.epoch == epoch && known.state == state).then_some(known.cost)
-    }
-
-    /// Remembers the cost of what is left in a state.
-    pub(crate) fn learn_cost(&mut self, epoch: u64, (at, state): (StateIx, u64), cost: i64) {
-        if self.costs.len() <= at.i() {
-            self.costs.resize(at.i() + 1, Cost::default());
-        }
-        self.costs[at.i()] = Cost { state, epoch, cost };
-    }
-
     fn slot(state: u64, shape: ShapeIx) -> usize {
         let mixed = (state << 20 ^ u64::from(shape.0)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        (mixed >> (64 - MEASURES.ilog2())) as usize
+        (mixed >> (u64::BITS - (MEASURES / 2).ilog2())) as usize
     }
 
-    /// The measure of a pod of the shape in the state, if it is known and still true.
-    pub(crate) fn measure(&self, epoch: u64, state: u64, shape: ShapeIx) -> Option<i64> {
-        let known = self.measures.get(Self::slot(state, shape))?;
-        let same = known.state == state && known.shape == Some(shape) && known.epoch == epoch;
-        same.then_some(known.measure)
+    fn reckoned(&self, about: About) -> Option<&Reckoned> {
+        let reckoned = match about.shape {
+            None => self.costs.get(about.at.i())?,
+            Some(shape) => {
+                let slot = self.measures.get(Self::slot(about.state, shape))?;
+                &slot.iter().find(|measure| measure.is(about))?.reckoned
+            }
+        };
+        (reckoned.state == about.state).then_some(reckoned)
     }
 
-    /// Remembers a measure.
-    pub(crate) fn learn_measure(&mut self, epoch: u64, state: u64, shape: ShapeIx, measure: i64) {
-        if self.measures.is_empty() {
-            self.measures = vec![Measure::default(); MEASURES];
+    /// The cost or measure, if it is known and still true.
+    pub(crate) fn value(&self, epoch: u64, about: About) -> Option<i64> {
+        self.reckoned(about).filter(|known| known.epoch == epoch).map(|known| known.value)
+    }
+
+    /// If a cost or measure was known in another epoch: what it was reckoned from, as far as that was kept.
+    pub(crate) fn usage(&self, about: About) -> Option<Option<&Usage>> {
+        self.reckoned(about).map(|known| known.usage.as_deref())
+    }
+
+    /// Remembers a cost or measure, and what it was reckoned from if that is to be kept.
+    pub(crate) fn learn(&mut self, epoch: u64, about: About, value: i64, usage: Option<Box<Usage>>) {
+        let reckoned = match about.shape {
+            None => {
+                if self.costs.len() <= about.at.i() {
+                    self.costs.resize(about.at.i() + 1, Reckoned::default());
+                }
+                &mut self.costs[about.at.i()]
+            }
+            Some(shape) => {
+                if self.measures.is_empty() {
+                    self.measures = vec![Default::default(); MEASURES / 2];
+                }
+                let slot = &mut self.measures[Self::slot(about.state, shape)];
+                if !slot[0].is(about) {
+                    slot.swap(0, 1);
+                }
+                if !slot[0].is(about) {
+                    slot[0] = Measure { shape: about.shape, reckoned: Reckoned::default() };
+                }
+                &mut slot[0].reckoned
+            }
+        };
+        if reckoned.state != about.state {
+            *reckoned = Reckoned { state: about.state, ..Reckoned::default() };
         }
-        self.measures[Self::slot(state, shape)] = Measure { state, epoch, measure, shape: Some(shape) };
+        (reckoned.epoch, reckoned.value) = (epoch, value);
+        if usage.is_some() {
+            reckoned.usage = usage;
+        }
     }
 
     /// The best node of a part of a class for the shape, if it is known and still true.

@@ -13,7 +13,7 @@ use berth_model::NodeId;
 use rustc_hash::{FxHashMap, FxHasher};
 use smallvec::SmallVec;
 use std::collections::BTreeSet;
-use std::hash::{Hash, Hasher};
+use std::hash::Hasher;
 
 /// States without nodes that are kept in any case.
 const KEPT: usize = 1 << 10;
@@ -21,37 +21,41 @@ const KEPT: usize = 1 << 10;
 /// A node, in the order in which ties break.
 pub(crate) type Member = (NodeId, NodeIx);
 
-/// What tells states apart.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
-struct Key {
-    class: ClassIx,
-    free: Free,
-    gpus: Gpus,
-}
-
 /// What is left of the devices. Which device has how much does not matter if all are of one size: then there is one form
 /// of each multiset.
-#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 struct Gpus {
     /// How many devices are wholly free and how many are shared; the sets themselves if devices are of several sizes.
     free: u64,
     shared: u64,
     /// What is left of the shared ones, then of those wholly free ones that are not whole, each in ascending order; if
     /// devices are of several sizes, of each that is free or shared.
-    lefts: SmallVec<[u32; 4]>,
+    lefts: SmallVec<[u32; 8]>,
 }
 
 /// A state and the nodes in it.
 #[derive(Clone, Debug)]
 pub(crate) struct State {
-    key: Key,
     /// A number that no other state has, not even a later one.
     pub(crate) id: u64,
+    hash: u64,
+    class: ClassIx,
+    /// What is free besides GPUs; of the pods, only whether there may be one more.
+    free: Free,
+    gpus: Gpus,
     /// The size of each device, and the most that is left on one; none if they differ in size.
     even: Option<(u32, u32)>,
     /// Of the nodes, the one with the smallest identifier.
     first: Option<Member>,
     nodes: BTreeSet<Member>,
+}
+
+/// Devices of one size: how many are wholly free, and what is left of shared ones, in ascending order.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Alike<'a> {
+    pub(crate) total: u32,
+    pub(crate) free: u32,
+    pub(crate) lefts: &'a [u32],
 }
 
 /// All states that nodes are in, and some that nodes were in.
@@ -75,7 +79,7 @@ impl Gpus {
             let lefts = open.iter().map(|index| devices.get(index).left()).collect();
             return Self { free: devices.free.0, shared: devices.shared.0, lefts };
         }
-        let mut lefts: SmallVec<[u32; 4]> =
+        let mut lefts: SmallVec<[u32; 8]> =
             devices.shared.iter().map(|index| devices.get(index).left()).collect();
         lefts.sort_unstable();
         let shared = lefts.len();
@@ -87,9 +91,30 @@ impl Gpus {
 }
 
 impl State {
+    /// True if a node is in this state.
+    fn is_of(&self, node: &Node, gpus: &Gpus) -> bool {
+        let (mine, free) = (&self.free, &node.free);
+        let scalars = (mine.cpu, mine.memory, mine.ephemeral, mine.pods);
+        self.class == node.class
+            && scalars == (free.cpu, free.memory, free.ephemeral, free.pods.clamp(0, 1))
+            && mine.extended == free.extended
+            && self.gpus == *gpus
+    }
+
     /// What is free besides GPUs; of the pods, only whether there may be one more.
     pub(crate) fn free(&self) -> &Free {
-        &self.key.free
+        &self.free
+    }
+
+    pub(crate) fn class(&self) -> ClassIx {
+        self.class
+    }
+
+    /// What is left of devices that are all of one size, if the wholly free ones are whole.
+    pub(crate) fn alike(&self) -> Option<Alike<'_>> {
+        let gpus = &self.gpus;
+        let (total, _) = self.even.filter(|_| gpus.lefts.len() as u64 == gpus.shared)?;
+        Some(Alike { total, free: gpus.free as u32, lefts: &gpus.lefts })
     }
 
     /// The size of each device, and the most that is left on one; none if they differ in size.
@@ -159,15 +184,23 @@ impl States {
     }
 
     fn intern(&mut self, node: &Node) -> StateIx {
-        let free = Free { pods: node.free.pods.clamp(0, 1), ..node.free.clone() };
-        let key = Key { class: node.class, free, gpus: Gpus::of(&node.devices) };
-        let same_hash = self.by_hash.entry(hash(&key)).or_default();
-        if let Some(known) = same_hash.iter().find(|ix| self.all.at(ix.0).key == key) {
+        let gpus = Gpus::of(&node.devices);
+        let hash = hash(node, &gpus);
+        let same_hash = self.by_hash.entry(hash).or_default();
+        if let Some(known) = same_hash.iter().find(|ix| self.all.at(ix.0).is_of(node, &gpus)) {
             return *known;
         }
         self.made += 1;
-        let even = node.devices.even().map(|total| (total, node.devices.most_left()));
-        let state = State { key, id: self.made, even, first: None, nodes: BTreeSet::new() };
+        let state = State {
+            id: self.made,
+            hash,
+            class: node.class,
+            free: Free { pods: node.free.pods.clamp(0, 1), ..node.free.clone() },
+            gpus,
+            even: node.devices.even().map(|total| (total, node.devices.most_left())),
+            first: None,
+            nodes: BTreeSet::new(),
+        };
         let ix = StateIx(self.all.insert(state));
         same_hash.push(ix);
         ix
@@ -177,7 +210,7 @@ impl States {
     fn sweep(&mut self) {
         for ix in std::mem::take(&mut self.left) {
             let Some(state) = self.all.get(ix.0).filter(|state| state.first.is_none()) else { continue };
-            let hash = hash(&state.key);
+            let hash = state.hash;
             if let Some(same_hash) = self.by_hash.get_mut(&hash) {
                 same_hash.retain(|known| *known != ix);
                 if same_hash.is_empty() {
@@ -189,8 +222,15 @@ impl States {
     }
 }
 
-fn hash(key: &Key) -> u64 {
+fn hash(node: &Node, gpus: &Gpus) -> u64 {
+    let free = &node.free;
     let mut hasher = FxHasher::default();
-    key.hash(&mut hasher);
+    for amount in [free.cpu, free.memory, free.ephemeral].into_iter().chain(free.extended.iter().copied()) {
+        hasher.write_i64(amount);
+    }
+    hasher.write_u64(u64::from(node.class.0) << 32 | gpus.free << 8 ^ gpus.shared);
+    for left in &gpus.lefts {
+        hasher.write_u32(*left);
+    }
     hasher.finish()
 }
