@@ -24,6 +24,7 @@ use crate::score::{Place, Score, measure};
 use crate::shape::{Pinned, Shape};
 use crate::state::{Member, State};
 use berth_model::{Constraint, GpuGrant, GpuRequest, Strategy, VolumeUse};
+use smallvec::SmallVec;
 use std::cmp::Reverse;
 
 /// How many of the tightest amounts left on shared devices are looked at per class.
@@ -210,41 +211,34 @@ impl Engine {
                 return best;
             }
         }
-        best.into_iter().chain(self.best_of_tier(ask, tier, Part::Open)).min()
+        better(best, self.best_of_tier(ask, tier, Part::Open))
     }
 
     fn best_of_tier(&mut self, ask: &Ask<'_>, tier: usize, part: Part) -> Option<Scored> {
-        let kind = ask.kind.0;
-        let epoch = self.profile.epoch();
         let mut best: Option<Scored> = None;
-        for at in 0..self.classes.tiers(kind, ask.pool)[tier].classes.len() {
-            let class = self.classes.tiers(kind, ask.pool)[tier].classes[at];
-            let now = (epoch, self.index.changes(class, part));
-            let of_class = match self.profile.remembered.best(now, kind, class, part) {
-                Some(known) if ask.plain => known,
-                _ => self.best_of_class(ask, class, part, now),
-            };
-            if let Some(scored) = of_class
-                && best.is_none_or(|known| scored < known)
-            {
-                best = of_class;
+        let mut changed: SmallVec<[ClassIx; 16]> = SmallVec::new();
+        let epoch = self.profile.epoch();
+        let known = self.profile.remembered.bests(ask.kind.0, part);
+        for class in &self.classes.tiers(ask.kind.0, ask.pool)[tier].classes {
+            let known = known.get(class.i()).filter(|_| ask.plain);
+            match known.and_then(|known| known.now(epoch, self.index.changes(*class, part))) {
+                Some(of_class) => best = better(best, of_class),
+                None => changed.push(*class),
             }
+        }
+        for class in changed {
+            best = better(best, self.best_of_class(ask, class, part));
         }
         best
     }
 
-    fn best_of_class(
-        &mut self,
-        ask: &Ask<'_>,
-        class: ClassIx,
-        part: Part,
-        now: (u64, u64),
-    ) -> Option<Scored> {
+    fn best_of_class(&mut self, ask: &Ask<'_>, class: ClassIx, part: Part) -> Option<Scored> {
         let best = self.best_among(ask, |engine, found| match part {
             Part::Spent => engine.ends(ask, &engine.index.of(class).spent, found),
             Part::Open => engine.open(ask, class, found),
         });
         if ask.plain {
+            let now = (self.profile.epoch(), self.index.changes(class, part));
             self.profile.remembered.learn_best(now, ask.kind.0, class, part, best);
         }
         best
@@ -384,5 +378,13 @@ impl Engine {
             // These know no second criterion.
             Strategy::Fgd | Strategy::BestFit => (measure, 0),
         }
+    }
+}
+
+/// The better of two, if there are any.
+fn better(a: Option<Scored>, b: Option<Scored>) -> Option<Scored> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
     }
 }

@@ -55,7 +55,7 @@ struct Prefix<'a> {
     of: &'a Amounts,
     amount: i64,
     /// How many, on as many devices as was asked last.
-    long: Option<usize>,
+    long: usize,
 }
 
 /// Kinds by what they need, ascending: an amount suffices for those up to it. Beside each, the kinds up to there.
@@ -118,19 +118,15 @@ impl Amounts {
     }
 
     /// How many kinds an amount feeds on `rank` devices, at least one: no fewer than `least`.
-    fn fed(&self, amount: i64, rank: u32, least: Option<usize>) -> usize {
+    fn fed(&self, amount: i64, rank: u32, least: usize) -> usize {
         let Some(filling) = self.ranks.get(rank as usize - 1) else {
             return self.needs.partition_point(|need| to_fill(*need, rank) <= amount);
         };
-        match (least, filling.last()) {
-            (_, None) => 0,
-            (_, Some(most)) if *most <= amount => filling.len(),
-            (None, _) => filling.partition_point(|need| *need <= amount),
-            // One device less feeds few kinds more.
-            (Some(least), _) => filling[least..]
-                .iter()
-                .position(|need| *need > amount)
-                .map_or(filling.len(), |more| least + more),
+        match filling.last() {
+            None => 0,
+            // Most often it feeds all.
+            Some(most) if *most <= amount => filling.len(),
+            Some(_) => least + filling[least..].partition_point(|need| *need <= amount),
         }
     }
 }
@@ -138,9 +134,8 @@ impl Amounts {
 impl Prefix<'_> {
     /// Those fed on `rank` devices.
     fn on(&mut self, rank: u32) -> KindMask {
-        let long = self.of.fed(self.amount, rank, self.long);
-        self.long = Some(long);
-        self.of.up_to[long]
+        self.long = self.of.fed(self.amount, rank, self.long);
+        self.of.up_to[self.long]
     }
 }
 
@@ -172,7 +167,7 @@ impl Feeds {
 
     /// Kinds that CPU and memory feed on ever fewer devices.
     pub(crate) fn reach<'a>(&'a self, cpu: i64, memory: i64) -> Reach<'a> {
-        let prefix = |of: &'a Amounts, amount| Prefix { of, amount, long: None };
+        let prefix = |of: &'a Amounts, amount| Prefix { of, amount, long: 0 };
         Reach { cpu: prefix(&self.cpu, cpu), memory: prefix(&self.memory, memory) }
     }
 }
@@ -224,7 +219,7 @@ mod tests {
         assert_eq!([2, 3, 4, 5, 9].map(|x| steps.at_most(x)), [0, 2, 2, 7, 7]);
         let amounts = Amounts::new(vec![(17, 2), (12, 1)]);
         assert_eq!([11, 12, 17].map(|x| amounts.one.at_most(x)), [0, 2, 3]);
-        let fed = |x, rank| amounts.up_to[amounts.fed(x, rank, None)];
+        let fed = |x, rank| amounts.up_to[amounts.fed(x, rank, 0)];
         assert_eq!([8, 9, 11, 12].map(|x| fed(x, 1)), [0, 1, 1, 3]);
         assert_eq!([16, 17].map(|x| fed(x, 2)), [0, 1]);
     }
@@ -241,7 +236,7 @@ mod tests {
     fn s12_more_devices_than_there_are_tables_for_are_reckoned() {
         let amounts = Amounts::new(vec![(17, 2), (12, 1), (0, 4)]);
         for (x, expected) in [(0, 4), (76, 4), (77, 5), (107, 5), (108, 7)] {
-            assert_eq!(amounts.up_to[amounts.fed(x, RANKS as u32 + 1, None)], expected, "{x}");
+            assert_eq!(amounts.up_to[amounts.fed(x, RANKS as u32 + 1, 0)], expected, "{x}");
         }
     }
 }

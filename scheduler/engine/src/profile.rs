@@ -86,7 +86,7 @@ pub(crate) struct Profiles {
     chosen: u64,
     /// What the kinds ask of CPU and memory, and of which choice of kinds this is.
     feeds: (Option<u64>, Feeds),
-    /// Grows when classes get or lose nodes.
+    /// Grows when classes get or lose nodes, or a pool's strategy is another.
     structure: u64,
     pools: Vec<PoolView>,
     classes: Vec<ClassEntry>,
@@ -181,7 +181,7 @@ impl Profiles {
         if self.pools[pool.i()].epoch == self.epoch {
             return;
         }
-        if self.pools[pool.i()].made_of != Some((self.chosen, self.structure)) {
+        if self.pools[pool.i()].made_of != Some(self.made_of()) {
             self.pools[pool.i()] = self.pool_view(pool, classes, shapes);
             self.view_classes(pool, classes, shapes);
         }
@@ -227,7 +227,7 @@ impl Profiles {
 
     fn pool_view(&self, pool: PoolIx, classes: &mut Classes, shapes: &Shapes) -> PoolView {
         let of_pool = classes.of_pool(pool).to_vec();
-        let mut view = PoolView { made_of: Some((self.chosen, self.structure)), ..PoolView::default() };
+        let mut view = PoolView { made_of: Some(self.made_of()), ..PoolView::default() };
         view.takes = of_pool.iter().map(|class| (*class, 0, 0)).collect();
         let devices = |class: ClassIx, classes: &Classes| {
             let class = classes.at(class);
@@ -268,13 +268,13 @@ impl Profiles {
         pool: PoolIx,
         about: About,
     ) -> Option<(i64, u64, Option<Box<Usage>>)> {
-        let usage = self.remembered.usage(about)?.filter(|usage| usage.chosen == self.chosen)?;
+        let usage = self.remembered.usage(about)?.filter(|usage| usage.made_of == self.made_of())?;
         Some((self.pools[pool.i()].cost(&usage.parts), usage.taken, None))
     }
 
-    /// Grows when other shapes become kinds.
-    pub(crate) fn chosen(&self) -> u64 {
-        self.chosen
+    /// Changes when other shapes become kinds, classes get or lose nodes, or a pool's strategy is another.
+    pub(crate) fn made_of(&self) -> (u64, u64) {
+        (self.chosen, self.structure)
     }
 
     /// Until when what is reckoned holds: it changes with the shapes present.

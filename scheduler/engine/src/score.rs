@@ -18,7 +18,7 @@ use crate::ix::{PoolIx, ShapeIx, StateIx};
 use crate::kinds::{ClassView, Feeds, KindMask};
 use crate::node::Node;
 use crate::profile::Profiles;
-use crate::remember::{About, Usage};
+use crate::remember::{About, Parts, Usage};
 use crate::shape::{Shape, Shapes};
 use crate::state::{Alike, State};
 use berth_model::{DeviceMask, DeviceStrategy, GpuGrant, GpuRequest, GpuShare, NodeId, Strategy};
@@ -123,16 +123,16 @@ impl Alike<'_> {
     }
 }
 
-/// Which kinds, out of some, can use how much of what is left on a node, in millionths of a device.
+/// Adds which kinds, out of some, can use how much of what is left on a node, in millionths of a device.
 fn usable(
     (view, feeds): (&ClassView, &Feeds),
     some: KindMask,
     (cpu, memory): (i64, i64),
     left: &Left,
-) -> SmallVec<[(KindMask, u64); 4]> {
-    let mut parts: SmallVec<[(KindMask, u64); 4]> = SmallVec::new();
+    parts: &mut Parts,
+) {
     if left.free == 0 && left.parts.is_empty() {
-        return parts;
+        return;
     }
     let base = some & view.up_to(left.free) & feeds.one(cpu, memory);
     let mut reach = feeds.reach(cpu, memory);
@@ -160,7 +160,6 @@ fn usable(
     if alike > 0 {
         parts.push((kinds, alike * 1_000_000));
     }
-    parts
 }
 
 /// What the GPU capacity left in a state costs, now or after a placement, and the share that the placement is charged.
@@ -172,12 +171,13 @@ fn reckon(profiles: &mut Profiles, place: &Place<'_>, about: About) -> (i64, u64
         None => ((Left::now(place), 0), (free.cpu, free.memory)),
         Some(_) => (Left::after(place), (free.cpu - place.shape.cpu, free.memory - place.shape.memory)),
     };
-    let chosen = profiles.chosen();
+    let made_of = profiles.made_of();
     let (pool, view, feeds) = profiles.tables(place.pool, place.state.class());
     let some = if again { KindMask::MAX } else { pool.live() };
-    let parts = usable((view, feeds), some, rest, &left);
+    let mut parts = Parts::new();
+    usable((view, feeds), some, rest, &left, &mut parts);
     let cost = pool.cost(&parts);
-    (cost, taken, again.then(|| Box::new(Usage { chosen, taken, parts })))
+    (cost, taken, again.then(|| Box::new(Usage { made_of, taken, parts })))
 }
 
 /// What the capacity left in a state costs now; remembered until the shapes present change.

@@ -228,9 +228,88 @@ fn hash(node: &Node, gpus: &Gpus) -> u64 {
     for amount in [free.cpu, free.memory, free.ephemeral].into_iter().chain(free.extended.iter().copied()) {
         hasher.write_i64(amount);
     }
-    hasher.write_u64(u64::from(node.class.0) << 32 | gpus.free << 8 ^ gpus.shared);
+    for number in [node.class.0.into(), gpus.free, gpus.shared] {
+        hasher.write_u64(number);
+    }
     for left in &gpus.lefts {
         hasher.write_u32(*left);
     }
     hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shape::ResourceNames;
+    use berth_model::{DeviceIndex, DeviceMask, DeviceSpec, GpuGrant, GpuMemoryMib, NodeSpec};
+    use std::sync::Arc;
+
+    /// A node with devices of these sizes.
+    fn node(id: u32, mib: &[i64]) -> Node {
+        let spec = NodeSpec {
+            id: NodeId(id),
+            name: String::new(),
+            labels: Default::default(),
+            taints: Vec::new(),
+            allocatable: Default::default(),
+            devices: mib.iter().map(|mib| DeviceSpec::new(GpuMemoryMib(*mib), "x")).collect(),
+            volume_limits: Default::default(),
+            ready: true,
+            unschedulable: false,
+        };
+        Node::new(Arc::new(spec), &mut ResourceNames::default(), GpuMemoryMib(512))
+    }
+
+    fn shared(device: u8, mib: i64) -> GpuGrant {
+        let devices = DeviceMask::one(DeviceIndex(device));
+        GpuGrant::Shared { devices, each: GpuMemoryMib(mib), limit: GpuMemoryMib(mib) }
+    }
+
+    #[test]
+    fn s12_nodes_with_the_same_left_are_in_one_state() {
+        let (mut first, mut second) = (node(7, &[1000, 1000]), node(3, &[1000, 1000]));
+        first.devices.take(shared(0, 400));
+        second.devices.take(shared(1, 400));
+        let mut states = States::default();
+        assert_eq!(states.enter(NodeIx(0), &first), (StateIx(0), true));
+        assert_eq!(states.enter(NodeIx(1), &second), (StateIx(0), false));
+        assert_eq!(states.at(StateIx(0)).first(), Some((NodeId(3), NodeIx(1))));
+        assert_eq!(states.at(StateIx(0)).even(), Some((1000, 1000)));
+        assert_eq!(states.leave(NodeIx(1), &second), (StateIx(0), false));
+        assert_eq!(states.at(StateIx(0)).first(), Some((NodeId(7), NodeIx(0))));
+        assert_eq!(states.leave(NodeIx(0), &first), (StateIx(0), true));
+    }
+
+    #[test]
+    fn s12_which_device_has_how_much_matters_where_they_differ_in_size() {
+        let (mut first, mut second) = (node(0, &[1000, 2000]), node(1, &[1000, 2000]));
+        first.devices.take(shared(0, 400));
+        second.devices.take(shared(1, 400));
+        let mut states = States::default();
+        let (of_first, of_second) = (states.enter(NodeIx(0), &first), states.enter(NodeIx(1), &second));
+        assert_ne!(of_first.0, of_second.0);
+        assert!(states.at(of_first.0).alike().is_none());
+    }
+
+    #[test]
+    fn s17_foreign_memory_on_a_free_device_makes_another_state() {
+        let (first, mut second) = (node(0, &[1000]), node(1, &[1000]));
+        second.devices.set_foreign(DeviceIndex(0), GpuMemoryMib(100));
+        let mut states = States::default();
+        let (of_first, of_second) = (states.enter(NodeIx(0), &first), states.enter(NodeIx(1), &second));
+        assert_ne!(of_first.0, of_second.0);
+        assert!(states.at(of_first.0).alike().is_some() && states.at(of_second.0).alike().is_none());
+    }
+
+    #[test]
+    fn s12_states_without_nodes_are_forgotten_in_time() {
+        let mut states = States::default();
+        for cpu in 0..10 * KEPT as i64 {
+            let mut node = node(0, &[]);
+            node.free.cpu = cpu;
+            states.enter(NodeIx(0), &node);
+            states.leave(NodeIx(0), &node);
+        }
+        assert!(states.by_hash.len() <= KEPT + 1);
+    }
 }
