@@ -280,7 +280,7 @@ impl Engine {
             let Step::Put(pod) = *step else { continue };
             let placed = self.pod(pod);
             if let Some(node) = placed.node {
-                let at = Placement { node: self.nodes.at(node.0).spec.id, gpus: placed.gpus };
+                let at = Placement { node: self.nodes.at(node.0).id, gpus: placed.gpus };
                 decisions.push(Decision::Place { pod: self.pod_id(pod), at });
             }
         }

@@ -5,19 +5,26 @@
 //! from the lists of the four tightest amounts left on shared devices that have such a node. That is as good as looking
 //! at all nodes (docs/decisions/0001-least-stranding.md) and does not grow with their number.
 //!
+//! The best node of a class is remembered until a node of the class changes, so that a choice looks into the few classes
+//! that have changed since a pod of the shape was last placed.
+//!
 //! Nodes are looked at one by one only where the choice is among few or depends on each: inside one topology domain, for
 //! pods that name their nodes, for preferences about other pods, and for the strategies kept for comparison.
 
 use crate::Engine;
 use crate::class::points_of;
-use crate::index::List;
-use crate::ix::{ClassIx, NodeIx, PodIx, PoolIx, ShapeIx, TopologyIx};
+use crate::device::need;
+use crate::index::{List, Part, first_run};
+use crate::ix::{ClassIx, NodeIx, PodIx, PoolIx, ShapeIx, StateIx, TopologyIx};
 use crate::matching::{NodeView, labels_hold, repelling, selector_matches, taints_of};
 use crate::neighbours::Floor;
 use crate::node::Node;
-use crate::score::{Candidate, Score, score};
+use crate::remember::{About, Scored};
+use crate::score::{Place, Score, measure};
 use crate::shape::{Pinned, Shape};
+use crate::state::{Member, State};
 use berth_model::{Constraint, GpuGrant, GpuRequest, Strategy, VolumeUse};
+use smallvec::SmallVec;
 use std::cmp::Reverse;
 
 /// How many of the tightest amounts left on shared devices are looked at per class.
@@ -42,7 +49,6 @@ pub(crate) struct Choice {
 /// What the choice is about.
 #[derive(Clone, Copy, Debug)]
 struct Ask<'a> {
-    shape: &'a Shape,
     kind: (ShapeIx, u32),
     pool: PoolIx,
     strategy: Strategy,
@@ -51,14 +57,18 @@ struct Ask<'a> {
     plain: bool,
 }
 
-/// Candidates with their preference points.
-pub(crate) type Candidates = Vec<(Reverse<i64>, NodeIx)>;
+/// A node that takes the pod, with its state and preference points.
+pub(crate) type Found = (Reverse<i64>, StateIx, Member);
+
+/// Candidates.
+pub(crate) type Candidates = Vec<Found>;
 
 impl Engine {
     /// The node for a waiting pod, or none if no node of the pool takes it now.
     pub(crate) fn choose(&mut self, pod: PodIx, pool: PoolIx, scope: Scope) -> Option<Choice> {
         let kind = self.kind_of(pod);
         self.profile.refresh(&self.shapes);
+        self.profile.prepare(pool, &mut self.classes, &self.shapes);
         self.classes.prepare(&self.shapes, kind.0, pool);
         let plain = scope == Scope::Everywhere && !self.shapes.at(kind.0).local && self.neighbours.idle();
         let gains = self.pools.at(pool).gains + 1;
@@ -89,31 +99,24 @@ impl Engine {
     }
 
     fn best(&mut self, kind: (ShapeIx, u32), pool: PoolIx, scope: Scope) -> Option<Choice> {
-        let mut found = std::mem::take(&mut self.candidates);
-        found.clear();
         let floors = self.floors(kind.0);
         let spec = self.pools.spec(pool);
+        let device = spec.device;
         let shape = self.shapes.at(kind.0);
         let strategy = if shape.gpu == GpuRequest::None { spec.cpu } else { spec.gpu };
         let plain = !shape.local && self.neighbours.idle();
-        let ask = Ask { shape, kind, pool, strategy, floors: &floors, plain };
         let prefers = shape.prefers_names || self.neighbours.wishes(kind.0).is_some_and(|w| w.prefers());
-        if prefers || shape.pinned.is_some() || scope != Scope::Everywhere {
-            self.listed(&ask, scope, &mut found);
-        } else {
-            for tier in self.classes.tiers(kind.0, pool) {
-                match strategy {
-                    Strategy::Binpack | Strategy::Spread => self.indexed(&ask, &tier.classes, &mut found),
-                    Strategy::BestFit | Strategy::Fgd => self.all_of(&ask, &tier.classes, &mut found),
-                }
-                if !found.is_empty() {
-                    break;
-                }
-            }
-        }
-        let choice = self.pick(kind, pool, strategy, &found);
-        self.candidates = found;
-        choice
+        let one_by_one = prefers || shape.pinned.is_some() || scope != Scope::Everywhere;
+        let ask = Ask { kind, pool, strategy, floors: &floors, plain };
+        let tiers = self.classes.tiers(kind.0, pool).len();
+        let (_, node) = match strategy {
+            _ if one_by_one => self.best_among(&ask, |engine, found| engine.listed(&ask, scope, found)),
+            Strategy::Binpack | Strategy::Spread => (0..tiers).find_map(|tier| self.indexed(&ask, tier)),
+            Strategy::BestFit | Strategy::Fgd => (0..tiers)
+                .find_map(|tier| self.best_among(&ask, |engine, found| engine.all_of(&ask, tier, found))),
+        }?;
+        let gpus = self.nodes.at(node.0).devices.choose(self.shapes.at(kind.0).gpu, device)?;
+        Some(Choice { node, gpus })
     }
 
     /// What the domains of each spread constraint of the shape hold. As in Kubernetes, nodes that are not ready count.
@@ -144,14 +147,16 @@ impl Engine {
     /// True if the node takes one more pod of the shape now.
     fn takes(&self, ask: &Ask<'_>, ix: NodeIx) -> bool {
         let node = self.nodes.at(ix.0);
-        node.fits(ask.shape) && (ask.plain || self.admits(ask.shape, ask.kind, ask.floors, ix).is_ok())
+        let shape = self.shapes.at(ask.kind.0);
+        node.fits(shape) && (ask.plain || self.admits(shape, ask.kind, ask.floors, ix).is_ok())
     }
 
     /// True if a node of the pool takes one more pod of the kind now, everything considered.
     pub(crate) fn accepts(&self, kind: (ShapeIx, u32), pool: PoolIx, ix: NodeIx) -> bool {
-        let (shape, floors) = (self.shapes.at(kind.0), self.floors(kind.0));
+        let floors = self.floors(kind.0);
+        let shape = self.shapes.at(kind.0);
         let plain = !shape.local && self.neighbours.idle();
-        let ask = Ask { shape, kind, pool, strategy: Strategy::Binpack, floors: &floors, plain };
+        let ask = Ask { kind, pool, strategy: Strategy::Binpack, floors: &floors, plain };
         self.takes(&ask, ix)
     }
 
@@ -176,9 +181,22 @@ impl Engine {
             && tiers.any(|tier| tier.classes.contains(&node.class))
     }
 
-    /// As [`Self::takes`], for a node from a list of which every node has the devices.
-    fn takes_with_devices(&self, ask: &Ask<'_>, ix: NodeIx) -> bool {
-        if ask.plain { self.nodes.at(ix.0).free.fits(ask.shape) } else { self.takes(ask, ix) }
+    /// The node with the smallest id, out of a state in one of the lists for the shape, that takes one more pod now.
+    fn taker(&self, ask: &Ask<'_>, shape: &Shape, ix: StateIx) -> Option<Member> {
+        let state = self.index.state(ix);
+        if !state.free().fits(shape) || !self.has_share(state, shape) {
+            return None;
+        }
+        if ask.plain { state.first() } else { state.nodes().find(|(_, ix)| self.takes(ask, *ix)) }
+    }
+
+    /// True if the devices suffice; of the lists for whole devices every state has them.
+    fn has_share(&self, state: &State, shape: &Shape) -> bool {
+        match (shape.gpu, state.even()) {
+            (GpuRequest::None | GpuRequest::Whole(_), _) => true,
+            (request, Some((total, most))) if request.devices() == 1 => need(request, total).max(1) <= most,
+            (request, _) => state.first().is_some_and(|(_, ix)| self.nodes.at(ix.0).fits_gpu(request)),
+        }
     }
 
     /// What can only be judged on the node itself, resources apart: names, exclusive volumes, other pods.
@@ -213,38 +231,68 @@ impl Engine {
         self.neighbours.judge(&self.topologies, kind, ix, floors)
     }
 
-    /// Candidates from the index, for classes preferred equally.
-    fn indexed(&self, ask: &Ask<'_>, classes: &[ClassIx], found: &mut Candidates) {
-        let asks_none = ask.shape.gpu == GpuRequest::None;
-        if asks_none {
-            // Where no GPU memory is left none can be stranded.
-            for class in classes {
-                self.ends(ask, &self.index.of(*class).spent, found);
-            }
-            if !found.is_empty() && ask.strategy == Strategy::Binpack {
-                return;
+    /// The best of the candidates from the index, for classes preferred equally.
+    fn indexed(&mut self, ask: &Ask<'_>, tier: usize) -> Option<Scored> {
+        let mut best = None;
+        // Where no GPU memory is left none can be stranded.
+        if self.shapes.at(ask.kind.0).gpu == GpuRequest::None {
+            best = self.best_of_tier(ask, tier, Part::Spent);
+            if best.is_some() && ask.strategy == Strategy::Binpack {
+                return best;
             }
         }
-        for class in classes {
-            let lists = self.index.of(*class);
-            let least = match ask.shape.gpu {
-                GpuRequest::Whole(n) => n as usize,
-                // Without a free device only a shared one can do: those have lists of their own.
-                request if request.devices() == 1 => 1,
-                _ => 0,
-            };
-            for list in lists.whole.iter().skip(least) {
-                self.ends(ask, list, found);
+        better(best, self.best_of_tier(ask, tier, Part::Open))
+    }
+
+    fn best_of_tier(&mut self, ask: &Ask<'_>, tier: usize, part: Part) -> Option<Scored> {
+        let mut best: Option<Scored> = None;
+        let mut changed: SmallVec<[ClassIx; 16]> = SmallVec::new();
+        let epoch = self.profile.epoch();
+        let known = self.profile.remembered.bests(ask.kind.0, part);
+        for class in &self.classes.tiers(ask.kind.0, ask.pool)[tier].classes {
+            let known = known.get(class.i()).filter(|_| ask.plain);
+            match known.and_then(|known| known.now(epoch, self.index.changes(*class, part))) {
+                Some(of_class) => best = better(best, of_class),
+                None => changed.push(*class),
             }
-            if ask.shape.gpu.is_fraction() {
-                self.tightest(ask, *class, found);
-            }
+        }
+        for class in changed {
+            best = better(best, self.best_of_class(ask, class, part));
+        }
+        best
+    }
+
+    fn best_of_class(&mut self, ask: &Ask<'_>, class: ClassIx, part: Part) -> Option<Scored> {
+        let best = self.best_among(ask, |engine, found| match part {
+            Part::Spent => engine.ends(ask, &engine.index.of(class).spent, found),
+            Part::Open => engine.open(ask, class, found),
+        });
+        if ask.plain {
+            let now = (self.profile.epoch(), self.index.changes(class, part));
+            self.profile.remembered.learn_best(now, ask.kind.0, class, part, best);
+        }
+        best
+    }
+
+    /// Candidates among the nodes of a class with GPU memory left.
+    fn open(&self, ask: &Ask<'_>, class: ClassIx, found: &mut Candidates) {
+        let least = match self.shapes.at(ask.kind.0).gpu {
+            GpuRequest::Whole(n) => n as usize,
+            // Without a free device only a shared one can do: those have lists of their own.
+            request if request.devices() == 1 => 1,
+            _ => 0,
+        };
+        for list in self.index.of(class).whole.iter().skip(least).filter(|list| !list.is_empty()) {
+            self.ends(ask, list, found);
+        }
+        if self.shapes.at(ask.kind.0).gpu.is_fraction() {
+            self.tightest(ask, class, found);
         }
     }
 
     /// Candidates for a fraction among nodes with a shared device, the tightest amounts left that suffice.
     fn tightest(&self, ask: &Ask<'_>, class: ClassIx, found: &mut Candidates) {
-        let need = crate::device::need(ask.shape.gpu, self.classes.at(class).least_total());
+        let need = need(self.shapes.at(ask.kind.0).gpu, self.classes.at(class).least_total());
         let mut levels = 0;
         for list in self.index.of(class).shared.range(need..).map(|(_, list)| list) {
             let before = found.len();
@@ -258,56 +306,48 @@ impl Engine {
 
     /// The fitting nodes of a list with the most and the least free CPU; ties go to the smallest id.
     fn ends(&self, ask: &Ask<'_>, list: &List, found: &mut Candidates) {
-        if ask.shape.gpu.is_fraction() {
-            self.ends_of(ask, list, found, |ix| self.takes(ask, ix));
-        } else {
-            self.ends_of(ask, list, found, |ix| self.takes_with_devices(ask, ix));
-        }
-    }
-
-    fn ends_of(&self, ask: &Ask<'_>, list: &List, found: &mut Candidates, takes: impl Fn(NodeIx) -> bool) {
-        let need = if ask.shape.cpu == 0 { i64::MIN } else { ask.shape.cpu };
-        let mut enough = list.iter().take_while(|(cpu, _, _)| cpu.0 >= need);
-        let Some((most, _, first)) = enough.find(|(_, _, ix)| takes(*ix)) else { return };
-        found.push((Reverse(0), *first));
-        if list.last().is_some_and(|(least, _, _)| least == most) {
-            return;
-        }
-        let bottom = (Reverse(need), berth_model::NodeId(u32::MAX), NodeIx(u32::MAX));
-        let Some((least, _, last)) = list.range(..=bottom).rev().find(|(_, _, ix)| takes(*ix)) else {
+        let shape = self.shapes.at(ask.kind.0);
+        let need = if shape.cpu == 0 { i64::MIN } else { shape.cpu };
+        let enough = list.iter().take_while(|(cpu, _)| cpu.0 >= need);
+        let Some((most, state, first)) = first_run(enough, |state| self.taker(ask, shape, state)) else {
             return;
         };
-        if least == most {
+        found.push((Reverse(0), state, first));
+        if list.last().is_some_and(|(least, _)| least.0 == most) {
             return;
         }
-        // Among equals the end comes largest id first: take the first of the run instead.
-        let run = list.range((*least, berth_model::NodeId(0), NodeIx(0))..).map(|(_, _, ix)| *ix);
-        let first = run.take_while(|ix| ix != last).find(|ix| takes(*ix)).unwrap_or(*last);
-        found.push((Reverse(0), first));
+        let ascending = list.down_from((Reverse(need), StateIx(u32::MAX)));
+        let last = first_run(ascending, |state| self.taker(ask, shape, state));
+        if let Some((_, state, last)) = last.filter(|(least, _, _)| *least != most) {
+            found.push((Reverse(0), state, last));
+        }
     }
 
-    /// All nodes of the classes that take the pod.
-    fn all_of(&self, ask: &Ask<'_>, classes: &[ClassIx], found: &mut Candidates) {
+    /// All nodes that take the pod, of classes preferred equally.
+    fn all_of(&self, ask: &Ask<'_>, tier: usize, found: &mut Candidates) {
+        let classes = &self.classes.tiers(ask.kind.0, ask.pool)[tier].classes;
         let nodes = classes.iter().flat_map(|c| self.classes.at(*c).nodes.iter().copied());
-        found.extend(nodes.filter(|ix| self.takes(ask, *ix)).map(|ix| (Reverse(0), ix)));
+        let taking = nodes.filter(|ix| self.takes(ask, *ix));
+        found.extend(taking.map(|ix| (Reverse(0), self.index.state_of(ix), (self.nodes.at(ix.0).id, ix))));
     }
 
     /// All nodes of a scope, or those the pod names, that take it, with their preference points.
     fn listed(&self, ask: &Ask<'_>, scope: Scope, found: &mut Candidates) {
         let wishes = self.neighbours.wishes(ask.kind.0);
+        let shape = self.shapes.at(ask.kind.0);
         for tier in self.classes.tiers(ask.kind.0, ask.pool) {
             let mut consider = |ix: NodeIx, node: &Node| {
                 if tier.classes.contains(&node.class) && self.takes(ask, ix) {
                     let points = wishes.map_or(0, |w| self.neighbours.points(&self.topologies, w, ix));
-                    let own = if ask.shape.prefers_names {
-                        points_of(ask.shape, &node.spec.taints, NodeView::of(&node.spec))
+                    let own = if shape.prefers_names {
+                        points_of(shape, &node.spec.taints, NodeView::of(&node.spec))
                     } else {
                         tier.points
                     };
-                    found.push((Reverse(own + points), ix));
+                    found.push((Reverse(own + points), self.index.state_of(ix), (node.id, ix)));
                 }
             };
-            match (scope, &ask.shape.pinned) {
+            match (scope, &shape.pinned) {
                 (Scope::Domain(level, domain), _) => {
                     for ix in self.topologies.at(level).nodes[domain as usize].iter().copied() {
                         let node = self.nodes.at(ix.0);
@@ -333,31 +373,48 @@ impl Engine {
         }
     }
 
-    /// The best of the candidates: most points, then the least score.
-    fn pick(
-        &mut self,
-        kind: (ShapeIx, u32),
-        pool: PoolIx,
-        strategy: Strategy,
-        found: &[(Reverse<i64>, NodeIx)],
-    ) -> Option<Choice> {
-        let device = self.pools.spec(pool).device;
-        let shape = self.shapes.at(kind.0);
-        let mut best: Option<((Reverse<i64>, Score), NodeIx)> = None;
-        if let [(_, only)] = found {
-            best = Some(((Reverse(0), Score::default()), *only));
-        } else {
-            for (points, ix) in found.iter().copied() {
-                let candidate =
-                    Candidate { ix, node: self.nodes.at(ix.0), kind: kind.0, shape, pool, device };
-                let score = score(strategy, &candidate, &mut self.profile, &mut self.classes, &self.shapes);
-                if best.as_ref().is_none_or(|(known, _)| (points, score) < *known) {
-                    best = Some(((points, score), ix));
-                }
+    /// The best of the candidates that are found: most points, then the least score.
+    fn best_among(&mut self, ask: &Ask<'_>, find: impl FnOnce(&Self, &mut Candidates)) -> Option<Scored> {
+        let mut found = std::mem::take(&mut self.candidates);
+        found.clear();
+        find(self, &mut found);
+        let mut best: Option<(Reverse<i64>, Scored)> = None;
+        for (points, state, (id, ix)) in found.iter().copied() {
+            let (measure, cpu) = self.score(ask, state, ix);
+            let scored = (points, (Score { measure, cpu, node: id }, ix));
+            if best.is_none_or(|known| scored < known) {
+                best = Some(scored);
             }
         }
-        let node = best?.1;
-        let gpus = self.nodes.at(node.0).devices.choose(shape.gpu, device)?;
-        Some(Choice { node, gpus })
+        self.candidates = found;
+        best.map(|(_, scored)| scored)
+    }
+
+    /// The strategy's own measure of a node, and the free CPU that remains as it sees it.
+    fn score(&mut self, ask: &Ask<'_>, at: StateIx, ix: NodeIx) -> (i64, i64) {
+        let state = self.index.state(at);
+        let shape = self.shapes.at(ask.kind.0);
+        let cpu = state.free().cpu - shape.cpu;
+        let epoch = self.profile.epoch();
+        let about = About { at, state: state.id, shape: Some(ask.kind.0) };
+        let measure = self.profile.remembered.value(epoch, about).unwrap_or_else(|| {
+            let (node, device) = (self.nodes.at(ix.0), self.pools.spec(ask.pool).device);
+            let place = Place { at, state, node, kind: ask.kind.0, shape, pool: ask.pool, device };
+            measure(ask.strategy, &place, &mut self.profile, &self.classes, &self.shapes)
+        });
+        match ask.strategy {
+            Strategy::Binpack => (measure, cpu),
+            Strategy::Spread => (measure, -cpu),
+            // These know no second criterion.
+            Strategy::Fgd | Strategy::BestFit => (measure, 0),
+        }
+    }
+}
+
+/// The better of two, if there are any.
+fn better(a: Option<Scored>, b: Option<Scored>) -> Option<Scored> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
     }
 }

@@ -108,6 +108,8 @@ pub(crate) struct Devices {
     allowance: u32,
     /// All are linked equally well, the common case.
     uniform_links: bool,
+    /// All are of one size, the common case.
+    uniform_sizes: bool,
 }
 
 impl Devices {
@@ -115,7 +117,9 @@ impl Devices {
     pub(crate) fn new(specs: &[DeviceSpec], allowance: GpuMemoryMib) -> Self {
         let each: SmallVec<[Device; 8]> = specs.iter().map(Device::new).collect();
         let uniform_links = each.windows(2).all(|w| w[0].link_group == w[1].link_group);
-        let mut devices = Self { each, allowance: mib(allowance), uniform_links, ..Self::default() };
+        let uniform_sizes = each.windows(2).all(|w| w[0].total == w[1].total);
+        let allowance = mib(allowance);
+        let mut devices = Self { each, allowance, uniform_links, uniform_sizes, ..Self::default() };
         for index in 0..devices.each.len() {
             devices.classify(index);
         }
@@ -130,6 +134,17 @@ impl Devices {
     /// The device with this index.
     pub(crate) fn get(&self, index: DeviceIndex) -> &Device {
         &self.each[index.0 as usize]
+    }
+
+    /// The size of each device in MiB; none if they differ.
+    pub(crate) fn even(&self) -> Option<u32> {
+        self.uniform_sizes.then(|| self.each.first().map_or(0, |device| device.total))
+    }
+
+    /// The most that is left on a device which is free or shared.
+    pub(crate) fn most_left(&self) -> u32 {
+        let open = DeviceMask(self.free.0 | self.shared.0);
+        open.iter().map(|index| self.get(index).left()).max().unwrap_or(0)
     }
 
     /// All devices by index.

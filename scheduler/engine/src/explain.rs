@@ -173,7 +173,7 @@ impl Engine {
             let node = self.nodes.at(ix.0);
             let missing = missing(node, asked);
             let gpu = missing.iter().find(|m| matches!(m.resource, Resource::Gpu | Resource::GpuMemory));
-            let key = (gpu.map_or(0, |m| m.amount), missing.len(), node.spec.id);
+            let key = (gpu.map_or(0, |m| m.amount), missing.len(), node.id);
             if best.is_none_or(|(known, _)| key < known) {
                 best = Some((key, ix));
             }
@@ -193,8 +193,8 @@ impl Engine {
                 lists
                     .levels()
                     .chain(tightest)
-                    .filter_map(|list| list.first())
-                    .for_each(|(_, _, ix)| consider(*ix));
+                    .filter_map(|list| self.index.first(list))
+                    .for_each(&mut consider);
             }
         }
         best.map_or((None, Vec::new()), |((_, _, id), ix)| (Some(id), missing_named(self, ix, asked)))

@@ -1,32 +1,43 @@
 //! Free nodes in order, so that a placement looks at a bounded number of nodes (S12).
 //!
-//! Every usable node stands, within its class, in exactly one list by the number of its wholly free devices (nodes with
-//! no GPU memory left at all have a list of their own), and in one list per distinct amount of memory left on its
-//! shared devices. Each list is ordered by free CPU, most first, then by node id.
-//! Costs: a node that changes leaves and enters its lists, O(log nodes) each; the first node of a list that fits is
-//! found in O(log nodes) plus the nodes skipped because another resource is short.
+//! Every state that usable nodes are in stands, within its class, in exactly one list by the number of wholly free devices
+//! (states with no GPU memory left at all have a list of their own), and in one list per distinct amount of memory left
+//! on its shared devices. Each list is ordered by free CPU, most first.
+//! Costs: a node that changes leaves its state and enters another; only the last to leave and the first to enter change
+//! lists, O(log states) each. The first state of a list that fits is found in O(log states) plus the states skipped
+//! because another resource is short.
 
-use crate::ix::{ClassIx, NodeIx};
+use crate::ix::{ClassIx, NodeIx, StateIx};
 use crate::node::Node;
-use berth_model::NodeId;
+use crate::sorted::Sorted;
+use crate::state::{Member, State, States};
 use smallvec::SmallVec;
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-/// A node in a list: most free CPU first, then the smallest id.
-pub(crate) type Entry = (Reverse<i64>, NodeId, NodeIx);
+/// A state in a list: most free CPU first.
+pub(crate) type Entry = (Reverse<i64>, StateIx);
 
-/// Nodes by free CPU.
-pub(crate) type List = BTreeSet<Entry>;
+/// States by free CPU.
+pub(crate) type List = Sorted<Entry>;
+
+/// A part of the nodes of a class.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Part {
+    /// Those with GPU memory left.
+    Open,
+    /// Those with none left, or no GPU.
+    Spent,
+}
 
 /// The lists of one class.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Lists {
-    /// Nodes with no GPU memory left, or no GPU.
+    /// States with no GPU memory left, or no GPU.
     pub(crate) spent: List,
-    /// Nodes with some GPU memory left, by the number of wholly free devices.
+    /// States with some GPU memory left, by the number of wholly free devices.
     pub(crate) whole: Vec<List>,
-    /// Nodes by memory left on a shared device, in MiB.
+    /// States by memory left on a shared device, in MiB.
     pub(crate) shared: BTreeMap<u32, List>,
 }
 
@@ -34,6 +45,9 @@ pub(crate) struct Lists {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Index {
     classes: Vec<Lists>,
+    /// By class and part: how often nodes have come, gone or changed.
+    changes: Vec<[u64; 2]>,
+    states: States,
     none: Lists,
 }
 
@@ -43,30 +57,59 @@ impl Index {
         self.classes.get(class.i()).unwrap_or(&self.none)
     }
 
+    /// How often nodes of a part of a class have come, gone or changed.
+    pub(crate) fn changes(&self, class: ClassIx, part: Part) -> u64 {
+        self.changes.get(class.i()).map_or(0, |changes| changes[part as usize])
+    }
+
+    /// A state.
+    pub(crate) fn state(&self, ix: StateIx) -> &State {
+        self.states.at(ix)
+    }
+
+    /// The state that an entered node is in.
+    pub(crate) fn state_of(&self, node: NodeIx) -> StateIx {
+        self.states.of(node)
+    }
+
+    /// The node with the most free CPU in a list; ties go to the smallest id.
+    pub(crate) fn first(&self, list: &List) -> Option<NodeIx> {
+        first_run(list.iter(), |state| self.state(state).first()).map(|(_, _, (_, ix))| ix)
+    }
+
     /// Enters a usable node as it is now.
     pub(crate) fn insert(&mut self, ix: NodeIx, node: &Node) {
         if self.classes.len() <= node.class.i() {
             self.classes.resize_with(node.class.i() + 1, Lists::default);
+            self.changes.resize(node.class.i() + 1, [0; 2]);
         }
         let lists = &mut self.classes[node.class.i()];
-        let entry = entry(ix, node);
-        lists.level(node).insert(entry);
-        for left in lefts(node) {
-            lists.shared.entry(left).or_default().insert(entry);
+        self.changes[node.class.i()][part(node) as usize] += 1;
+        let (state, first) = self.states.enter(ix, node);
+        if first {
+            let entry = (Reverse(node.free.cpu), state);
+            lists.level(node).insert(entry);
+            for left in lefts(node) {
+                lists.shared.entry(left).or_default().insert(entry);
+            }
         }
     }
 
     /// Removes a node; it must not have changed since it was entered.
     pub(crate) fn remove(&mut self, ix: NodeIx, node: &Node) {
         let lists = &mut self.classes[node.class.i()];
-        let entry = entry(ix, node);
-        let listed = lists.level(node).remove(&entry);
-        debug_assert!(listed, "the node was entered as it is");
-        for left in lefts(node) {
-            if let Some(list) = lists.shared.get_mut(&left) {
-                list.remove(&entry);
-                if list.is_empty() {
-                    lists.shared.remove(&left);
+        self.changes[node.class.i()][part(node) as usize] += 1;
+        let (state, last) = self.states.leave(ix, node);
+        if last {
+            let entry = (Reverse(node.free.cpu), state);
+            let listed = lists.level(node).remove(&entry);
+            debug_assert!(listed, "the node was entered as it is");
+            for left in lefts(node) {
+                if let Some(list) = lists.shared.get_mut(&left) {
+                    list.remove(&entry);
+                    if list.is_empty() {
+                        lists.shared.remove(&left);
+                    }
                 }
             }
         }
@@ -75,7 +118,7 @@ impl Index {
 
 impl Lists {
     fn level(&mut self, node: &Node) -> &mut List {
-        if node.devices.free.is_empty() && node.devices.shared.is_empty() {
+        if part(node) == Part::Spent {
             return &mut self.spent;
         }
         let level = node.devices.free.count() as usize;
@@ -91,8 +134,28 @@ impl Lists {
     }
 }
 
-fn entry(ix: NodeIx, node: &Node) -> Entry {
-    (Reverse(node.free.cpu), node.spec.id, ix)
+/// Of the first states with the same free CPU of which a node takes the pod, that node with the smallest id, with the CPU
+/// and its state. `taker` says which node of a state does.
+pub(crate) fn first_run<'a>(
+    entries: impl Iterator<Item = &'a Entry>,
+    taker: impl Fn(StateIx) -> Option<Member>,
+) -> Option<(i64, StateIx, Member)> {
+    let mut found: Option<(i64, StateIx, Member)> = None;
+    for (Reverse(cpu), state) in entries {
+        if found.is_some_and(|(known, _, _)| known != *cpu) {
+            break;
+        }
+        if let Some(member) = taker(*state)
+            && found.is_none_or(|(_, _, known)| member < known)
+        {
+            found = Some((*cpu, *state, member));
+        }
+    }
+    found
+}
+
+fn part(node: &Node) -> Part {
+    if node.devices.free.is_empty() && node.devices.shared.is_empty() { Part::Spent } else { Part::Open }
 }
 
 /// The distinct amounts left on shared devices.

@@ -34,6 +34,17 @@ impl NodeIx {
     }
 }
 ix!(
+    /// Nodes of one class with the same left on them.
+    slab StateIx
+);
+
+impl StateIx {
+    /// Position in tables kept beside the slab.
+    pub(crate) const fn i(self) -> usize {
+        self.0 as usize
+    }
+}
+ix!(
     /// A class of identical nodes.
     table ClassIx
 );

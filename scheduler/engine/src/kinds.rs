@@ -1,5 +1,6 @@
-//! What the kinds ask for, as the nodes of one class see it: tables from an amount to the set of kinds it suffices for.
+//! What the kinds ask for: tables from an amount to the set of kinds it suffices for.
 //!
+//! What CPU and memory suffice for is the same on all nodes; what devices suffice for is a matter of the class.
 //! Costs: a table is made in O(kinds log kinds) when other shapes become kinds; a look-up is a binary search.
 
 use crate::device::{Devices, need};
@@ -7,97 +8,87 @@ use crate::shape::Shape;
 use berth_model::GpuRequest;
 
 /// A set of kinds, by slot.
-pub(crate) type KindMask = u64;
+pub(crate) type KindMask = u128;
 
-/// What the kinds ask for, as the nodes of a class see it.
+/// Numbers of devices that have a table of what fills them; for more it is reckoned.
+const RANKS: usize = 8;
+
+/// What the kinds ask of devices, as the nodes of a class see it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ClassView {
     whole: KindMask,
     shared: KindMask,
-    cpu: Steps,
-    memory: Steps,
-    cpu_each: Ratios,
-    memory_each: Ratios,
     share: Steps,
     /// Kinds that ask for at most this many whole devices, or for a share.
     up_to: Vec<KindMask>,
 }
 
-/// Kinds, by slot, in the orders that tables are made in: sorted once for all classes.
+/// What the kinds ask of CPU and memory.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Orders {
-    cpu: Vec<usize>,
-    memory: Vec<usize>,
-    cpu_each: Vec<usize>,
-    memory_each: Vec<usize>,
+pub(crate) struct Feeds {
+    cpu: Amounts,
+    memory: Amounts,
 }
 
-/// Kinds by what they need: those that need at most `x` are a prefix.
+/// What the kinds ask of one resource. Kinds that need less per device are fed on more devices, whatever the amount: in
+/// the order of this need, those that an amount feeds on so many devices are a prefix.
 #[derive(Clone, Debug, Default)]
-struct Steps(Vec<(i64, KindMask)>);
+struct Amounts {
+    /// For one pod.
+    one: Steps,
+    /// By need per device: what a pod needs, and how many devices it fills.
+    needs: Vec<(i64, i64)>,
+    /// The kinds of each prefix, the empty one first.
+    up_to: Vec<KindMask>,
+    /// In the same order, what it takes to fill one device, two, and so on.
+    ranks: [Vec<i64>; RANKS],
+}
 
-/// Kinds by what they need per device, as fractions `need / devices`.
+/// Which kinds CPU and memory feed on ever fewer devices.
+pub(crate) struct Reach<'a> {
+    cpu: Prefix<'a>,
+    memory: Prefix<'a>,
+}
+
+/// The kinds that an amount feeds.
+struct Prefix<'a> {
+    of: &'a Amounts,
+    amount: i64,
+    /// How many, on as many devices as was asked last.
+    long: usize,
+}
+
+/// Kinds by what they need, ascending: an amount suffices for those up to it. Beside each, the kinds up to there.
 #[derive(Clone, Debug, Default)]
-struct Ratios(Vec<(i64, i64, KindMask)>);
+struct Steps {
+    needs: Vec<i64>,
+    up_to: Vec<KindMask>,
+}
 
 impl Steps {
     fn new(mut needs: Vec<(i64, KindMask)>) -> Self {
         needs.sort_unstable();
-        Self::in_order(needs.into_iter())
-    }
-
-    /// From needs in ascending order.
-    fn in_order(needs: impl Iterator<Item = (i64, KindMask)>) -> Self {
-        let mut steps: Vec<(i64, KindMask)> = Vec::with_capacity(needs.size_hint().1.unwrap_or(0));
+        let mut steps = Self::default();
+        let mut all = 0;
         for (need, mask) in needs {
-            match steps.last_mut() {
-                Some((last, all)) if *last == need => *all |= mask,
-                last => {
-                    let before = last.map_or(0, |(_, all)| *all);
-                    steps.push((need, before | mask));
-                }
+            all |= mask;
+            if steps.needs.last() == Some(&need) {
+                steps.up_to.pop();
+            } else {
+                steps.needs.push(need);
             }
+            steps.up_to.push(all);
         }
-        Self(steps)
+        steps
     }
 
     fn at_most(&self, x: i64) -> KindMask {
         // Most often everything fits: look at the largest first.
-        if let Some((need, all)) = self.0.last()
-            && *need <= x
-        {
-            return *all;
-        }
-        match self.0.partition_point(|(need, _)| *need <= x) {
-            0 => 0,
-            n => self.0[n - 1].1,
-        }
-    }
-}
-
-impl Ratios {
-    /// From needs in ascending order of `need / devices`.
-    fn in_order(needs: impl Iterator<Item = (i64, i64, KindMask)>) -> Self {
-        let mut all = 0;
-        let with_lesser = |(need, devices, mask): (i64, i64, KindMask)| {
-            all |= mask;
-            (need, devices, all)
+        let n = match self.needs.last() {
+            Some(most) if *most <= x => self.needs.len(),
+            _ => self.needs.partition_point(|need| *need <= x),
         };
-        Self(needs.map(with_lesser).collect())
-    }
-
-    /// Kinds of which pods on `rank` devices need at most `x` in all.
-    fn fed(&self, x: i64, rank: i64) -> KindMask {
-        let fed = |(need, devices, _): &(i64, i64, KindMask)| {
-            need.saturating_mul(rank) <= x.saturating_mul(*devices)
-        };
-        if let Some(most) = self.0.last().filter(|most| fed(most)) {
-            return most.2;
-        }
-        match self.0.partition_point(fed) {
-            0 => 0,
-            n => self.0[n - 1].2,
-        }
+        if n == 0 { 0 } else { self.up_to[n - 1] }
     }
 }
 
@@ -106,35 +97,87 @@ fn devices_of(shape: &Shape) -> i64 {
     if let GpuRequest::Whole(n) = shape.gpu { n.into() } else { 1 }
 }
 
-impl Orders {
-    /// The orders of kinds given by slot.
-    pub(crate) fn new(kinds: &[&Shape]) -> Self {
-        let sorted = |compare: &dyn Fn(&Shape, &Shape) -> std::cmp::Ordering| {
-            let mut slots: Vec<usize> = (0..kinds.len()).collect();
-            slots.sort_by(|a, b| compare(kinds[*a], kinds[*b]));
-            slots
+impl Amounts {
+    fn new(needs: Vec<(i64, i64)>) -> Self {
+        let one = Steps::new(needs.iter().enumerate().map(|(at, (need, _))| (*need, 1 << at)).collect());
+        let mut order: Vec<usize> = (0..needs.len()).collect();
+        let product = |need: i64, devices: i64| i128::from(need) * i128::from(devices);
+        order.sort_by(|a, b| {
+            let (a, b) = (needs[*a], needs[*b]);
+            product(a.0, b.1).cmp(&product(b.0, a.1))
+        });
+        let mut up_to: Vec<KindMask> = vec![0];
+        let mut all = 0;
+        up_to.extend(order.iter().map(|at| {
+            all |= 1 << at;
+            all
+        }));
+        let needs: Vec<(i64, i64)> = order.iter().map(|at| needs[*at]).collect();
+        let filling = |rank: u32| needs.iter().map(|need| to_fill(*need, rank)).collect();
+        Self { one, up_to, ranks: std::array::from_fn(|at| filling(at as u32 + 1)), needs }
+    }
+
+    /// How many kinds an amount feeds on `rank` devices, at least one: no fewer than `least`.
+    fn fed(&self, amount: i64, rank: u32, least: usize) -> usize {
+        let Some(filling) = self.ranks.get(rank as usize - 1) else {
+            return self.needs.partition_point(|need| to_fill(*need, rank) <= amount);
         };
-        let each = |need: fn(&Shape) -> i64| {
-            sorted(&|a, b| {
-                let (a, b) = ((need(a), devices_of(a)), (need(b), devices_of(b)));
-                (i128::from(a.0) * i128::from(b.1)).cmp(&(i128::from(b.0) * i128::from(a.1)))
-            })
-        };
-        Self {
-            cpu: sorted(&|a, b| a.cpu.cmp(&b.cpu)),
-            memory: sorted(&|a, b| a.memory.cmp(&b.memory)),
-            cpu_each: each(|shape| shape.cpu),
-            memory_each: each(|shape| shape.memory),
+        match filling.last() {
+            None => 0,
+            // Most often it feeds all.
+            Some(most) if *most <= amount => filling.len(),
+            Some(_) => least + filling[least..].partition_point(|need| *need <= amount),
         }
+    }
+}
+
+impl Prefix<'_> {
+    /// Those fed on `rank` devices.
+    fn on(&mut self, rank: u32) -> KindMask {
+        self.long = self.of.fed(self.amount, rank, self.long);
+        self.of.up_to[self.long]
+    }
+}
+
+impl Reach<'_> {
+    /// Kinds fed on `rank` devices: at least one, and no more than were asked about before.
+    pub(crate) fn on(&mut self, rank: u32) -> KindMask {
+        self.cpu.on(rank) & self.memory.on(rank)
+    }
+}
+
+/// What it takes to fill `rank` devices with pods that need so much for so many devices each.
+fn to_fill((need, devices): (i64, i64), rank: u32) -> i64 {
+    let product = need.saturating_mul(rank.into());
+    product / devices + i64::from(product % devices > 0)
+}
+
+impl Feeds {
+    /// For kinds given by slot.
+    pub(crate) fn new(kinds: &[&Shape]) -> Self {
+        let needs =
+            |need: fn(&Shape) -> i64| kinds.iter().map(|kind| (need(kind), devices_of(kind))).collect();
+        Self { cpu: Amounts::new(needs(|kind| kind.cpu)), memory: Amounts::new(needs(|kind| kind.memory)) }
+    }
+
+    /// Kinds of which one pod finds enough CPU and memory.
+    pub(crate) fn one(&self, cpu: i64, memory: i64) -> KindMask {
+        self.cpu.one.at_most(cpu) & self.memory.one.at_most(memory)
+    }
+
+    /// Kinds that CPU and memory feed on ever fewer devices.
+    pub(crate) fn reach<'a>(&'a self, cpu: i64, memory: i64) -> Reach<'a> {
+        let prefix = |of: &'a Amounts, amount| Prefix { of, amount, long: 0 };
+        Reach { cpu: prefix(&self.cpu, cpu), memory: prefix(&self.memory, memory) }
     }
 }
 
 impl ClassView {
     /// The tables of a class of nodes with these devices, for the kinds it takes, out of kinds given by slot.
-    pub(crate) fn new(devices: &Devices, taken: KindMask, kinds: &[&Shape], orders: &Orders) -> Self {
+    pub(crate) fn new(devices: &Devices, taken: KindMask, kinds: &[&Shape]) -> Self {
         let mut view = Self { up_to: vec![0; devices.len() + 1], ..Self::default() };
         let total = devices.iter().map(|d| d.total).max().unwrap_or(1);
-        let mut share = Vec::with_capacity(KindMask::BITS as usize);
+        let mut share = Vec::new();
         for (at, shape) in kinds.iter().enumerate().filter(|(at, _)| taken >> at & 1 == 1) {
             let bit = 1 << at;
             if let GpuRequest::Whole(n) = shape.gpu {
@@ -146,39 +189,18 @@ impl ClassView {
                 share.push((i64::from(need(shape.gpu, total)), bit));
             }
         }
-        let among =
-            |order: &[usize]| order.iter().copied().filter(|at| taken >> at & 1 == 1).collect::<Vec<_>>();
-        let steps = |order: &[usize], need: fn(&Shape) -> i64| {
-            Steps::in_order(among(order).into_iter().map(|at| (need(kinds[at]), 1 << at)))
-        };
-        let ratios = |order: &[usize], need: fn(&Shape) -> i64| {
-            Ratios::in_order(
-                among(order).into_iter().map(|at| (need(kinds[at]), devices_of(kinds[at]), 1 << at)),
-            )
-        };
         view.share = Steps::new(share);
-        view.cpu = steps(&orders.cpu, |shape| shape.cpu);
-        view.memory = steps(&orders.memory, |shape| shape.memory);
-        view.cpu_each = ratios(&orders.cpu_each, |shape| shape.cpu);
-        view.memory_each = ratios(&orders.memory_each, |shape| shape.memory);
         view
     }
 
-    /// Kinds of which one pod finds CPU and memory, and enough of `free` wholly free devices.
-    pub(crate) fn base(&self, cpu: i64, memory: i64, free: u32) -> KindMask {
-        let up_to = self.up_to[(free as usize).min(self.up_to.len() - 1)];
-        up_to & self.cpu.at_most(cpu) & self.memory.at_most(memory)
+    /// Kinds that find enough of `free` wholly free devices.
+    pub(crate) fn up_to(&self, free: u32) -> KindMask {
+        self.up_to[(free as usize).min(self.up_to.len() - 1)]
     }
 
-    /// Kinds that CPU and memory feed on `rank` devices.
-    pub(crate) fn fed(&self, cpu: i64, memory: i64, rank: i64) -> KindMask {
-        self.cpu_each.fed(cpu, rank) & self.memory_each.fed(memory, rank)
-    }
-
-    /// Kinds that fit a device with `left` MiB; whole kinds only if it is wholly free.
-    pub(crate) fn fit(&self, left: u32, free: bool) -> KindMask {
-        let shared = self.share.at_most(left.into()) & self.shared;
-        if free { shared | self.whole } else { shared }
+    /// Kinds that fit a device with `left` MiB that is shared.
+    pub(crate) fn fit(&self, left: u32) -> KindMask {
+        self.share.at_most(left.into())
     }
 
     /// The kinds that the class takes.
@@ -192,11 +214,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn s12_prefixes_answer_what_fits() {
+    fn s12_tables_answer_what_an_amount_suffices_for() {
         let steps = Steps::new(vec![(5, 1), (3, 2), (5, 4)]);
         assert_eq!([2, 3, 4, 5, 9].map(|x| steps.at_most(x)), [0, 2, 2, 7, 7]);
-        let ratios = Ratios::in_order([(16, 2, 1), (12, 1, 2)].into_iter());
-        assert_eq!([7, 8, 11, 12].map(|x| ratios.fed(x, 1)), [0, 1, 1, 3]);
-        assert_eq!(ratios.fed(16, 2), 1);
+        let amounts = Amounts::new(vec![(17, 2), (12, 1)]);
+        assert_eq!([11, 12, 17].map(|x| amounts.one.at_most(x)), [0, 2, 3]);
+        let fed = |x, rank| amounts.up_to[amounts.fed(x, rank, 0)];
+        assert_eq!([8, 9, 11, 12].map(|x| fed(x, 1)), [0, 1, 1, 3]);
+        assert_eq!([16, 17].map(|x| fed(x, 2)), [0, 1]);
+    }
+
+    #[test]
+    fn s12_more_kinds_are_fed_on_fewer_devices() {
+        let (cpu, memory) = (vec![(17, 2), (12, 1), (0, 4)], vec![(1, 1); 3]);
+        let feeds = Feeds { cpu: Amounts::new(cpu), memory: Amounts::new(memory) };
+        let mut reach = feeds.reach(25, 9);
+        assert_eq!([10, 9, 3, 2, 1].map(|rank| reach.on(rank)), [0, 4, 4, 7, 7]);
+    }
+
+    #[test]
+    fn s12_more_devices_than_there_are_tables_for_are_reckoned() {
+        let amounts = Amounts::new(vec![(17, 2), (12, 1), (0, 4)]);
+        for (x, expected) in [(0, 4), (76, 4), (77, 5), (107, 5), (108, 7)] {
+            assert_eq!(amounts.up_to[amounts.fed(x, RANKS as u32 + 1, 0)], expected, "{x}");
+        }
     }
 }

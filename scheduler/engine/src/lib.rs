@@ -13,7 +13,7 @@
 //! | `domains` | gangs that want one topology domain (S31) |
 //! | `choose` | which node a pod gets (S12), from a bounded number of candidates |
 //! | `profile`, `kinds`, `score`, `remember` | the shapes present, and what a placement would strand of GPU capacity (S12) |
-//! | `index` | free nodes in order, per class and level |
+//! | `index`, `state`, `sorted` | free nodes in order, per class and level; those with the same left on them are one state |
 //! | `device` | the devices of one node (S13 to S18, S31) |
 //! | `neighbours`, `topology` | pods about other pods, and domains (S11, S31) |
 //! | `waiting`, `watch`, `park` | who waits, for what, and when a verdict is looked at again (S8, S9, S30) |
@@ -55,7 +55,9 @@ mod room;
 mod score;
 mod search;
 mod shape;
+mod sorted;
 mod stale;
+mod state;
 mod take_back;
 mod timer;
 mod topology;

@@ -7,13 +7,16 @@ use crate::device::Devices;
 use crate::ix::{ClassIx, PodIx, PoolIx, WorkloadIx};
 use crate::overlap::{Hold, Overlap};
 use crate::shape::{ResourceNames, Shape};
-use berth_model::{DeviceStrategy, GpuGrant, GpuMemoryMib, GpuRequest, HostPort, NodeSpec, VolumeUse};
+use berth_model::{
+    DeviceStrategy, GpuGrant, GpuMemoryMib, GpuRequest, HostPort, NodeId, NodeSpec, VolumeUse,
+};
 use smallvec::SmallVec;
 use std::sync::Arc;
 
 /// A node.
 #[derive(Clone, Debug)]
 pub(crate) struct Node {
+    pub(crate) id: NodeId,
     pub(crate) spec: Arc<NodeSpec>,
     /// None while no pool takes the node.
     pub(crate) pool: Option<PoolIx>,
@@ -169,6 +172,7 @@ impl Node {
     /// A node on which nothing runs.
     pub(crate) fn new(spec: Arc<NodeSpec>, names: &mut ResourceNames, allowance: GpuMemoryMib) -> Self {
         Self {
+            id: spec.id,
             pool: None,
             class: ClassIx(u32::MAX),
             free: Free::of(&spec, names),

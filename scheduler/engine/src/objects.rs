@@ -317,7 +317,6 @@ impl Engine {
     fn detach(&mut self, ix: NodeIx) {
         self.drop_reservations_on(ix);
         self.note_change(ix);
-        self.profile.forget(ix);
         self.profile.classes_changed();
         self.count_pods(ix, -1);
         let node = self.nodes.at_mut(ix.0);

@@ -219,9 +219,14 @@ impl Engine {
             let strategy = self.pools.spec(pool).device;
             for short in in_pool {
                 let shape = self.shapes.at(short.shape);
+                self.classes.prepare(&self.shapes, short.shape, pool);
+                let mut tiers = self.classes.tiers(short.shape, pool).iter();
+                if !tiers.any(|tier| tier.classes.contains(&node.class)) {
+                    continue;
+                }
                 let now = if node.usable() { slots(&node.free, &node.devices, shape, strategy) } else { 0 };
                 let then = was.map_or(0, |(free, devices)| slots(free, devices, shape, strategy));
-                if now == then || self.classes.at(node.class).judge(shape).is_err() {
+                if now == then {
                     continue;
                 }
                 for (group, lack) in &mut short.lacking {

@@ -132,7 +132,6 @@ impl Engine {
     /// Changes a node while keeping the index in step and those who watch it informed.
     pub(crate) fn change_node(&mut self, node: NodeIx, change: impl FnOnce(&mut Self)) {
         self.note_change(node);
-        self.profile.forget(node);
         let indexed = self.nodes.at(node.0).usable();
         if indexed {
             self.index.remove(node, self.nodes.at(node.0));

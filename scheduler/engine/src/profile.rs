@@ -1,26 +1,28 @@
 //! The shapes present, as the node preference sees them (S12).
 //!
 //! *Kinds* are the commonest GPU shapes among running and pending pods, at most 64, each in a slot, so that a set of kinds
-//! is one word. A kind's weight is its number of pods rounded down to a power of two: a pure function of what is present,
+//! is two words. A kind's weight is its number of pods rounded down to a power of two: a pure function of what is present,
 //! which changes seldom, so that everything computed from it can be kept until it does. A kind that is gone keeps its
-//! slot, without weight, until another needs it: shapes that come and go do not make the tables anew.
+//! slot, without weight, until another needs it, and there are twice as many slots as kinds: shapes that come and go do
+//! not make the tables anew.
 //! Costs: counting a pod is O(1) unless a power of two is passed; then the weights are added up anew, O(shapes + kinds
 //! times classes), and tables only if a shape has become a kind that had no slot.
 
 use crate::class::Classes;
 use crate::device::need;
-use crate::ix::{ClassIx, NodeIx, PoolIx, ShapeIx};
-use crate::kinds::{ClassView, KindMask, Orders};
-use crate::remember::Remembered;
+use crate::ix::{ClassIx, PoolIx, ShapeIx};
+use crate::kinds::{ClassView, Feeds, KindMask};
+use crate::remember::{About, Remembered, Usage};
 use crate::shape::{Shape, Shapes};
 use berth_model::{GpuRequest, GpuShare};
-use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
 /// How many kinds are looked at.
 const KINDS: usize = 64;
-/// How many node states' costs are remembered per pool.
-const STATES: usize = 1 << 14;
+/// How many slots there are for kinds.
+const SLOTS: usize = KindMask::BITS as usize;
+/// How many costs of devices are remembered per pool; a power of two.
+const DEVICE_COSTS: usize = 1 << 9;
 /// One, in the fixed point of weights' shares.
 const ONE: u64 = 1 << 16;
 
@@ -42,7 +44,7 @@ struct KindInPool {
 
 /// A pool's kinds and classes, and what they weigh.
 #[derive(Clone, Debug, Default)]
-struct PoolView {
+pub(crate) struct PoolView {
     /// Of which choice of kinds and which classes the tables are made.
     made_of: Option<(u64, u64)>,
     kinds: Vec<KindInPool>,
@@ -55,16 +57,13 @@ struct PoolView {
     total: (u64, u64),
     /// Kinds that weigh something.
     live: KindMask,
-    /// What a device costs that none but these kinds can use.
-    memo: FxHashMap<KindMask, u64>,
-    /// What a node costs by class, CPU, memory and wholly free devices, if none is shared.
-    states: FxHashMap<(ClassIx, i64, i64, u32), i64>,
+    /// What a device costs that none but these kinds can use, and in which epoch it did.
+    memo: Vec<(u64, KindMask, u64)>,
 }
 
 /// A class: its tables, of which kinds they are made, and its price.
 #[derive(Clone, Debug, Default)]
 struct ClassEntry {
-    epoch: u64,
     made_of: Option<(u64, KindMask)>,
     price: u64,
     view: ClassView,
@@ -74,22 +73,25 @@ struct ClassEntry {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Profiles {
     present: Vec<i64>,
-    /// Grows whenever anything computed from what is here may have changed.
+    /// Grows whenever anything computed from what is here may have changed; 0 before anything is.
     epoch: u64,
     stale: bool,
     /// Kinds by slot; those without weight are only kept for their slot.
     kinds: Vec<Kind>,
+    /// By shape.
+    slots: Vec<Option<u8>>,
     /// Where to look first for a slot to use again.
     next_slot: usize,
     /// Grows when a slot is given to another shape.
     chosen: u64,
-    /// The orders of the kinds, and of which choice of kinds.
-    orders: (u64, Orders),
-    /// Grows when classes get or lose nodes.
+    /// What the kinds ask of CPU and memory, and of which choice of kinds this is.
+    feeds: (Option<u64>, Feeds),
+    /// Grows when classes get or lose nodes, or a pool's strategy is another.
     structure: u64,
     pools: Vec<PoolView>,
     classes: Vec<ClassEntry>,
-    remembered: Remembered,
+    /// What was reckoned of late.
+    pub(crate) remembered: Remembered,
 }
 
 impl Profiles {
@@ -119,12 +121,21 @@ impl Profiles {
         for kind in &mut self.kinds {
             kind.weight = 0;
         }
-        for kind in wanted {
-            match self.kinds.iter().position(|k| k.shape == kind.shape) {
-                Some(slot) => self.kinds[slot] = kind,
-                None => self.enter(kind),
+        // Those that have a slot first, so that theirs is not given away.
+        for kind in &wanted {
+            if let Some(slot) = self.slot_of(kind.shape) {
+                self.kinds[slot] = *kind;
             }
         }
+        for kind in wanted {
+            if self.slot_of(kind.shape).is_none() {
+                self.enter(kind);
+            }
+        }
+    }
+
+    fn slot_of(&self, shape: ShapeIx) -> Option<usize> {
+        self.slots.get(shape.i()).copied().flatten().map(usize::from)
     }
 
     /// The shapes that are to be kinds, heaviest first where there are too many.
@@ -138,8 +149,6 @@ impl Profiles {
         if wanted.len() > KINDS {
             wanted.select_nth_unstable_by(KINDS, |a, b| rank(a, shapes).cmp(&rank(b, shapes)));
             wanted.truncate(KINDS);
-            // Those that have a slot first, so that theirs is not given away.
-            wanted.sort_by_key(|kind| !self.kinds.iter().any(|k| k.shape == kind.shape));
         }
         wanted
     }
@@ -147,47 +156,62 @@ impl Profiles {
     /// Gives a kind a new slot, or one whose kind is gone.
     fn enter(&mut self, kind: Kind) {
         self.chosen += 1;
-        if self.kinds.len() < KINDS {
-            self.kinds.push(kind);
-            return;
+        let mut slots = (0..SLOTS).map(|at| (self.next_slot + at) % SLOTS);
+        let vacant = slots.find(|slot| self.kinds.get(*slot).is_none_or(|kind| kind.weight == 0));
+        let slot = vacant.expect("there are more slots than kinds");
+        self.next_slot = (slot + 1) % SLOTS;
+        match self.kinds.get_mut(slot) {
+            Some(gone) => {
+                self.slots[gone.shape.i()] = None;
+                *gone = kind;
+            }
+            None => self.kinds.push(kind),
         }
-        let slots = (0..KINDS).map(|at| (self.next_slot + at) % KINDS);
-        if let Some(slot) = slots.into_iter().find(|slot| self.kinds[*slot].weight == 0) {
-            self.kinds[slot] = kind;
-            self.next_slot = (slot + 1) % KINDS;
+        if self.slots.len() <= kind.shape.i() {
+            self.slots.resize(kind.shape.i() + 1, None);
         }
+        self.slots[kind.shape.i()] = Some(slot as u8);
     }
 
-    /// Makes sure that [`Self::view`], [`Self::price`] and [`Self::device_cost`] answer for the class.
-    pub(crate) fn prepare(&mut self, class: ClassIx, pool: PoolIx, classes: &mut Classes, shapes: &Shapes) {
-        if self.classes.get(class.i()).is_some_and(|entry| entry.epoch == self.epoch) {
-            return;
-        }
-        if self.classes.len() <= class.i() {
-            self.classes.resize_with(class.i() + 1, ClassEntry::default);
-        }
+    /// Makes sure that [`Self::view`], [`Self::price`] and [`Self::tables`] answer for the pool.
+    pub(crate) fn prepare(&mut self, pool: PoolIx, classes: &mut Classes, shapes: &Shapes) {
         if self.pools.len() <= pool.i() {
             self.pools.resize_with(pool.i() + 1, PoolView::default);
         }
-        if self.pools[pool.i()].epoch != self.epoch {
-            if self.pools[pool.i()].made_of != Some((self.chosen, self.structure)) {
-                self.pools[pool.i()] = self.pool_view(pool, classes, shapes);
-            }
-            self.pools[pool.i()].weigh(self.epoch, &self.kinds);
+        if self.pools[pool.i()].epoch == self.epoch {
+            return;
         }
-        let taken = self.pools[pool.i()].takes.iter().find(|(c, _, _)| *c == class);
-        let (mask, price) = taken.map_or((0, 0), |(_, mask, price)| (*mask, *price));
-        let entry = &mut self.classes[class.i()];
-        if entry.made_of != Some((self.chosen, mask)) {
-            let kinds: SmallVec<[&Shape; KINDS]> =
-                self.kinds.iter().map(|kind| shapes.at(kind.shape)).collect();
-            if self.orders.0 != self.chosen {
-                self.orders = (self.chosen, Orders::new(&kinds));
-            }
-            entry.view = ClassView::new(&classes.at(class).empty.devices, mask, &kinds, &self.orders.1);
-            entry.made_of = Some((self.chosen, mask));
+        if self.pools[pool.i()].made_of != Some(self.made_of()) {
+            self.pools[pool.i()] = self.pool_view(pool, classes, shapes);
+            self.view_classes(pool, classes, shapes);
         }
-        (entry.epoch, entry.price) = (self.epoch, price);
+        self.pools[pool.i()].weigh(self.epoch, &self.kinds);
+        for (class, _, price) in &self.pools[pool.i()].takes {
+            self.classes[class.i()].price = *price;
+        }
+    }
+
+    /// Makes the tables of a pool's classes, those that are not as they should be.
+    fn view_classes(&mut self, pool: PoolIx, classes: &Classes, shapes: &Shapes) {
+        let kinds: Vec<&Shape> = self.kinds.iter().map(|kind| shapes.at(kind.shape)).collect();
+        if self.feeds.0 != Some(self.chosen) {
+            self.feeds = (Some(self.chosen), Feeds::new(&kinds));
+        }
+        for (class, mask, _) in &self.pools[pool.i()].takes {
+            if self.classes.len() <= class.i() {
+                self.classes.resize_with(class.i() + 1, ClassEntry::default);
+            }
+            let entry = &mut self.classes[class.i()];
+            if entry.made_of != Some((self.chosen, *mask)) {
+                entry.view = ClassView::new(&classes.at(*class).empty.devices, *mask, &kinds);
+                entry.made_of = Some((self.chosen, *mask));
+            }
+        }
+    }
+
+    /// What a pool, one of its classes, and CPU and memory suffice for, after [`Self::prepare`].
+    pub(crate) fn tables(&mut self, pool: PoolIx, class: ClassIx) -> (&mut PoolView, &ClassView, &Feeds) {
+        (&mut self.pools[pool.i()], &self.classes[class.i()].view, &self.feeds.1)
     }
 
     /// The tables of a class after [`Self::prepare`].
@@ -203,7 +227,7 @@ impl Profiles {
 
     fn pool_view(&self, pool: PoolIx, classes: &mut Classes, shapes: &Shapes) -> PoolView {
         let of_pool = classes.of_pool(pool).to_vec();
-        let mut view = PoolView { made_of: Some((self.chosen, self.structure)), ..PoolView::default() };
+        let mut view = PoolView { made_of: Some(self.made_of()), ..PoolView::default() };
         view.takes = of_pool.iter().map(|class| (*class, 0, 0)).collect();
         let devices = |class: ClassIx, classes: &Classes| {
             let class = classes.at(class);
@@ -237,68 +261,25 @@ impl Profiles {
         view
     }
 
-    /// The cost of a node without shared devices, if it is known.
-    pub(crate) fn known_state(&self, pool: PoolIx, state: (ClassIx, i64, i64, u32)) -> Option<i64> {
-        self.pools[pool.i()].states.get(&state).copied()
+    /// The cost and the charge of something that was reckoned when other shapes were present, if it was kept and is true
+    /// of the same kinds.
+    pub(crate) fn reckon_again(
+        &mut self,
+        pool: PoolIx,
+        about: About,
+    ) -> Option<(i64, u64, Option<Box<Usage>>)> {
+        let usage = self.remembered.usage(about)?.filter(|usage| usage.made_of == self.made_of())?;
+        Some((self.pools[pool.i()].cost(&usage.parts), usage.taken, None))
     }
 
-    /// Remembers the cost of a node without shared devices.
-    pub(crate) fn learn_state(&mut self, pool: PoolIx, state: (ClassIx, i64, i64, u32), cost: i64) {
-        let states = &mut self.pools[pool.i()].states;
-        if states.len() >= STATES {
-            states.clear();
-        }
-        states.insert(state, cost);
+    /// Changes when other shapes become kinds, classes get or lose nodes, or a pool's strategy is another.
+    pub(crate) fn made_of(&self) -> (u64, u64) {
+        (self.chosen, self.structure)
     }
 
-    /// The kinds that weigh something in the pool, after [`Self::prepare`] for one of its classes.
-    pub(crate) fn live(&self, pool: PoolIx) -> KindMask {
-        self.pools[pool.i()].live
-    }
-
-    /// What it costs per device that only the kinds in `usable` can use it: with `q` the share of kinds that cannot,
-    /// by plain weight, and `h` the same with hard kinds counted more, `q^16 + h/16`, in 2^-32ths.
-    pub(crate) fn device_cost(&mut self, pool: PoolIx, usable: KindMask) -> u64 {
-        let view = &mut self.pools[pool.i()];
-        if let Some(known) = view.memo.get(&usable) {
-            return *known;
-        }
-        let (mut plain, mut hard) = view.total;
-        let mut rest = usable & view.live;
-        while rest != 0 {
-            let (p, h) = view.weights[rest.trailing_zeros() as usize];
-            (plain, hard) = (plain - p, hard - h);
-            rest &= rest - 1;
-        }
-        let share = |part: u64, total: u64| (part * ONE).checked_div(total).unwrap_or(0);
-        let cost = power_16(share(plain, view.total.0)) + (share(hard, view.total.1) << 16) / 16;
-        view.memo.insert(usable, cost);
-        cost
-    }
-
-    /// What is left on a node cost this much, if it is known.
-    pub(crate) fn known_cost(&self, ix: NodeIx) -> Option<i64> {
-        self.remembered.cost(self.epoch, ix)
-    }
-
-    /// Remembers what the rest of a node costs.
-    pub(crate) fn learn_cost(&mut self, ix: NodeIx, cost: i64) {
-        self.remembered.learn_cost(self.epoch, ix, cost);
-    }
-
-    /// The score of a pod of the shape on the node, if it is known and still true.
-    pub(crate) fn known_score(&self, node: NodeIx, shape: ShapeIx) -> Option<i64> {
-        self.remembered.score(self.epoch, node, shape)
-    }
-
-    /// Remembers a score.
-    pub(crate) fn learn_score(&mut self, node: NodeIx, shape: ShapeIx, score: i64) {
-        self.remembered.learn_score(self.epoch, node, shape, score);
-    }
-
-    /// Forgets what is known of a node that changes.
-    pub(crate) fn forget(&mut self, ix: NodeIx) {
-        self.remembered.forget(ix);
+    /// Until when what is reckoned holds: it changes with the shapes present.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.epoch
     }
 
     /// The kinds by slot: shape and weight, 0 for one that is gone.
@@ -308,22 +289,55 @@ impl Profiles {
 }
 
 impl PoolView {
+    /// The kinds that weigh something.
+    pub(crate) fn live(&self) -> KindMask {
+        self.live
+    }
+
+    /// What capacity costs of which kinds can use so many millionths of a device.
+    pub(crate) fn cost(&mut self, parts: &[(KindMask, u64)]) -> i64 {
+        parts.iter().map(|(kinds, share)| share * self.device_cost(kinds & self.live)).sum::<u64>() as i64
+    }
+
+    /// What it costs per device that only the kinds in `usable` can use it: with `q` the share of kinds that cannot,
+    /// by plain weight, and `h` the same with hard kinds counted more, `q^16 + h/16`, in 2^-32ths.
+    fn device_cost(&mut self, usable: KindMask) -> u64 {
+        let slot = memo_slot(usable);
+        let (epoch, kinds, cost) = self.memo[slot];
+        if epoch == self.epoch && kinds == usable {
+            return cost;
+        }
+        let (mut plain, mut hard) = self.total;
+        let mut rest = usable;
+        while rest != 0 {
+            let (p, h) = self.weights[rest.trailing_zeros() as usize];
+            (plain, hard) = (plain - p, hard - h);
+            rest &= rest - 1;
+        }
+        let share = |part: u64, total: u64| (part * ONE).checked_div(total).unwrap_or(0);
+        let cost = power_16(share(plain, self.total.0)) + (share(hard, self.total.1) << 16) / 16;
+        self.memo[slot] = (self.epoch, usable, cost);
+        cost
+    }
+
     /// Adds up the weights of the kinds as they are now.
     fn weigh(&mut self, epoch: u64, kinds: &[Kind]) {
         self.epoch = epoch;
-        self.memo.clear();
-        self.states.clear();
+        self.memo.resize(DEVICE_COSTS, (0, 0, 0));
         self.weights.clear();
         self.total = (0, 0);
         self.live = 0;
         self.takes.iter_mut().for_each(|(_, _, price)| *price = 0);
         for (at, (kind, here)) in kinds.iter().zip(&self.kinds).enumerate() {
-            let plain = if here.hard == 0 { 0 } else { kind.weight };
-            let hard = kind.weight * here.hard;
+            if kind.weight == 0 || here.hard == 0 {
+                self.weights.push((0, 0));
+                continue;
+            }
+            let (plain, hard) = (kind.weight, kind.weight * here.hard);
             self.weights.push((plain, hard));
-            self.live |= u64::from(plain > 0) << at;
+            self.live |= 1 << at;
             self.total = (self.total.0 + plain, self.total.1 + hard);
-            if let Some((asked, devices)) = here.demand.filter(|_| plain > 0) {
+            if let Some((asked, devices)) = here.demand {
                 let price = plain * asked / devices;
                 let takers = self.takes.iter_mut().filter(|(_, mask, _)| mask >> at & 1 == 1);
                 takers.for_each(|(_, _, sum)| *sum += price);
@@ -336,6 +350,12 @@ impl PoolView {
 /// `q^16` for a `q` in [`ONE`]ths, in 2^-32ths.
 fn power_16(q: u64) -> u64 {
     (0..4).fold(u128::from(q) << 16, |power, _| (power * power) >> 32) as u64
+}
+
+/// Where the cost of a device is remembered that these kinds can use.
+fn memo_slot(usable: KindMask) -> usize {
+    let mixed = (usable as u64 ^ ((usable >> 64) as u64).rotate_left(29)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    (mixed >> (u64::BITS - DEVICE_COSTS.ilog2())) as usize
 }
 
 /// The number of pods rounded down to a power of two.

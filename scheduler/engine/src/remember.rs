@@ -1,79 +1,279 @@
-//! What the node preference remembers: costs and scores stay true until a node or the shapes present change.
+//! What the node preference remembers: all of it stays true until the shapes present or the nodes concerned change.
 //!
-//! Costs: one slot per node for what is left on it; scores by (node, shape) in a table of fixed size, in which a newer
-//! score replaces an older one. Nothing here decides: forgetting everything changes no decision.
+//! What the rest of a state costs: one slot per state. Measures by (state, shape) in a table of bounded size, in which
+//! a newer one replaces the older one of two. For both, if they are asked for again after the weights have changed, which
+//! kinds can use what: that stays true until other shapes become kinds or classes change. The best node by (shape, part of a class), until
+//! a node of the part changes: a row per shape, all of them forgotten when they become too many.
+//! Nothing here decides: forgetting everything changes no decision. `epoch` is that of the shapes present.
 
-use crate::ix::{NodeIx, ShapeIx};
+use crate::index::Part;
+use crate::ix::{ClassIx, NodeIx, ShapeIx, StateIx};
+use crate::kinds::KindMask;
+use crate::score::Score;
+use smallvec::SmallVec;
 
-/// How many scores are remembered; a power of two.
-const SCORES: usize = 1 << 14;
+/// How many measures are remembered at first, and at most; powers of two.
+const MEASURES: (usize, usize) = (1 << 9, 1 << 15);
+/// Of a key, how many bits are the shape.
+const SHAPE_BITS: u32 = 24;
+/// How many best nodes are remembered.
+const BESTS: usize = 1 << 15;
 
-/// What is known of nodes. `epoch` is that of the shapes present.
+/// What is known.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Remembered {
-    /// Per node: the epoch in which its cost was computed, and the cost.
-    costs: Vec<(u64, i64)>,
-    /// Per node: how often it has changed.
-    versions: Vec<u32>,
-    /// Scores of late.
-    scores: Vec<Scored>,
+    /// By place of the state.
+    costs: Table,
+    /// Pairs of measures: none, or a power of two.
+    measures: Table,
+    /// How many measures have been replaced while they were true.
+    replaced: usize,
+    /// By part, shape, class.
+    bests: [Vec<Vec<Best>>; 2],
+    /// Best nodes there is room for in the rows.
+    in_rows: usize,
 }
 
-/// A remembered score.
-#[derive(Clone, Copy, Debug)]
-struct Scored {
-    node: NodeIx,
-    shape: ShapeIx,
+/// What kinds can use of a node.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Usage {
+    /// For which kinds and classes.
+    pub(crate) made_of: (u64, u64),
+    /// Share of devices that the pod is charged, in millionths.
+    pub(crate) taken: u64,
+    /// Which kinds can use how much of what remains, in millionths of a device.
+    pub(crate) parts: Parts,
+}
+
+/// Sets of kinds, and how much they can use.
+pub(crate) type Parts = SmallVec<[(KindMask, u64); 4]>;
+
+/// What is asked about: the rest of a state, or a pod of a shape on it. A state is given by place and number.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct About {
+    pub(crate) at: StateIx,
+    pub(crate) state: u64,
+    pub(crate) shape: Option<ShapeIx>,
+}
+
+/// Numbers, and what those were reckoned from that were asked for in several epochs.
+#[derive(Clone, Debug, Default)]
+struct Table {
+    numbers: Vec<Number>,
+    /// As long as the numbers, if any is kept.
+    usages: Vec<Option<Box<Usage>>>,
+}
+
+/// What it is about, when it was true, and its value.
+#[derive(Clone, Copy, Debug, Default)]
+struct Number {
+    key: u64,
     epoch: u64,
-    version: u32,
-    score: i64,
+    value: i64,
+}
+
+/// A node, and what speaks for it.
+pub(crate) type Scored = (Score, NodeIx);
+
+/// The best node of a part of a class, if a node takes the shape. No epoch is 0.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Best {
+    epoch: u64,
+    changes: u64,
+    best: Option<Scored>,
+}
+
+impl Best {
+    /// The node, if it is still the best.
+    pub(crate) fn now(&self, epoch: u64, changes: u64) -> Option<Option<Scored>> {
+        (self.epoch == epoch && self.changes == changes).then_some(self.best)
+    }
+}
+
+impl About {
+    /// A number that says it all: 0 if it is too large to be said, since states are numbered from 1.
+    fn key(self) -> u64 {
+        let shape = self.shape.map_or(0, |shape| u64::from(shape.0) + 1);
+        if self.state < 1 << (u64::BITS - SHAPE_BITS) && shape < 1 << SHAPE_BITS {
+            self.state << SHAPE_BITS | shape
+        } else {
+            0
+        }
+    }
+}
+
+impl Table {
+    fn new(len: usize) -> Self {
+        Self { numbers: vec![Number::default(); len], usages: Vec::new() }
+    }
+
+    fn usage(&self, at: usize) -> Option<&Usage> {
+        self.usages.get(at)?.as_deref()
+    }
+
+    fn swap(&mut self, a: usize, b: usize) {
+        self.numbers.swap(a, b);
+        if !self.usages.is_empty() {
+            self.usages.swap(a, b);
+        }
+    }
+
+    /// Sets a number. What another number there was reckoned from is forgotten.
+    fn set(&mut self, at: usize, number: Number, usage: Option<Box<Usage>>) {
+        if usage.is_some() {
+            self.usages.resize(self.numbers.len(), None);
+        }
+        let other = self.numbers[at].key != number.key;
+        if let Some(kept) = self.usages.get_mut(at).filter(|_| other || usage.is_some()) {
+            *kept = usage;
+        }
+        self.numbers[at] = number;
+    }
 }
 
 impl Remembered {
-    /// The cost of what is left on a node, if it is known.
-    pub(crate) fn cost(&self, epoch: u64, ix: NodeIx) -> Option<i64> {
-        self.costs.get(ix.i()).filter(|(then, _)| *then == epoch).map(|(_, cost)| *cost)
+    /// The first of the pair of places where a measure may be, if there is a table.
+    fn pair(&self, key: u64) -> usize {
+        let mixed = key.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
+        (2 * mixed as usize) & self.measures.numbers.len().wrapping_sub(1)
     }
 
-    /// Remembers the cost of what is left on a node.
-    pub(crate) fn learn_cost(&mut self, epoch: u64, ix: NodeIx, cost: i64) {
-        if self.costs.len() <= ix.i() {
-            self.costs.resize(ix.i() + 1, (u64::MAX, 0));
+    fn find(&self, about: About) -> Option<(&Table, usize)> {
+        let key = about.key();
+        let (table, at) = match about.shape {
+            None => (&self.costs, about.at.i()),
+            Some(_) => {
+                let at = self.pair(key);
+                let second = self.measures.numbers.get(at)?.key != key;
+                (&self.measures, at + usize::from(second))
+            }
+        };
+        (key != 0 && table.numbers.get(at)?.key == key).then_some((table, at))
+    }
+
+    /// The cost or measure, if it is known and still true.
+    pub(crate) fn value(&self, epoch: u64, about: About) -> Option<i64> {
+        let (table, at) = self.find(about)?;
+        let number = &table.numbers[at];
+        (number.epoch == epoch).then_some(number.value)
+    }
+
+    /// If a cost or measure was known in another epoch: what it was reckoned from, as far as that was kept.
+    pub(crate) fn usage(&self, about: About) -> Option<Option<&Usage>> {
+        self.find(about).map(|(table, at)| table.usage(at))
+    }
+
+    /// Remembers a cost or measure, and what it was reckoned from if that is to be kept.
+    pub(crate) fn learn(&mut self, epoch: u64, about: About, value: i64, usage: Option<Box<Usage>>) {
+        let number = Number { key: about.key(), epoch, value };
+        if about.shape.is_none() {
+            if self.costs.numbers.len() <= about.at.i() {
+                self.costs.numbers.resize(about.at.i() + 1, Number::default());
+            }
+            return self.costs.set(about.at.i(), number, usage);
         }
-        self.costs[ix.i()] = (epoch, cost);
-    }
-
-    fn slot(node: NodeIx, shape: ShapeIx) -> usize {
-        let mixed = (u64::from(node.0) << 32 | u64::from(shape.0)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        (mixed >> (64 - SCORES.ilog2())) as usize
-    }
-
-    /// The score of a pod of the shape on the node, if it is known and still true.
-    pub(crate) fn score(&self, epoch: u64, node: NodeIx, shape: ShapeIx) -> Option<i64> {
-        let known = self.scores.get(Self::slot(node, shape))?;
-        let version = self.versions.get(node.i()).copied().unwrap_or(0);
-        let same = known.node == node && known.shape == shape;
-        (same && known.epoch == epoch && known.version == version).then_some(known.score)
-    }
-
-    /// Remembers a score.
-    pub(crate) fn learn_score(&mut self, epoch: u64, node: NodeIx, shape: ShapeIx, score: i64) {
-        if self.scores.is_empty() {
-            let none = Scored { node, shape, epoch: u64::MAX, version: 0, score: 0 };
-            self.scores = vec![none; SCORES];
+        self.make_room();
+        let at = self.pair(number.key);
+        if self.measures.numbers[at].key != number.key {
+            self.measures.swap(at, at + 1);
         }
-        let version = self.versions.get(node.i()).copied().unwrap_or(0);
-        self.scores[Self::slot(node, shape)] = Scored { node, shape, epoch, version, score };
+        let before = self.measures.numbers[at];
+        self.replaced += usize::from(before.key != number.key && before.epoch == epoch);
+        self.measures.set(at, number, usage);
     }
 
-    /// Forgets what is known of a node that changes.
-    pub(crate) fn forget(&mut self, ix: NodeIx) {
-        if self.versions.len() <= ix.i() {
-            self.versions.resize(ix.i() + 1, 0);
+    /// Makes the table of measures twice as large, and empty, if it has replaced as much as it holds.
+    fn make_room(&mut self) {
+        let len = self.measures.numbers.len();
+        if len == 0 || len < MEASURES.1 && self.replaced > len {
+            self.measures = Table::new((2 * len).max(MEASURES.0));
+            self.replaced = 0;
         }
-        self.versions[ix.i()] = self.versions[ix.i()].wrapping_add(1);
-        if let Some(known) = self.costs.get_mut(ix.i()) {
-            known.0 = u64::MAX;
+    }
+
+    /// The best nodes of a part of each class for the shape, as far as they were remembered.
+    pub(crate) fn bests(&self, shape: ShapeIx, part: Part) -> &[Best] {
+        self.bests[part as usize].get(shape.i()).map_or(&[], Vec::as_slice)
+    }
+
+    /// Remembers the best node of a part of a class for the shape.
+    pub(crate) fn learn_best(
+        &mut self,
+        (epoch, changes): (u64, u64),
+        shape: ShapeIx,
+        class: ClassIx,
+        part: Part,
+        best: Option<Scored>,
+    ) {
+        let long = class.i() + 1;
+        if long > BESTS {
+            return;
         }
+        let rows = &mut self.bests[part as usize];
+        if rows.len() <= shape.i() {
+            rows.resize(shape.i() + 1, Vec::new());
+        }
+        let more = long.saturating_sub(rows[shape.i()].len());
+        if self.in_rows + more > BESTS {
+            self.bests.iter_mut().flatten().for_each(|row| *row = Vec::new());
+            self.in_rows = 0;
+        }
+        let row = &mut self.bests[part as usize][shape.i()];
+        if row.len() < long {
+            self.in_rows += long - row.len();
+            row.resize(long, Best::default());
+        }
+        row[class.i()] = Best { epoch, changes, best };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn about(state: u64, shape: u32) -> About {
+        About { at: StateIx(0), state, shape: Some(ShapeIx(shape)) }
+    }
+
+    #[test]
+    fn s12_a_measure_holds_for_its_epoch_and_what_it_is_made_from_for_longer() {
+        let mut known = Remembered::default();
+        assert_eq!((known.value(1, about(1, 0)), known.usage(about(1, 0))), (None, None));
+        known.learn(1, about(1, 0), 5, None);
+        assert_eq!((known.value(1, about(1, 0)), known.value(2, about(1, 0))), (Some(5), None));
+        assert_eq!(known.usage(about(1, 0)), Some(None));
+        let usage = Usage { taken: 7, ..Usage::default() };
+        known.learn(2, about(1, 0), 6, Some(Box::new(usage.clone())));
+        known.learn(3, about(1, 0), 8, None);
+        assert_eq!(known.value(3, about(1, 0)), Some(8));
+        assert_eq!(known.usage(about(1, 0)), Some(Some(&usage)));
+        assert_eq!(known.value(3, About { shape: None, ..about(1, 0) }), None);
+    }
+
+    #[test]
+    fn s12_the_cost_of_a_state_is_not_that_of_a_later_one_in_its_place() {
+        let mut known = Remembered::default();
+        let first = About { at: StateIx(4), state: 9, shape: None };
+        known.learn(1, first, 5, Some(Box::default()));
+        let second = About { state: 10, ..first };
+        assert_eq!((known.value(1, second), known.usage(second)), (None, None));
+        known.learn(1, second, 6, None);
+        assert_eq!((known.value(1, first), known.value(1, second)), (None, Some(6)));
+        assert_eq!(known.usage(second), Some(None));
+    }
+
+    #[test]
+    fn s12_measures_are_never_mistaken_and_never_too_many() {
+        let mut known = Remembered::default();
+        for state in 1..200_000 {
+            known.learn(1, about(state, 3), state as i64, None);
+            assert_eq!(known.value(1, about(state, 3)), Some(state as i64));
+        }
+        let kept = (1..200_000).filter_map(|state| Some((state, known.value(1, about(state, 3))?)));
+        let kept: Vec<(u64, i64)> = kept.collect();
+        assert!(kept.iter().all(|(state, value)| *state as i64 == *value));
+        assert!((MEASURES.1 / 2..=MEASURES.1).contains(&kept.len()), "{}", kept.len());
+        known.learn(1, about(u64::MAX, 3), 1, None);
+        assert_eq!(known.value(1, about(u64::MAX, 3)), None);
     }
 }

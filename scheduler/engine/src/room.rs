@@ -86,10 +86,10 @@ impl Engine {
         elsewhere: &[UnitId],
     ) -> Option<Set> {
         if need.debts == [[0; 3]; 2] {
-            return self.best_among(hunt, taken, need, node, &[]);
+            return self.best_of_items(hunt, taken, need, node, &[]);
         }
         let room_alone = Need { debts: [[0; 3]; 2], ..*need };
-        let set = self.best_among(hunt, taken, &room_alone, node, &[])?;
+        let set = self.best_of_items(hunt, taken, &room_alone, node, &[])?;
         let mut paid = [[0; 3]; 2];
         for unit in &set.units {
             let pays = self.pays(hunt, unit);
@@ -98,10 +98,10 @@ impl Engine {
         if covers(&paid, &need.debts) {
             return Some(set);
         }
-        self.best_among(hunt, taken, need, node, elsewhere)
+        self.best_of_items(hunt, taken, need, node, elsewhere)
     }
 
-    fn best_among(
+    fn best_of_items(
         &mut self,
         hunt: &Hunt,
         taken: &Taken,

@@ -9,15 +9,18 @@
 //! price of the devices it takes, where a device's price is the demand of those who cannot go elsewhere. The least
 //! score wins. Fragmentation gradient descent (Weng et al., USENIX ATC'23) is the case of one draw and one pod; that
 //! cannot see that CPU for the next pods runs out, nor wait for a fitting one.
-//! Costs: per node a few binary searches among at most 64 kinds for each free device.
+//! Costs: per node state, once while the shapes present are the same, a look-up and a few operations on sets of kinds for
+//! each free device.
 
 use crate::class::Classes;
-use crate::device::Devices;
-use crate::ix::{ClassIx, NodeIx, PoolIx, ShapeIx};
-use crate::kinds::KindMask;
+use crate::device::{Devices, charge, need};
+use crate::ix::{PoolIx, ShapeIx, StateIx};
+use crate::kinds::{ClassView, Feeds, KindMask};
 use crate::node::Node;
 use crate::profile::Profiles;
+use crate::remember::{About, Parts, Usage};
 use crate::shape::{Shape, Shapes};
+use crate::state::{Alike, State};
 use berth_model::{DeviceMask, DeviceStrategy, GpuGrant, GpuRequest, GpuShare, NodeId, Strategy};
 use smallvec::SmallVec;
 
@@ -40,23 +43,63 @@ struct Left {
 }
 
 impl Left {
-    fn now(devices: &Devices) -> Self {
-        Self::of(devices, devices.free, devices.shared, None)
+    fn now(place: &Place<'_>) -> Self {
+        match place.state.alike() {
+            Some(alike) => Self { free: alike.free, parts: alike.parts() },
+            None => Self::on(&place.node.devices),
+        }
     }
 
-    fn after(devices: &Devices, grant: GpuGrant) -> Self {
-        let taken = grant.devices().0;
-        match grant {
-            GpuGrant::None => Self::now(devices),
-            GpuGrant::Whole(_) => {
-                Self::of(devices, DeviceMask(devices.free.0 & !taken), devices.shared, None)
+    /// After the placement; and the share that the pod is charged.
+    fn after(place: &Place<'_>) -> (Self, u64) {
+        let request = place.shape.gpu;
+        match (place.state.alike(), request) {
+            (_, GpuRequest::None) => (Self::now(place), 0),
+            (Some(alike), GpuRequest::Whole(count)) => {
+                let left = Self { free: alike.free - count, parts: alike.parts() };
+                (left, GpuShare::devices(count).0.unsigned_abs())
             }
+            (Some(alike), _) if request.devices() == 1 && place.device == DeviceStrategy::Binpack => {
+                (Self::after_share(alike, request), charge(request, alike.total).0.unsigned_abs())
+            }
+            _ => {
+                let devices = &place.node.devices;
+                let grant = devices.choose(request, place.device).unwrap_or_default();
+                (Self::after_grant(devices, grant), devices.charge(request, grant).0.unsigned_abs())
+            }
+        }
+    }
+
+    /// A share goes to the fullest shared device that has it left, else to a free one (S15).
+    fn after_share(alike: Alike<'_>, request: GpuRequest) -> Self {
+        let need = need(request, alike.total);
+        let mut left = Self { free: alike.free, parts: alike.parts() };
+        match left.parts.iter().rposition(|(left, _)| *left >= need.max(1)) {
+            Some(at) => left.parts[at].0 -= need,
+            None => {
+                left.free -= 1;
+                left.parts.push((alike.total - need, alike.total));
+            }
+        }
+        left.parts.retain(|(left, _)| *left > 0);
+        left.parts.sort_unstable_by(|a, b| b.cmp(a));
+        left
+    }
+
+    fn after_grant(devices: &Devices, grant: GpuGrant) -> Self {
+        let taken = grant.devices().0;
+        let free = DeviceMask(devices.free.0 & !taken);
+        match grant {
+            GpuGrant::None | GpuGrant::Whole(_) => Self::of(devices, free, devices.shared, None),
             GpuGrant::Shared { devices: mask, each, .. } => {
-                let free = DeviceMask(devices.free.0 & !taken);
                 let shared = DeviceMask(devices.shared.0 | taken);
                 Self::of(devices, free, shared, Some((mask, each.0 as u32)))
             }
         }
+    }
+
+    fn on(devices: &Devices) -> Self {
+        Self::of(devices, devices.free, devices.shared, None)
     }
 
     fn of(devices: &Devices, free: DeviceMask, shared: DeviceMask, taken: Option<(DeviceMask, u32)>) -> Self {
@@ -74,70 +117,85 @@ impl Left {
     }
 }
 
-/// What the GPU capacity left on a node costs, in millionths of a device times 2^-32.
-fn cost(
-    profiles: &mut Profiles,
-    pool: PoolIx,
-    class: ClassIx,
+impl Alike<'_> {
+    fn parts(&self) -> SmallVec<[(u32, u32); 8]> {
+        self.lefts.iter().rev().map(|left| (*left, self.total)).collect()
+    }
+}
+
+/// Adds which kinds, out of some, can use how much of what is left on a node, in millionths of a device.
+fn usable(
+    (view, feeds): (&ClassView, &Feeds),
+    some: KindMask,
     (cpu, memory): (i64, i64),
     left: &Left,
-) -> i64 {
+    parts: &mut Parts,
+) {
     if left.free == 0 && left.parts.is_empty() {
-        return 0;
+        return;
     }
-    let state = left.parts.is_empty().then_some((class, cpu, memory, left.free));
-    if let Some(known) = state.and_then(|state| profiles.known_state(pool, state)) {
-        return known;
-    }
-    let base = profiles.live(pool) & profiles.view(class).base(cpu, memory, left.free);
-    let mut sum = 0;
-    // Ranks that the same kinds can use cost the same, and most often neighbours are alike.
-    let mut last: Option<(KindMask, u64)> = None;
-    let mut device_cost = |profiles: &mut Profiles, usable: KindMask| match last {
-        Some((kinds, known)) if kinds == usable => known,
-        _ => {
-            let cost = profiles.device_cost(pool, usable);
-            last = Some((usable, cost));
-            cost
+    let base = some & view.up_to(left.free) & feeds.one(cpu, memory);
+    let mut reach = feeds.reach(cpu, memory);
+    // From the last rank, which the fewest kinds can use, to the first; once all are fed they remain so.
+    let mut fed = 0;
+    let mut on = |rank: u32| {
+        if base & !fed != 0 {
+            fed = reach.on(rank);
         }
+        base & fed
     };
-    let whole = base & profiles.view(class).fit(u32::MAX, true);
-    let fed = |profiles: &Profiles, kinds: KindMask, rank: u32| match kinds {
-        0 => 0,
-        _ => kinds & profiles.view(class).fed(cpu, memory, rank.into()),
-    };
-    // Fewer kinds can use a later rank, never others: from the first that is like the last, all are alike.
-    let (mut next, until) = (1, left.free);
-    let last_whole = fed(profiles, whole, until);
-    while next <= until {
-        let usable = fed(profiles, whole, next);
-        let alike = if usable == last_whole { until + 1 - next } else { 1 };
-        sum += u64::from(alike) * 1_000_000 * device_cost(profiles, usable);
-        next += alike;
+    for (at, (have, total)) in left.parts.iter().enumerate().rev() {
+        parts.push((on(left.free + 1 + at as u32) & view.fit(*have), share(*have, *total)));
     }
-    for (rank, (have, total)) in (left.free + 1..).zip(&left.parts) {
-        let usable = fed(profiles, base & profiles.view(class).fit(*have, false), rank);
-        sum += share(*have, *total) * device_cost(profiles, usable);
+    // Ranks that the same kinds can use cost the same.
+    let (mut alike, mut kinds) = (0, 0);
+    for rank in (1..=left.free).rev() {
+        let now = on(rank);
+        if now != kinds && alike > 0 {
+            parts.push((kinds, alike * 1_000_000));
+            alike = 0;
+        }
+        (alike, kinds) = (alike + 1, now);
     }
-    if let Some(state) = state {
-        profiles.learn_state(pool, state, sum as i64);
+    if alike > 0 {
+        parts.push((kinds, alike * 1_000_000));
     }
-    sum as i64
 }
 
-/// What the capacity left on a node costs now; remembered until the node or the shapes present change.
-fn cost_now(profiles: &mut Profiles, ix: NodeIx, node: &Node, pool: PoolIx) -> i64 {
-    if let Some(known) = profiles.known_cost(ix) {
+/// What the GPU capacity left in a state costs, now or after a placement, and the share that the placement is charged.
+/// If that was asked before, when other shapes were present, what it is reckoned from is to be kept.
+fn reckon(profiles: &mut Profiles, place: &Place<'_>, about: About) -> (i64, u64, Option<Box<Usage>>) {
+    let again = profiles.remembered.usage(about).is_some();
+    let free = place.state.free();
+    let ((left, taken), rest) = match about.shape {
+        None => ((Left::now(place), 0), (free.cpu, free.memory)),
+        Some(_) => (Left::after(place), (free.cpu - place.shape.cpu, free.memory - place.shape.memory)),
+    };
+    let made_of = profiles.made_of();
+    let (pool, view, feeds) = profiles.tables(place.pool, place.state.class());
+    let some = if again { KindMask::MAX } else { pool.live() };
+    let mut parts = Parts::new();
+    usable((view, feeds), some, rest, &left, &mut parts);
+    let cost = pool.cost(&parts);
+    (cost, taken, again.then(|| Box::new(Usage { made_of, taken, parts })))
+}
+
+/// What the capacity left in a state costs now; remembered until the shapes present change.
+fn cost_now(profiles: &mut Profiles, place: &Place<'_>) -> i64 {
+    let (epoch, about) = (profiles.epoch(), About { shape: None, ..place.about() });
+    if let Some(known) = profiles.remembered.value(epoch, about) {
         return known;
     }
-    let now = cost(profiles, pool, node.class, (node.free.cpu, node.free.memory), &Left::now(&node.devices));
-    profiles.learn_cost(ix, now);
-    now
+    let (cost, _, usage) =
+        profiles.reckon_again(place.pool, about).unwrap_or_else(|| reckon(profiles, place, about));
+    profiles.remembered.learn(epoch, about, cost, usage);
+    cost
 }
 
-/// What a placement looks at.
-pub(crate) struct Candidate<'a> {
-    pub(crate) ix: NodeIx,
+/// What a placement looks at: a node, any of its state. Nothing but the state decides.
+pub(crate) struct Place<'a> {
+    pub(crate) at: StateIx,
+    pub(crate) state: &'a State,
     pub(crate) node: &'a Node,
     pub(crate) kind: ShapeIx,
     pub(crate) shape: &'a Shape,
@@ -145,69 +203,49 @@ pub(crate) struct Candidate<'a> {
     pub(crate) device: DeviceStrategy,
 }
 
-impl Candidate<'_> {
-    /// The devices the pod would get.
-    fn gpus(&self) -> GpuGrant {
-        self.node.devices.choose(self.shape.gpu, self.device).unwrap_or_default()
+impl Place<'_> {
+    fn about(&self) -> About {
+        About { at: self.at, state: self.state.id, shape: Some(self.kind) }
     }
 }
 
-/// The score of a candidate under a strategy.
-pub(crate) fn score(
+/// What a strategy measures of a placement; the least is best. Remembered until the shapes present change.
+pub(crate) fn measure(
     strategy: Strategy,
-    candidate: &Candidate<'_>,
+    place: &Place<'_>,
     profiles: &mut Profiles,
-    classes: &mut Classes,
+    classes: &Classes,
     shapes: &Shapes,
-) -> Score {
-    let node = candidate.node;
-    let cpu = node.free.cpu - candidate.shape.cpu;
-    let id = node.spec.id;
-    match strategy {
-        Strategy::Binpack | Strategy::Fgd => {
-            let known = profiles.known_score(candidate.ix, candidate.kind);
-            let measure = known.unwrap_or_else(|| {
-                profiles.prepare(node.class, candidate.pool, classes, shapes);
-                let measure = match strategy {
-                    Strategy::Fgd => fragmented_by(candidate, profiles, shapes),
-                    _ => stranded_by(candidate, profiles),
-                };
-                profiles.learn_score(candidate.ix, candidate.kind, measure);
-                measure
-            });
-            // FGD knows no second criterion.
-            let cpu = if strategy == Strategy::Fgd { 0 } else { cpu };
-            Score { measure, cpu, node: id }
-        }
-        Strategy::Spread => {
-            let asks = candidate.shape.gpu != GpuRequest::None;
-            let free = if asks { i64::from(node.devices.free.count()) } else { 0 };
-            Score { measure: -free, cpu: -cpu, node: id }
-        }
-        Strategy::BestFit => Score { measure: fullness(candidate, classes), cpu: 0, node: id },
-    }
+) -> i64 {
+    let (measure, usage) = match strategy {
+        Strategy::Binpack => stranded_by(place, profiles),
+        Strategy::Fgd => (fragmented_by(place, profiles, shapes), None),
+        Strategy::BestFit => (fullness(place, classes), None),
+        Strategy::Spread if place.shape.gpu == GpuRequest::None => (0, None),
+        Strategy::Spread => (-i64::from(place.node.devices.free.count()), None),
+    };
+    profiles.remembered.learn(profiles.epoch(), place.about(), measure, usage);
+    measure
 }
 
 /// The default: cost after less cost before, plus half the price of what is taken.
-fn stranded_by(candidate: &Candidate<'_>, profiles: &mut Profiles) -> i64 {
-    let Candidate { ix, node, shape, pool, .. } = candidate;
-    let gpus = candidate.gpus();
-    let before = cost_now(profiles, *ix, node, *pool);
-    let left = Left::after(&node.devices, gpus);
-    let free = (node.free.cpu - shape.cpu, node.free.memory - shape.memory);
-    let after = cost(profiles, *pool, node.class, free, &left);
-    let taken = node.devices.charge(shape.gpu, gpus).0.unsigned_abs();
-    after - before + ((taken * profiles.price(node.class)) << 16) as i64
+fn stranded_by(place: &Place<'_>, profiles: &mut Profiles) -> (i64, Option<Box<Usage>>) {
+    let before = cost_now(profiles, place);
+    let about = place.about();
+    let (after, taken, usage) =
+        profiles.reckon_again(place.pool, about).unwrap_or_else(|| reckon(profiles, place, about));
+    let price = profiles.price(place.state.class());
+    (after - before + ((taken * price) << 16) as i64, usage)
 }
 
 /// Plain best fit: CPU and GPU left after the placement, each as a share of the largest node of the pool.
-fn fullness(candidate: &Candidate<'_>, classes: &Classes) -> i64 {
-    let all = classes.of_pool(candidate.pool).iter().map(|c| &classes.at(*c).empty);
+fn fullness(place: &Place<'_>, classes: &Classes) -> i64 {
+    let all = classes.of_pool(place.pool).iter().map(|c| &classes.at(*c).empty);
     let (cpu, gpus) =
         all.fold((1, 1), |(cpu, gpus), n| (cpu.max(n.free.cpu), gpus.max(n.devices.len() as i64)));
-    let node = candidate.node;
-    let left: i64 = free_share(&Left::after(&node.devices, candidate.gpus())).try_into().unwrap_or(i64::MAX);
-    (node.free.cpu - candidate.shape.cpu) * 1_000_000 / cpu + left / gpus
+    let node = place.node;
+    let left: i64 = free_share(&Left::after(place).0).try_into().unwrap_or(i64::MAX);
+    (node.free.cpu - place.shape.cpu) * 1_000_000 / cpu + left / gpus
 }
 
 /// What is left of a device, in millionths of it.
@@ -221,12 +259,12 @@ fn free_share(left: &Left) -> u64 {
 }
 
 /// Fragmentation gradient descent: expected GPU share that one pod drawn from the kinds cannot use, after less before.
-fn fragmented_by(candidate: &Candidate<'_>, profiles: &Profiles, shapes: &Shapes) -> i64 {
-    let node = candidate.node;
-    let after = Left::after(&node.devices, candidate.gpus());
-    let now = Left::now(&node.devices);
+fn fragmented_by(place: &Place<'_>, profiles: &Profiles, shapes: &Shapes) -> i64 {
+    let node = place.node;
+    let (after, _) = Left::after(place);
+    let now = Left::now(place);
     let free = (node.free.cpu, node.free.memory);
-    let then = (free.0 - candidate.shape.cpu, free.1 - candidate.shape.memory);
+    let then = (free.0 - place.shape.cpu, free.1 - place.shape.memory);
     let taken = profiles.view(node.class).taken();
     let mut sum = 0;
     for (at, (kind, weight)) in profiles.kinds().enumerate().filter(|(_, (_, weight))| *weight > 0) {
@@ -253,7 +291,7 @@ fn unusable(kind: &Shape, takes: bool, (cpu, memory): (i64, i64), left: &Left) -
             }
         }
         request => {
-            let parts = left.parts.iter().filter(|(l, t)| *l >= crate::device::need(request, *t));
+            let parts = left.parts.iter().filter(|(l, t)| *l >= need(request, *t));
             let parts: u64 = parts.map(|(l, t)| share(*l, *t)).sum();
             i64::from(left.free) * device + parts as i64
         }
@@ -264,7 +302,7 @@ fn unusable(kind: &Shape, takes: bool, (cpu, memory): (i64, i64), left: &Left) -
 /// Free GPU share of a node that a pod drawn from the kinds could not use, in millionths of a device. A kind is its
 /// shape, its weight, and whether the node's class takes it.
 pub(crate) fn stranded_on(node: &Node, kinds: &[(&Shape, u64, bool)]) -> i64 {
-    let now = Left::now(&node.devices);
+    let now = Left::on(&node.devices);
     if now.free == 0 && now.parts.is_empty() {
         return 0;
     }

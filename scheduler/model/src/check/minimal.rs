@@ -13,7 +13,7 @@ use super::ledger::{MEASURES, triple};
 use super::list::List;
 use super::load::Load;
 use super::violation::Findings;
-use crate::{GpuGrant, GpuRequest, PodId, QueueId, Quota, Unsatisfiable};
+use crate::{GpuGrant, GpuRequest, PodId, QueueId, Unsatisfiable};
 use std::collections::BTreeSet;
 
 impl Cluster {
