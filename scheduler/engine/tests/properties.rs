@@ -95,8 +95,8 @@ fn decides_as_the_reference(history: &History) {
         }
         match (&entry, world.enter(&entry)) {
             (Entry::Apply(event), Outcome::Applied(Ok(()))) => reference.apply(event),
-            (_, Outcome::Decided(decisions)) => {
-                let (decided, expected) = (Decided::of(&decisions), reference.decide());
+            (Entry::Decide(now, _), Outcome::Decided(decisions)) => {
+                let (decided, expected) = (Decided::of(&decisions), reference.decide(*now));
                 assert!(decided == expected, "the engine\n{decided:?}\nthe reference\n{expected:?}");
             }
             _ => {}

@@ -64,9 +64,9 @@ impl World {
         let outcome = enter(&mut self.engine, entry);
         match (&outcome, entry) {
             (Outcome::Applied(Ok(())), Entry::Apply(event)) => self.state.apply(event),
-            (Outcome::Decided(decisions), _) => decisions.iter().for_each(|decision| {
+            (Outcome::Decided(decisions), Entry::Decide(now, _)) => decisions.iter().for_each(|decision| {
                 if let Decision::Place { pod, at } = decision {
-                    self.state.place(*pod, *at);
+                    self.state.place(*pod, *at, *now);
                 }
             }),
             _ => {}
