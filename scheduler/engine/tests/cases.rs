@@ -247,6 +247,7 @@ cases! {
     s22_what_is_not_managed_is_not_guaranteed
     s22_a_limit_is_passed_by_victims_under_it
     s22_a_gang_takes_from_several
+    s22_a_gang_takes_from_several_of_its_own_department
     s22_a_gang_takes_nothing_if_it_cannot_have_all
     s22_unmanaged_namespaces_are_left_alone
     s22_room_that_one_made_serves_the_next

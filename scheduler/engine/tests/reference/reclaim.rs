@@ -4,7 +4,7 @@ use super::fair::Shares;
 use super::gates::Ask;
 use super::units::Unit;
 use super::victims::{Hunt, Layer};
-use berth_model::QueueId;
+use berth_model::{PodId, QueueId};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Up to where the reclaimer may come, and above what the victims' queues must be.
@@ -38,11 +38,15 @@ impl Hunt<'_> {
             .collect()
     }
 
-    /// True if the set may be taken; without a bound any may.
-    pub(crate) fn legal(&self, bound: Option<Bound>, victims: &[Unit]) -> bool {
+    /// True if the set may be taken for these pods; without a bound any may.
+    pub(crate) fn legal(&self, bound: Option<Bound>, victims: &[Unit], pods: &[PodId]) -> bool {
         let Some(bound) = bound else { return true };
         let fair = self.real.fair_shares(self.pool);
-        self.reclaimer_stays_within(bound, victims, &fair) && self.victims_are_above(bound, victims, &fair)
+        let of_role = |role: usize| pods.iter().filter(|pod| usize::from(pod.role) == role).count() as u32;
+        let counts: Vec<u32> = (0..self.workload.roles.len()).map(of_role).collect();
+        let ask = self.real.charge_of(self.workload, &counts, self.pool);
+        self.reclaimer_stays_within(bound, victims, ask, &fair)
+            && self.victims_are_above(bound, victims, &fair)
     }
 
     /// What a queue that manages a resource is held to; none = nothing.
@@ -55,7 +59,7 @@ impl Hunt<'_> {
         })
     }
 
-    fn reclaimer_stays_within(&self, bound: Bound, victims: &[Unit], fair: &Shares) -> bool {
+    fn reclaimer_stays_within(&self, bound: Bound, victims: &[Unit], ask: Ask, fair: &Shares) -> bool {
         self.real.path(self.workload).into_iter().all(|queue| {
             let used = self.later.used(Some(queue), self.pool, false);
             let freed: Vec<Ask> = victims
@@ -66,8 +70,8 @@ impl Hunt<'_> {
             let quota =
                 if self.workload.preemptible { [None; 3] } else { self.bound_of(Bound::Quota, queue, fair) };
             let most = self.bound_of(bound, queue, fair);
-            (0..3).filter(|r| self.ask[*r] > 0).all(|r| {
-                let after = used[r] - freed.iter().map(|f| f[r]).sum::<i64>() + self.ask[r];
+            (0..3).filter(|r| ask[*r] > 0).all(|r| {
+                let after = used[r] - freed.iter().map(|f| f[r]).sum::<i64>() + ask[r];
                 [most[r], quota[r]].into_iter().flatten().all(|most| after <= most)
             })
         })

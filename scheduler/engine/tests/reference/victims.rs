@@ -4,7 +4,6 @@
 //! is when all leaving pods are gone (`later`), on which it takes units off nodes and puts pods on them (`trial`).
 
 use super::fits::could_take;
-use super::gates::Ask;
 use super::labels::label;
 use super::order::Want;
 use super::prefer::Domain;
@@ -38,7 +37,6 @@ pub(crate) struct Hunt<'a> {
     pub(crate) later: &'a State,
     pub(crate) workload: &'a WorkloadSpec,
     pub(crate) want: &'a Want,
-    pub(crate) ask: Ask,
     pub(crate) pool: PoolId,
     pub(crate) action: Action,
     pub(crate) placed: &'a BTreeSet<PodId>,
@@ -62,9 +60,8 @@ impl State {
         }
         let later = &self.later();
         for pool in self.pools_for(want) {
-            let ask = self.ask(want, pool);
             for action in [Action::Reclaim, Action::Preempt, Action::Consolidate] {
-                let hunt = Hunt { real: self, later, workload, want, ask, pool, action, placed };
+                let hunt = Hunt { real: self, later, workload, want, pool, action, placed };
                 if let Some(deal) = hunt.run() {
                     return (action <= phase).then_some(deal);
                 }
@@ -98,7 +95,8 @@ impl Hunt<'_> {
 
     fn within(&self, layer: &Layer, domain: Option<&Domain>) -> Option<Deal> {
         let mut trial = Trial { state: self.later.clone(), victims: Vec::new(), places: Places::new() };
-        for pod in self.real.pods_wanted(self.want) {
+        let pods = self.real.pods_wanted(self.want);
+        for pod in pods.iter().copied() {
             let at = match trial.state.try_pod(self.workload, pod, self.pool, domain) {
                 Ok(at) => at,
                 Err(_) => self.make_room(&mut trial, layer, pod, domain)?,
@@ -106,7 +104,7 @@ impl Hunt<'_> {
             trial.places.push((pod, at));
         }
         self.put_back(&mut trial, domain);
-        if !self.legal(layer.bound, &trial.victims) {
+        if !self.legal(layer.bound, &trial.victims, &pods) {
             return None;
         }
         let moved = match self.action {
@@ -135,6 +133,7 @@ impl Hunt<'_> {
             |unit: &Unit| trial.victims.iter().any(|v| v == unit || v.workload == unit.workload && v.whole);
         let units: Vec<Unit> = layer.units.iter().filter(|unit| !taken(unit)).cloned().collect();
         let shape = self.real.shape(pod);
+        let so_far: Vec<PodId> = trial.places.iter().map(|(pod, _)| *pod).chain([pod]).collect();
         let mut rooms: BTreeMap<Mask, Vec<NodeId>> = BTreeMap::new();
         let mut best: Option<(Cost, NodeId, Mask)> = None;
         for mask in choices(&self.groups(&trial.state, &units, pod)) {
@@ -153,7 +152,7 @@ impl Hunt<'_> {
             };
             let nodes = room(mask);
             let minimal = !nodes.is_empty() && one_less(mask).all(|less| room(less).is_empty());
-            if !minimal || !self.legal(layer.bound, &victims) {
+            if !minimal || !self.legal(layer.bound, &victims, &so_far) {
                 continue;
             }
             let cost = match self.action {
