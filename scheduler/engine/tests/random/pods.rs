@@ -32,6 +32,22 @@ pub(crate) fn pod() -> impl Strategy<Value = PodSpec> {
     })
 }
 
+/// A pod that seldom wants anything beyond room.
+pub(crate) fn plain_pod() -> impl Strategy<Value = PodSpec> {
+    let extra = prop_oneof![7 => Just(None), 1 => extra().prop_map(Some)];
+    let cpu = select(vec![500, 1000, 1000, 2000]).prop_map(MilliCpu);
+    let requests = (cpu, select(vec![1, 2, 4])).prop_map(|(cpu, memory)| Resources {
+        cpu,
+        memory: Bytes(memory * GIB),
+        ..Resources::default()
+    });
+    (requests, gpu(), extra).prop_map(|(requests, gpu, extra)| {
+        let mut pod = PodSpec { requests, gpu, ..PodSpec::default() };
+        extra.into_iter().for_each(|extra| extra.enter(&mut pod));
+        pod
+    })
+}
+
 fn resources() -> impl Strategy<Value = Resources> {
     let cpu = select(vec![0, 500, 1000, 1000, 2000, 3000]);
     let memory = select(vec![0, 1, 2, 2, 4, 8]);

@@ -15,7 +15,7 @@ pub(crate) struct Free {
     pub(crate) cpu: i64,
     pub(crate) memory: i64,
     ephemeral: i64,
-    pods: i64,
+    pub(crate) pods: i64,
     extended: BTreeMap<String, i64>,
 }
 

@@ -65,23 +65,6 @@ pub(crate) struct Decided {
     pub(crate) reported: BTreeMap<WorkloadId, ReasonKind>,
 }
 
-impl Decided {
-    /// The same of an engine's decisions.
-    pub(crate) fn of(decisions: &[Decision]) -> Self {
-        let mut decided = Self::default();
-        for decision in decisions {
-            match decision {
-                Decision::Report { workload, reason } => {
-                    let twice = decided.reported.insert(*workload, reason.kind());
-                    assert_eq!(twice, None, "S29: {workload} is told two reasons at once");
-                }
-                other => decided.done.push(other.clone()),
-            }
-        }
-        decided
-    }
-}
-
 /// The reference.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Reference {

@@ -19,6 +19,24 @@ fn near(a: &NodeSpec, b: &NodeSpec, key: &str) -> bool {
     label(a, key).is_some() && label(a, key) == label(b, key)
 }
 
+impl Shape {
+    /// True if a pod like this one, wherever it is, can matter for where the other may go.
+    pub(crate) fn concerns(&self, other: &Self) -> bool {
+        let s = &other.spec;
+        let near = s.pod_affinity.required.iter().chain(&s.pod_anti_affinity.required);
+        let spread = |constraint: &TopologySpread| {
+            self.namespace == other.namespace && selects_pod(constraint.label_selector.as_ref(), &self.labels)
+        };
+        let volume = |v: &berth_model::VolumeUse| {
+            v.exclusive && self.spec.volumes.iter().any(|own| own.handle == v.handle)
+        };
+        near.clone().any(|term| about(term, &other.namespace, self))
+            || self.spec.pod_anti_affinity.required.iter().any(|term| about(term, &self.namespace, other))
+            || s.topology_spread.iter().any(spread)
+            || s.volumes.iter().any(volume)
+    }
+}
+
 impl State {
     fn others(&self, seats: &Seats) -> Vec<(Arc<Shape>, &NodeSpec, Seat)> {
         seats.iter().map(|(pod, seat)| (self.shape(*pod), &self.nodes[&seat.node], *seat)).collect()

@@ -8,6 +8,7 @@ use berth_model::{
     GpuRequest, NodeId, NodeSpec, Placement, PodId, PodOutcome, PodSpec, PodState, PoolId, PoolSpec,
     ProjectId, ProjectSpec, QueueId, QueueQuota, Timestamp, WorkloadId, WorkloadSpec,
 };
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -73,6 +74,8 @@ pub(crate) struct State {
     pub(crate) measured: BTreeMap<(PodId, DeviceIndex), GpuMemoryMib>,
     /// What the pods of each role are, made anew when workloads or queues are set.
     shapes: BTreeMap<(WorkloadId, usize), Arc<Shape>>,
+    /// There was a choice with too many ways to try them all: what has been decided since need not be right.
+    pub(crate) crowded: Cell<bool>,
     /// The node labels that some pod ever asked about, the hostname apart: they divide the nodes into classes.
     pub(crate) keys: BTreeSet<String>,
 }
@@ -148,7 +151,7 @@ impl State {
                     self.break_reservations(|r| r.pods.iter().any(|(kept, _)| kept == pod));
                 }
             }
-            Event::PodReserved { pod, at, until } => self.found_reserved(*pod, *at, *until),
+            Event::PodReserved { pod, at, until } => self.found_reserved(*pod, *at, *until, true),
             Event::EvictFailed { pod } => {
                 let seat = self.pods.get_mut(pod).expect("a pod on a node");
                 *seat = Seat { leaving: None, evicted: false, victim_of: None, ..*seat };
@@ -182,14 +185,16 @@ impl State {
         self.reservations.iter_mut().filter(|r| which(r)).for_each(|r| r.broken = true);
     }
 
-    fn found_reserved(&mut self, pod: PodId, at: Placement, until: Timestamp) {
+    /// Room is kept for a pod; together with others of its workload, if so.
+    pub(crate) fn found_reserved(&mut self, pod: PodId, at: Placement, until: Timestamp, together: bool) {
         let pool = self.pool_of(&self.nodes[&at.node]).expect("a pool");
         let workload = pod.workload;
         if self.reservations.iter().any(|r| r.pods.iter().any(|(kept, _)| *kept == pod)) {
             return;
         }
-        match self.reservations.iter_mut().find(|r| (r.workload, r.pool, r.until) == (workload, pool, until))
-        {
+        let one = (workload, pool, until);
+        let known = self.reservations.iter_mut().rfind(|r| together && (r.workload, r.pool, r.until) == one);
+        match known {
             Some(reservation) => reservation.pods.push((pod, at)),
             None => {
                 let (pods, victims, broken) = (vec![(pod, at)], BTreeSet::new(), false);

@@ -10,10 +10,10 @@ use super::prefer::Domain;
 use super::reclaim::Bound;
 use super::reserve::Deal;
 use super::start::Places;
-use super::state::State;
+use super::state::{Shape, State};
 use super::subsets::{Mask, choices, chosen, one_less};
 use super::units::{Cost, Unit};
-use berth_model::{Cause, NodeId, NodeSpec, Placement, PodId, PoolId, WorkloadSpec};
+use berth_model::{Cause, NodeId, NodeSpec, Placement, PodId, PodSpec, PoolId, WorkloadSpec};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -136,7 +136,11 @@ impl Hunt<'_> {
         let so_far: Vec<PodId> = trial.places.iter().map(|(pod, _)| *pod).chain([pod]).collect();
         let mut rooms: BTreeMap<Mask, Vec<NodeId>> = BTreeMap::new();
         let mut best: Option<(Cost, NodeId, Mask)> = None;
-        for mask in choices(&self.groups(&trial.state, &units, pod)) {
+        let Some(masks) = choices(&self.groups(&trial.state, &units, pod)) else {
+            self.real.crowded.set(true);
+            return None;
+        };
+        for mask in masks {
             if one_less(mask).any(|less| rooms.get(&less).is_some_and(|nodes| !nodes.is_empty())) {
                 continue;
             }
@@ -175,33 +179,44 @@ impl Hunt<'_> {
         Some(Placement { node, gpus })
     }
 
-    /// The units of which sets are chosen. Where only what is on a node matters for it, no set needs to reach beyond one
-    /// node.
+    /// The units of which sets are chosen, node by node: those on it, and those that matter for it from elsewhere.
     fn groups(&self, state: &State, units: &[Unit], pod: PodId) -> Vec<Vec<usize>> {
-        let all: Vec<usize> = (0..units.len()).collect();
-        let about_others = |workload: &WorkloadSpec| {
-            workload.roles.iter().any(|role| {
-                let pod = &role.pod;
-                let affine =
-                    !pod.pod_affinity.required.is_empty() || !pod.pod_anti_affinity.required.is_empty();
-                affine || !pod.topology_spread.is_empty() || pod.volumes.iter().any(|v| v.exclusive)
-            })
-        };
-        let limited = |queue| {
-            let quota = state.quota(Some(queue), self.pool);
-            [quota.gpu.limit, quota.cpu.limit, quota.memory.limit].iter().any(Option::is_some)
-        };
-        if state.workloads.values().any(about_others) || state.path(self.workload).into_iter().any(limited) {
-            return vec![all];
-        }
         let shape = self.real.shape(pod);
         let nodes = state.ready_nodes(self.pool).into_iter().filter(|node| could_take(&shape, node, true));
-        nodes
-            .map(|node| {
-                let on = |unit: &Unit| unit.pods.iter().any(|pod| self.real.pods[pod].node == node.id);
-                all.iter().copied().filter(|at| on(&units[*at])).collect()
-            })
-            .collect()
+        let groups = nodes.map(|node| {
+            let matters = |unit: &Unit| {
+                let here = |pod: &PodId| self.real.pods[pod].node == node.id;
+                let frees = |pod: &PodId| here(pod) && self.frees(state, *pod, &shape, node);
+                unit.pods.iter().any(|pod| frees(pod) || self.real.shape(*pod).concerns(&shape))
+                    || self.under_a_limit(unit)
+            };
+            (0..units.len()).filter(|at| matters(&units[*at])).collect()
+        });
+        groups.collect()
+    }
+
+    /// True if a pod on a node has something that another asks for there.
+    fn frees(&self, state: &State, pod: PodId, shape: &Shape, node: &NodeSpec) -> bool {
+        let (has, asks) = (&self.real.shape(pod).spec, &shape.spec);
+        let both = |of: fn(&PodSpec) -> i64| of(has) > 0 && of(asks) > 0;
+        let mut extended = asks.requests.extended.keys();
+        both(|pod| pod.requests.cpu.0)
+            || both(|pod| pod.requests.memory.0)
+            || both(|pod| pod.requests.ephemeral.0)
+            || both(|pod| pod.gpu.devices().into())
+            || both(|pod| pod.host_ports.len() as i64)
+            || both(|pod| pod.volumes.len() as i64)
+            || extended.any(|name| has.requests.extended.contains_key(name))
+            || state.free(node.id).pods < 1
+    }
+
+    /// True if the unit counts for a limit that holds for the one who waits.
+    fn under_a_limit(&self, unit: &Unit) -> bool {
+        self.real.path(self.workload).into_iter().any(|queue| {
+            let quota = self.real.quota(Some(queue), self.pool);
+            let limited = [quota.gpu.limit, quota.cpu.limit, quota.memory.limit].iter().any(Option::is_some);
+            limited && self.real.is_of(&self.real.workloads[&unit.workload], Some(queue))
+        })
     }
 
     /// The nodes that take the pod, within the gates, when the units are gone.
