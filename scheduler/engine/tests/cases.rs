@@ -191,6 +191,7 @@ cases! {
     s23_two_have_room_kept_on_one_node
     s23_before_anybody_is_evicted
     s23_a_place_that_is_free_now_goes_before_one_that_will_be
+    s23_who_could_start_by_now_waits_for_the_next_cycle
     s23_kept_room_counts_for_the_limit
     s23_whoever_leaves_elsewhere_may_be_what_the_limit_waits_for
     s23_given_up_when_the_workload_changes

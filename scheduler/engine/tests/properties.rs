@@ -318,18 +318,3 @@ proptest! {
         justice::shares_grow_with_weight(&history);
     }
 }
-
-#[test]
-fn zz_measure() {
-    use proptest::strategy::ValueTree;
-    use proptest::test_runner::TestRunner;
-    let mut runner = TestRunner::new(config(1));
-    let mut sum = [0usize; 6];
-    for _ in 0..200 {
-        let history = contest(40).new_tree(&mut runner).expect("a history").current();
-        for (s, n) in sum.iter_mut().zip(justice::causes(&history)) {
-            *s += n;
-        }
-    }
-    panic!("{sum:?}");
-}

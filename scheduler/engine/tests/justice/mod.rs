@@ -5,7 +5,7 @@ use crate::random::{History, Step};
 use crate::reference::state::State;
 use crate::reference::{Reference, Rules};
 use berth_model::check::{CheckSettings, Judge};
-use berth_model::{Budget, Cause, Decision, Event, QueueId, Quota};
+use berth_model::{Budget, Event, QueueId, Quota};
 
 /// Lets a history happen to a reference; `each` sees every entry with its outcome, and the world after it. It ends where
 /// there is too much to try.
@@ -108,25 +108,4 @@ fn with(state: &State, event: Event) -> State {
     let mut state = state.clone();
     state.apply(&event);
     state
-}
-
-/// How often each cause was seen, to know that a generator is worth its time.
-pub(crate) fn causes(history: &History) -> [usize; 6] {
-    let mut seen = [0; 6];
-    live(history, |_, _, outcome| {
-        let Outcome::Decided(decisions) = outcome else { return };
-        for decision in decisions {
-            let which = match decision {
-                Decision::Evict { cause: Cause::Reclaim, .. } => 0,
-                Decision::Evict { cause: Cause::Preempt, .. } => 1,
-                Decision::Evict { cause: Cause::Consolidate, .. } => 2,
-                Decision::Evict { .. } => 3,
-                Decision::Reserve { .. } => 4,
-                Decision::Release { .. } => 5,
-                _ => continue,
-            };
-            seen[which] += 1;
-        }
-    });
-    seen
 }

@@ -121,7 +121,7 @@ fn json(value: &impl serde::Serialize) -> String {
 pub(crate) fn history(steps: usize) -> impl Strategy<Value = History> {
     let nodes = prop::collection::vec(objects::node().prop_map(|n| Step::NodeNew(Box::new(n))), 2..=9);
     let first = prop::collection::vec(submit(), 1..=5);
-    told(nodes, first, prop::collection::vec(step(), 1..=steps))
+    told((1..=3usize, quotas(objects::quota())), nodes, first, prop::collection::vec(step(), 1..=steps))
 }
 
 /// Random histories of a few small nodes that many want, with quotas, priorities and time.
@@ -139,23 +139,28 @@ pub(crate) fn contest(steps: usize) -> impl Strategy<Value = History> {
         1 => nodes(),
         2 => rules(),
     ];
+    let pools = prop_oneof![3 => Just(1usize), 1 => Just(2)];
     told(
+        (pools, quotas(objects::small_quota())),
         prop::collection::vec(node, 1..=3),
-        prop::collection::vec(contender(), 1..=5),
-        prop::collection::vec(step, 1..=steps),
+        prop::collection::vec(contender(), 2..=6),
+        prop::collection::vec(step, steps / 2..=steps),
     )
 }
 
+fn quotas(quota: impl Strategy<Value = QueueQuota>) -> impl Strategy<Value = Vec<QueueQuota>> {
+    prop::collection::vec(quota, ((PROJECTS + DEPARTMENTS) * 3) as usize)
+}
+
 fn told(
+    organisation: impl Strategy<Value = (usize, Vec<QueueQuota>)>,
     nodes: impl Strategy<Value = Vec<Step>>,
     first: impl Strategy<Value = Vec<Step>>,
     rest: impl Strategy<Value = Vec<Step>>,
 ) -> impl Strategy<Value = History> {
-    let queues = (PROJECTS + DEPARTMENTS) as usize;
-    let quotas = prop::collection::vec(objects::quota(), queues * 3);
-    let ranks = prop::collection::vec(rank(), queues);
-    (1..=3usize, quotas, ranks, terms(), nodes, first, rest).prop_map(
-        |(pools, quotas, ranks, terms, nodes, first, rest)| {
+    let ranks = prop::collection::vec(rank(), (PROJECTS + DEPARTMENTS) as usize);
+    (organisation, ranks, terms(), nodes, first, rest).prop_map(
+        |((pools, quotas), ranks, terms, nodes, first, rest)| {
             let mut steps = nodes;
             steps.extend(first);
             steps.extend(rest);

@@ -46,8 +46,8 @@ pub(crate) fn node() -> impl Strategy<Value = NodeSpec> {
 pub(crate) fn small_node() -> impl Strategy<Value = NodeSpec> {
     let label = |key: &str, value: &str| (key.to_owned(), value.to_owned());
     let zone = select(vec!["a", "b"]);
-    let size = (select(vec![3, 6]), select(vec![8, 16]), 0..=3usize, select(vec![1000, 1000, 2000]));
-    (zone, prop::bool::weighted(0.2), size).prop_map(move |(zone, other, (cpu, memory, devices, mib))| {
+    let size = (select(vec![4, 8]), select(vec![8, 16]), 1..=4usize, select(vec![1000, 1000, 2000]));
+    (zone, prop::bool::weighted(0.1), size).prop_map(move |(zone, other, (cpu, memory, devices, mib))| {
         let pool = other.then(|| label("pool", "x"));
         let device = DeviceSpec::new(GpuMemoryMib(mib), "x");
         NodeSpec {
@@ -130,14 +130,34 @@ pub(crate) fn quota() -> impl Strategy<Value = QueueQuota> {
     })
 }
 
+/// Quotas that few stay within.
+pub(crate) fn small_quota() -> impl Strategy<Value = QueueQuota> {
+    let gpu = prop_oneof![
+        1 => Just(Quota::Unlimited),
+        9 => select(vec![0, 0, 500_000, 1_000_000, 2_000_000]).prop_map(Quota::Of),
+    ];
+    let limit = prop::option::weighted(0.15, select(vec![1_000_000, 2_000_000]));
+    let cpu = prop_oneof![4 => Just(Quota::Unmanaged), 1 => select(vec![0, 2000]).prop_map(Quota::Of)];
+    let weight = prop::option::weighted(0.6, select(vec![0, 1, 1, 3]));
+    (gpu, limit, cpu, weight).prop_map(|(gpu, limit, cpu, weight)| QueueQuota {
+        gpu: ResourceQuota { quota: gpu, limit },
+        cpu: ResourceQuota { quota: cpu, limit: None },
+        weight,
+        ..QueueQuota::default()
+    })
+}
+
 /// A workload; whoever uses it gives it an identifier. `projects` says how many there are.
 pub(crate) fn workload(projects: u32) -> impl Strategy<Value = WorkloadSpec> {
-    workload_of(projects, || pod(), 0.5)
+    workload_of(projects, pod, 0.5)
 }
 
 /// A workload that asks for little beyond room and may mostly be stopped.
 pub(crate) fn contender(projects: u32) -> impl Strategy<Value = WorkloadSpec> {
-    workload_of(projects, || plain_pod(), 0.85)
+    workload_of(projects, plain_pod, 0.85).prop_map(|workload| {
+        let topology = workload.topology.filter(|_| workload.priority.0 > 80);
+        WorkloadSpec { pools: Vec::new(), node_type: None, topology, ..workload }
+    })
 }
 
 fn workload_of<P: Strategy<Value = PodSpec>>(

@@ -77,14 +77,20 @@ impl<'a> Cycle<'a> {
             let mut wants = self.state.wants();
             wants.retain(|want| self.state.refusal(want, &tried, true).is_none());
             let Some(want) = self.state.first(&wants, self.rules) else { break };
-            if self.reserve(want) {
+            let (fits, like) = (self.fits_now(want), self.state.likeness_of(want, true));
+            if !fits && self.reserve(want) {
                 continue;
             }
-            match self.state.second_pass(want, phase, &self.placed) {
+            match self.state.second_pass(want, phase, &self.placed).filter(|_| !fits) {
                 Some(deal) => self.decided.done.extend(self.state.close(deal)),
-                None => tried.push((self.state.likeness_of(want, true), ReasonKind::Capacity)),
+                None => tried.push((like, ReasonKind::Capacity)),
             }
         }
+    }
+
+    /// Something has let it fit meanwhile: the next cycle starts it.
+    fn fits_now(&self, want: &Want) -> bool {
+        self.state.clone().start(want, &self.state.pods_wanted(want)).is_ok()
     }
 }
 

@@ -15,15 +15,15 @@ impl State {
     /// Notes who is below its minimum, and stops those that have been for too long.
     pub(crate) fn stop_stale_gangs(&mut self) -> Vec<Decision> {
         let mut decisions = Vec::new();
+        self.forget_recovered();
+        let written = std::mem::take(&mut self.stale_written);
         let all: Vec<WorkloadId> = self.workloads.keys().copied().collect();
         for id in all {
             let workload = self.workloads[&id].clone();
-            let short = (0..workload.roles.len()).any(|role| self.missing(&workload, role) > 0);
-            if !short || self.staying(id).is_empty() {
-                self.stale.remove(&id);
+            if !self.is_below_minimum(&workload) {
                 continue;
             }
-            let since = *self.stale.entry(id).or_insert(self.now);
+            let since = *self.stale.entry(id).or_insert(written.get(&id).copied().unwrap_or(self.now));
             let grace = self.stale_grace(&workload);
             if workload.preemptible && grace >= Millis::ZERO && self.now.since(since) >= grace {
                 let pods: Vec<PodId> = self.staying(id).into_keys().collect();
@@ -31,6 +31,22 @@ impl State {
             }
         }
         decisions
+    }
+
+    /// Some pods stay on nodes, and they are fewer than the minimum.
+    fn is_below_minimum(&self, workload: &WorkloadSpec) -> bool {
+        let short = (0..workload.roles.len()).any(|role| self.missing(workload, role) > 0);
+        short && !self.staying(workload.id).is_empty()
+    }
+
+    /// Whoever has its minimum again, or nothing left, starts anew when it next falls below it.
+    pub(crate) fn forget_recovered(&mut self) {
+        let known: Vec<WorkloadId> = self.stale.keys().copied().collect();
+        for id in known {
+            if !self.is_below_minimum(&self.workloads[&id]) {
+                self.stale.remove(&id);
+            }
+        }
     }
 
     /// Its own, else its pool's.

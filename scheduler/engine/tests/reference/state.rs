@@ -70,6 +70,8 @@ pub(crate) struct State {
     pub(crate) evictions: BTreeMap<(WorkloadId, WorkloadId), Timestamp>,
     /// S27: since when workloads have been below their minimum.
     pub(crate) stale: BTreeMap<WorkloadId, Timestamp>,
+    /// The same as found written down, until the next cycle.
+    pub(crate) stale_written: BTreeMap<WorkloadId, Timestamp>,
     /// S19: GPU memory of pods as measured.
     pub(crate) measured: BTreeMap<(PodId, DeviceIndex), GpuMemoryMib>,
     /// What the pods of each role are, made anew when workloads or queues are set.
@@ -136,6 +138,7 @@ impl State {
         if matches!(event, Event::WorkloadSet(_) | Event::DepartmentSet(_) | Event::ProjectSet(_)) {
             self.note_shapes();
         }
+        self.forget_recovered();
     }
 
     fn pod_event(&mut self, event: &Event) {
@@ -245,7 +248,7 @@ impl State {
             self.evictions.entry((workload.id, eviction.beneficiary)).or_insert(eviction.at);
         }
         if let Some(since) = workload.stale_since {
-            self.stale.entry(workload.id).or_insert(since);
+            self.stale_written.insert(workload.id, since);
         }
         let old = self.workloads.insert(workload.id, workload.clone());
         if old.is_some_and(|old| old != *workload) {
