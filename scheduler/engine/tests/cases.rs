@@ -228,6 +228,7 @@ cases! {
     s27_its_own_bound
     s27_since_when_as_written_down
     s27_every_role_has_its_minimum
+    s27_an_eviction_that_fails_begins_the_time_anew
     s27_what_is_not_preemptible_stays_stale
     s28_non_preemptible_workloads_are_never_victims
     s22_a_project_gets_its_quota_back

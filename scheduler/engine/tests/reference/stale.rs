@@ -30,6 +30,7 @@ impl State {
                 decisions.extend(pods.into_iter().map(|pod| self.evict(pod, None, Cause::Stale)));
             }
         }
+        self.forget_recovered();
         decisions
     }
 
