@@ -64,6 +64,8 @@ pub fn node(id: u32, cpu_milli: i64, memory_mib: i64, gpus: u32, model: &str, de
 fn organisation(strategy: Strategy) -> [Event; 3] {
     let mut pool = PoolSpec::new(POOL, PoolSpec::DEFAULT_NAME, None);
     (pool.gpu, pool.cpu) = (strategy, strategy);
+    // What is measured is placing; moving is measured by itself, in `contention`.
+    pool.consolidation = false;
     let quotas = vec![(POOL, QueueQuota::unlimited())];
     let department = DepartmentSpec {
         id: DepartmentId(0),

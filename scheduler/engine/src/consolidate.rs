@@ -3,7 +3,8 @@
 //!
 //! A set of moves counts only if, with the beneficiary in its place, every pod that is stopped finds another one. New
 //! places are kept from the start; whoever waits for another's place is told to go after that other.
-//! Costs: a set costs the placements of what it moves; a pool without enough free GPU share in all is not looked at.
+//! Costs: a set costs the placements of what it moves; a pool without enough free GPU share in all is not looked at, and
+//! for each pod only [`MOST_PLAYS`] sets are played through, those whose candidates started last.
 
 use crate::Engine;
 use crate::choose::Scope;
@@ -18,6 +19,9 @@ use petgraph::graph::{DiGraph, NodeIndex};
 use rustc_hash::FxHashMap;
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
+
+/// Sets of moves that are played through for one pod.
+pub(crate) const MOST_PLAYS: u64 = 16;
 
 impl Engine {
     /// The one layer of consolidation, if the pool allows it and has enough free in all.
@@ -35,9 +39,9 @@ impl Engine {
         hunt: &Hunt,
         need: &Need,
         node: NodeIx,
-        pod: PodIx,
         units: &[&Unit],
     ) -> bool {
+        self.second.plays += 1;
         let mark = self.trial.len();
         for unit in units {
             unit.pods.iter().for_each(|pod| self.try_lift(*pod));
@@ -45,7 +49,7 @@ impl Engine {
         let strategy = self.pools.spec(hunt.pool).device;
         let gpu = self.shapes.at(need.kind.0).gpu;
         let found = self.nodes.at(node.0).devices.choose(gpu, strategy).is_some_and(|gpus| {
-            self.try_put(pod, node, gpus);
+            self.try_put(need.pod, node, gpus);
             self.place_again(hunt, units.iter().flat_map(|unit| unit.pods.iter().copied()))
         });
         self.roll_back_to(mark);

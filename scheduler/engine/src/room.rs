@@ -21,6 +21,8 @@ use std::cmp::Reverse;
 
 /// Decisions per node.
 const STEPS: u32 = 20_000;
+/// Sets of moves that are played through per node (S26).
+const MOVES: u32 = 4;
 /// Units elsewhere that are looked at to pass a limit.
 pub(crate) const ELSEWHERE: usize = 16;
 
@@ -68,6 +70,8 @@ struct Search<'a> {
     pays: Vec<[Triple; 2]>,
     states: Vec<State>,
     steps: u32,
+    /// Sets of moves that may still be played through.
+    moves: u32,
     best: Option<SetKey>,
     best_states: Vec<State>,
     /// Every unit is one pod, so that the first of several equally dear sets is the best.
@@ -144,6 +148,7 @@ impl Engine {
             states: vec![State::Undecided; items.len()],
             items,
             steps: 0,
+            moves: MOVES,
             best: None,
             best_states: Vec::new(),
             single,
@@ -198,7 +203,7 @@ impl Search<'_> {
     /// Decides the items from `at` on; `cost` is that of those stopped before.
     fn decide(&mut self, engine: &mut Engine, at: usize, cost: Cost) {
         self.steps += 1;
-        if self.steps > STEPS && self.best.is_some() {
+        if self.moves == 0 || (self.steps > STEPS && self.best.is_some()) {
             return;
         }
         if let Some(best) = &self.best {
@@ -256,9 +261,11 @@ impl Search<'_> {
         order.sort_unstable();
         let key = SetKey { cost, order, node: engine.nodes.at(self.node.0).spec.id };
         let moves = self.hunt.rule == Rule::Consolidate;
-        if self.best.as_ref().is_none_or(|best| key < *best)
-            && (!moves || engine.all_find_places(self.hunt, self.need, self.node, self.need.pod, &stopped))
-        {
+        if self.best.as_ref().is_some_and(|best| key >= *best) {
+            return;
+        }
+        self.moves -= u32::from(moves);
+        if !moves || engine.all_find_places(self.hunt, self.need, self.node, &stopped) {
             self.best = Some(key);
             self.best_states.clone_from(&self.states);
         }

@@ -8,6 +8,7 @@
 
 use crate::Engine;
 use crate::choose::Scope;
+use crate::consolidate::MOST_PLAYS;
 use crate::ix::{NodeIx, PodIx};
 use crate::legal::{Hunt, Rule, Taken};
 use crate::room::{ELSEWHERE, Need, Set, SetKey};
@@ -53,8 +54,13 @@ impl Engine {
         }
         let elsewhere = self.units_elsewhere(hunt, need);
         let missing = self.least_missing(hunt, need);
+        let most = match hunt.rule {
+            Rule::Consolidate => self.second.plays + MOST_PLAYS,
+            Rule::Reclaim(..) | Rule::Preempt(_) => u64::MAX,
+        };
         loop {
-            let bound = self.bound_of_rest(hunt, &mut frontier.cursor, missing);
+            let enough = self.second.plays >= most;
+            let bound = self.bound_of_rest(hunt, &mut frontier.cursor, missing).filter(|_| !enough);
             if let Some(Reverse((key, node, found_at))) = frontier.sets.peek() {
                 let first = key.order.first();
                 let settled =

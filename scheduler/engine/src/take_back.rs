@@ -31,6 +31,8 @@ pub(crate) enum Phase {
 pub(crate) struct SecondPass {
     /// Grows with everything that changes outside of trials.
     pub(crate) stamp: u64,
+    /// Sets of moves played through so far.
+    pub(crate) plays: u64,
     /// The stamp at the end of the last pass, and the first time at which it could come out otherwise.
     done: Option<(u64, Timestamp)>,
     /// The same for the pass under way.

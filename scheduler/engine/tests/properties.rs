@@ -4,6 +4,7 @@
 //! Histories are random but the seeds are fixed. What they have found is kept as named cases,
 //! see `cases.rs`.
 
+mod justice;
 mod random;
 mod reference;
 
@@ -14,7 +15,7 @@ use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 use random::restart::{bad_events, started};
 use random::world::{Entry, Outcome, World, enter};
-use random::{History, Step, history};
+use random::{History, Step, contest, history};
 use reference::{Decided, Reference};
 
 /// Fixed seeds, so that a run says the same twice; others, and more cases, by `PROPTEST_RNG_SEED` and
@@ -76,6 +77,21 @@ fn told(world: &World, event: &Event) -> Event {
     }
 }
 
+/// What an engine decided, as the reference says it.
+fn decided(decisions: &[Decision]) -> Decided {
+    let mut decided = Decided::default();
+    for decision in decisions {
+        match decision {
+            Decision::Report { workload, reason } => {
+                let twice = decided.reported.insert(*workload, reason.kind());
+                assert_eq!(twice, None, "S29: {workload} is told two reasons at once");
+            }
+            other => decided.done.push(other.clone()),
+        }
+    }
+    decided
+}
+
 /// The engine decides as the reference does, when it looks at everything.
 fn decides_as_the_reference(history: &History) {
     let mut reference = Reference::default();
@@ -95,8 +111,8 @@ fn decides_as_the_reference(history: &History) {
         }
         match (&entry, world.enter(&entry)) {
             (Entry::Apply(event), Outcome::Applied(Ok(()))) => reference.apply(event),
-            (_, Outcome::Decided(decisions)) => {
-                let (decided, expected) = (Decided::of(&decisions), reference.decide());
+            (Entry::Decide(now, _), Outcome::Decided(decisions)) => {
+                let (decided, expected) = (decided(&decisions), reference.decide(*now));
                 assert!(decided == expected, "the engine\n{decided:?}\nthe reference\n{expected:?}");
             }
             _ => {}
@@ -271,5 +287,34 @@ proptest! {
     #[test]
     fn a_refused_event_leaves_no_trace(history in history(30)) {
         refuses_without_trace(&history);
+    }
+}
+
+proptest! {
+    #![proptest_config(config(300))]
+
+    #[test]
+    fn the_reference_breaks_no_rule(history in contest(40)) {
+        justice::breaks_no_rule(&history);
+    }
+
+    #[test]
+    fn the_reference_breaks_no_rule_where_everything_can_happen(history in history(30)) {
+        justice::breaks_no_rule(&history);
+    }
+
+    #[test]
+    fn the_reference_comes_to_rest(history in contest(30)) {
+        justice::comes_to_rest(&history);
+    }
+
+    #[test]
+    fn shares_add_up(history in contest(15)) {
+        justice::shares_add_up(&history);
+    }
+
+    #[test]
+    fn shares_grow_with_weight(history in contest(15)) {
+        justice::shares_grow_with_weight(&history);
     }
 }

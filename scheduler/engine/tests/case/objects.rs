@@ -17,7 +17,7 @@ pub(super) fn quota(words: &Words<'_>) -> QueueQuota {
         gpu: bound("gpu", "gpu-limit", 1_000_000, Quota::Unlimited),
         cpu: bound("cpu", "cpu-limit", 1000, Quota::Unmanaged),
         memory: bound("mem", "mem-limit", GIB, Quota::Unmanaged),
-        weight: None,
+        weight: words.get("weight").map(|weight| words.int(weight) as u32),
     }
 }
 

@@ -85,6 +85,22 @@ impl<'a> Words<'a> {
         }
     }
 
+    /// Seconds.
+    fn time(&self, key: &str) -> Option<Timestamp> {
+        self.get(key).map(|seconds| Timestamp(self.int(seconds) * 1000))
+    }
+
+    /// `gpus=0,1`, and `each=500` if they are shared.
+    fn grant(&self) -> GpuGrant {
+        let devices = self.list("gpus").iter().map(|d| DeviceIndex(self.int(d) as u8)).collect();
+        let each = self.get("each").map(|mib| GpuMemoryMib(self.int(mib)));
+        match (self.get("gpus"), each) {
+            (None, _) => GpuGrant::None,
+            (Some(_), None) => GpuGrant::Whole(devices),
+            (Some(_), Some(each)) => GpuGrant::Shared { devices, each, limit: each },
+        }
+    }
+
     fn strategy(&self, key: &str) -> Strategy {
         if self.get(key) == Some("spread") { Strategy::Spread } else { Strategy::Binpack }
     }
@@ -128,15 +144,19 @@ impl Stage {
             "running" => Event::PodRunning(PodState::new(
                 words.pod_id(arg(0)),
                 words.node_id(arg(1)),
-                match words.get("gpus") {
-                    None => GpuGrant::None,
-                    Some(_) => GpuGrant::Whole(
-                        words.list("gpus").iter().map(|d| DeviceIndex(words.int(d) as u8)).collect(),
-                    ),
-                },
-                Timestamp(self.now),
+                words.grant(),
+                words.time("since").unwrap_or(Timestamp(self.now)),
             )),
-            "leaving" => Event::PodLeaving { pod: words.pod_id(arg(0)), until: Timestamp(self.now + 30_000) },
+            "leaving" => Event::PodLeaving {
+                pod: words.pod_id(arg(0)),
+                until: words.time("until").unwrap_or(Timestamp(self.now + 30_000)),
+            },
+            "evictfailed" => Event::EvictFailed { pod: words.pod_id(arg(0)) },
+            "memory" => Event::PodMemory {
+                pod: words.pod_id(arg(0)),
+                device: DeviceIndex(words.int(arg(1)) as u8),
+                memory: GpuMemoryMib(words.int(arg(2))),
+            },
             "ended" => Event::PodEnded { pod: words.pod_id(arg(0)), outcome: named::<PodOutcome>(arg(1)) },
             "bindfailed" => Event::BindFailed { pod: words.pod_id(arg(0)), node: words.node_id(arg(1)) },
             other => panic!("what is `{other}`?"),
@@ -151,7 +171,7 @@ impl Stage {
                 let department = DepartmentSpec {
                     id: DepartmentId(self.departments.len() as u32),
                     name: name.to_owned(),
-                    created: Timestamp(0),
+                    created: words.time("created").unwrap_or_default(),
                     rank: words.number("rank", 100) as i32,
                     quotas: Vec::new(),
                     node_types: None,
@@ -177,6 +197,10 @@ impl Stage {
         if words.get("device") == Some("spread") {
             pool.device = DeviceStrategy::Spread;
         }
+        pool.min_runtime = Millis::from_secs(words.number("min-runtime", 0));
+        pool.stale_grace = Millis::from_secs(words.number("stale", 60));
+        pool.consolidation = !words.has("still");
+        pool.max_moves = words.number("moves", 16) as u32;
         self.pools.retain(|known| known.id != pool.id);
         self.pools.insert(id, pool.clone());
         pool
@@ -191,7 +215,7 @@ impl Stage {
             id: ProjectId(id as u32),
             name: name.to_owned(),
             department: self.departments.iter().find(|d| d.name == parent).expect("a department").id,
-            created: Timestamp(0),
+            created: words.time("created").unwrap_or_default(),
             rank: words.number("rank", 100) as i32,
             quotas: vec![(PoolId(0), QueueQuota::unlimited())],
             pools: words.list("pools").iter().map(|pool| self.pool(pool)).collect(),
@@ -202,7 +226,8 @@ impl Stage {
         project
     }
 
-    fn pool(&self, name: &str) -> PoolId {
+    /// A pool by name.
+    pub(super) fn pool(&self, name: &str) -> PoolId {
         self.pools.iter().find(|p| p.name == name).map_or(PoolId(99), |pool| pool.id)
     }
 
@@ -229,7 +254,9 @@ impl Stage {
             namespace: "open".to_owned(),
             priority: Priority(words.number("priority", 50) as i32),
             preemptible: !words.has("fixed"),
-            grace: Millis(0),
+            grace: Millis::from_secs(words.number("grace", 0)),
+            stale_grace: words.get("stale").map(|seconds| Millis::from_secs(words.int(seconds))),
+            stale_since: words.time("stale-since"),
             pools: words.list("pools").iter().map(|pool| self.pool(pool)).collect(),
             node_type: words.get("type").map(str::to_owned),
             topology: words.get("topology!").map(|key| topology(key, true)).or(preferred),

@@ -3,6 +3,7 @@
 //! A [`History`] holds steps that name objects by position ("the third running pod"), so that it stays meaningful
 //! when it shrinks; [`world::World`] turns them into events as it goes.
 
+mod follow;
 pub(crate) mod objects;
 pub(crate) mod pods;
 pub(crate) mod restart;
@@ -10,7 +11,8 @@ mod setup;
 pub(crate) mod world;
 
 use berth_model::{
-    DeviceHealth, DeviceStrategy, NodeSpec, PodOutcome, QueueQuota, Strategy as Preference, WorkloadSpec,
+    DeviceHealth, DeviceStrategy, Millis, NodeSpec, PodOutcome, QueueQuota, Strategy as Preference,
+    WorkloadSpec,
 };
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -45,16 +47,38 @@ pub(crate) enum Step {
     /// A pod ends that was never placed.
     Withdrawn(usize, PodOutcome),
     BindFailed(usize),
-    Leaving(usize),
+    /// A pod is told to leave, and has this long.
+    Leaving(usize, Millis),
+    /// Time passes.
+    Later(Millis),
+    /// An eviction is carried out: its pod has been told to leave.
+    Told(usize),
+    /// An eviction that was not yet carried out fails.
+    EvictFailed(usize),
+    /// A leaving pod is gone.
+    Gone(usize),
     Confirmed(usize),
     /// A waiting pod is found on a node.
     Found(usize, usize),
     Quota(usize, usize, QueueQuota),
     /// A project gets another rank or department.
     Project(usize, i32, usize),
+    /// A department gets another rank.
+    Department(usize, i32),
     /// The node type rule of a department or project comes or goes.
     NodeType(usize, bool),
     Pool(usize, Preference, DeviceStrategy, bool),
+    /// A pool takes back on other terms.
+    Terms(usize, Terms),
+}
+
+/// On which terms a pool's workloads are stopped (S20, S26, S27).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Terms {
+    pub(crate) min_runtime: Millis,
+    pub(crate) stale_grace: Millis,
+    /// At most so many are moved; none = none is.
+    pub(crate) moves: Option<u32>,
 }
 
 /// A cluster at the start, and what happens then.
@@ -62,13 +86,16 @@ pub(crate) enum Step {
 pub(crate) struct History {
     pub(crate) pools: usize,
     pub(crate) quotas: Vec<QueueQuota>,
+    /// Of the departments, then of the projects.
+    pub(crate) ranks: Vec<i32>,
+    pub(crate) terms: Terms,
     pub(crate) steps: Vec<Step>,
 }
 
 impl std::fmt::Debug for History {
     /// One step a line; defaults are left out.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        writeln!(f, "{} pools", self.pools)?;
+        writeln!(f, "{} pools, ranks {:?}, {:?}", self.pools, self.ranks, self.terms)?;
         for quota in &self.quotas {
             writeln!(f, "  {}", json(quota))?;
         }
@@ -90,18 +117,74 @@ fn json(value: &impl serde::Serialize) -> String {
     serde_json::to_string(value).unwrap_or_default()
 }
 
-/// Random histories of at most this many steps.
+/// Random histories of at most this many steps, in which everything can happen.
 pub(crate) fn history(steps: usize) -> impl Strategy<Value = History> {
     let nodes = prop::collection::vec(objects::node().prop_map(|n| Step::NodeNew(Box::new(n))), 2..=9);
     let first = prop::collection::vec(submit(), 1..=5);
-    let quotas = prop::collection::vec(objects::quota(), ((PROJECTS + DEPARTMENTS) * 3) as usize);
-    let rest = prop::collection::vec(step(), 1..=steps);
-    (1..=3usize, quotas, nodes, first, rest).prop_map(|(pools, quotas, nodes, first, rest)| {
-        let mut steps = nodes;
-        steps.extend(first);
-        steps.extend(rest);
-        steps.push(Step::Decide);
-        History { pools, quotas, steps }
+    told((1..=3usize, quotas(objects::quota())), nodes, first, prop::collection::vec(step(), 1..=steps))
+}
+
+/// Random histories of a few small nodes that many want, with quotas, priorities and time.
+pub(crate) fn contest(steps: usize) -> impl Strategy<Value = History> {
+    let node = objects::small_node().prop_map(|n| Step::NodeNew(Box::new(n)));
+    let contender = || objects::contender(PROJECTS).prop_map(|w| Step::Submit(Box::new(w)));
+    let which = any::<usize>;
+    let step = prop_oneof![
+        8 => Just(Step::Decide),
+        6 => contender(),
+        3 => which().prop_map(Step::Again),
+        3 => span().prop_map(Step::Later),
+        9 => eviction(),
+        2 => pods(),
+        1 => nodes(),
+        2 => rules(),
+    ];
+    let pools = prop_oneof![3 => Just(1usize), 1 => Just(2)];
+    told(
+        (pools, quotas(objects::small_quota())),
+        prop::collection::vec(node, 1..=3),
+        prop::collection::vec(contender(), 2..=6),
+        prop::collection::vec(step, steps / 2..=steps),
+    )
+}
+
+fn quotas(quota: impl Strategy<Value = QueueQuota>) -> impl Strategy<Value = Vec<QueueQuota>> {
+    prop::collection::vec(quota, ((PROJECTS + DEPARTMENTS) * 3) as usize)
+}
+
+fn told(
+    organisation: impl Strategy<Value = (usize, Vec<QueueQuota>)>,
+    nodes: impl Strategy<Value = Vec<Step>>,
+    first: impl Strategy<Value = Vec<Step>>,
+    rest: impl Strategy<Value = Vec<Step>>,
+) -> impl Strategy<Value = History> {
+    let ranks = prop::collection::vec(rank(), (PROJECTS + DEPARTMENTS) as usize);
+    (organisation, ranks, terms(), nodes, first, rest).prop_map(
+        |((pools, quotas), ranks, terms, nodes, first, rest)| {
+            let mut steps = nodes;
+            steps.extend(first);
+            steps.extend(rest);
+            steps.push(Step::Decide);
+            History { pools, quotas, ranks, terms, steps }
+        },
+    )
+}
+
+fn rank() -> impl Strategy<Value = i32> {
+    select(vec![50, 100, 100, 100, 150])
+}
+
+fn span() -> impl Strategy<Value = Millis> {
+    select(vec![1, 999, 1000, 29_999, 30_000, 60_000]).prop_map(Millis)
+}
+
+fn terms() -> impl Strategy<Value = Terms> {
+    let stale = select(vec![-1, 0, 1000, 60_000]);
+    let moves = select(vec![None, Some(1), Some(2), Some(16)]);
+    (select(vec![0, 0, 1000, 60_000]), stale, moves).prop_map(|(min_runtime, stale_grace, moves)| Terms {
+        min_runtime: Millis(min_runtime),
+        stale_grace: Millis(stale_grace),
+        moves,
     })
 }
 
@@ -115,9 +198,21 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0..=3u64).prop_map(Step::DecideSome),
         4 => submit(),
         3 => any::<usize>().prop_map(Step::Again),
+        1 => span().prop_map(Step::Later),
+        2 => eviction(),
         6 => pods(),
         5 => nodes(),
         4 => rules(),
+    ]
+}
+
+/// What becomes of those that were told to leave.
+fn eviction() -> impl Strategy<Value = Step> {
+    let which = any::<usize>;
+    prop_oneof![
+        3 => which().prop_map(Step::Told),
+        1 => which().prop_map(Step::EvictFailed),
+        6 => which().prop_map(Step::Gone),
     ]
 }
 
@@ -130,7 +225,7 @@ fn pods() -> impl Strategy<Value = Step> {
         6 => (which(), outcome()).prop_map(|(pod, outcome)| Step::Ended(pod, outcome)),
         1 => (which(), outcome()).prop_map(|(pod, outcome)| Step::Withdrawn(pod, outcome)),
         1 => which().prop_map(Step::BindFailed),
-        2 => which().prop_map(Step::Leaving),
+        2 => (which(), span()).prop_map(|(pod, span)| Step::Leaving(pod, span)),
         1 => which().prop_map(Step::Confirmed),
         2 => (which(), which()).prop_map(|(pod, node)| Step::Found(pod, node)),
         3 => (which(), any::<u32>()).prop_map(|(workload, how)| Step::Change(workload, how)),
@@ -161,7 +256,9 @@ fn rules() -> impl Strategy<Value = Step> {
     let device = select(vec![DeviceStrategy::Binpack, DeviceStrategy::Spread]);
     prop_oneof![
         4 => (which(), which(), objects::quota()).prop_map(|(queue, pool, quota)| Step::Quota(queue, pool, quota)),
-        1 => (which(), select(vec![50, 100, 150]), which()).prop_map(|(p, rank, d)| Step::Project(p, rank, d)),
+        1 => (which(), rank(), which()).prop_map(|(p, rank, d)| Step::Project(p, rank, d)),
+        1 => (which(), rank()).prop_map(|(d, rank)| Step::Department(d, rank)),
+        1 => (which(), terms()).prop_map(|(pool, terms)| Step::Terms(pool, terms)),
         1 => (which(), any::<bool>()).prop_map(|(queue, rule)| Step::NodeType(queue, rule)),
         1 => (which(), preference, device, any::<bool>()).prop_map(|(p, g, d, z)| Step::Pool(p, g, d, z)),
     ]

@@ -1,10 +1,10 @@
 //! Random nodes, queues and workloads.
 
-use super::pods::{GIB, HOSTNAME, pod};
+use super::pods::{GIB, HOSTNAME, plain_pod, pod};
 use berth_model::{
-    Bytes, DeviceSpec, Effect, GpuMemoryMib, MilliCpu, NodeId, NodeSpec, PoolId, Priority, ProjectId,
-    QueueQuota, Quota, ResourceQuota, Resources, RoleSpec, Taint, Timestamp, TopologyRequest, WorkloadId,
-    WorkloadSpec,
+    Bytes, DeviceSpec, Effect, GpuMemoryMib, MilliCpu, Millis, NodeId, NodeSpec, PodSpec, PoolId, Priority,
+    ProjectId, QueueQuota, Quota, ResourceQuota, Resources, RoleSpec, Taint, Timestamp, TopologyRequest,
+    WorkloadId, WorkloadSpec,
 };
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
@@ -40,6 +40,33 @@ pub(crate) fn node() -> impl Strategy<Value = NodeSpec> {
             unschedulable,
         },
     )
+}
+
+/// A node on which little fits, mostly like the others.
+pub(crate) fn small_node() -> impl Strategy<Value = NodeSpec> {
+    let label = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+    let zone = select(vec!["a", "b"]);
+    let size = (select(vec![4, 8]), select(vec![8, 16]), 1..=4usize, select(vec![1000, 1000, 2000]));
+    (zone, prop::bool::weighted(0.1), size).prop_map(move |(zone, other, (cpu, memory, devices, mib))| {
+        let pool = other.then(|| label("pool", "x"));
+        let device = DeviceSpec::new(GpuMemoryMib(mib), "x");
+        NodeSpec {
+            id: NodeId(0),
+            name: String::new(),
+            labels: pool.into_iter().chain([label("zone", zone)]).collect(),
+            taints: Vec::new(),
+            allocatable: Resources {
+                cpu: MilliCpu(cpu * 1000),
+                memory: Bytes(memory * GIB),
+                pods: 110,
+                ..Resources::default()
+            },
+            devices: vec![device; devices],
+            volume_limits: Default::default(),
+            ready: true,
+            unschedulable: false,
+        }
+    })
 }
 
 fn taints() -> impl Strategy<Value = Vec<Taint>> {
@@ -91,15 +118,54 @@ pub(crate) fn quota() -> impl Strategy<Value = QueueQuota> {
     let limit = prop::option::weighted(0.3, select(vec![500_000, 1_000_000, 3_000_000]));
     let cpu = prop_oneof![4 => Just(Quota::Unmanaged), 1 => select(vec![1000, 4000]).prop_map(Quota::Of)];
     let cpu_limit = prop::option::weighted(0.2, select(vec![2000, 6000]));
-    (gpu, limit, cpu, cpu_limit).prop_map(|(gpu, limit, cpu, cpu_limit)| QueueQuota {
+    let memory = prop_oneof![6 => Just(Quota::Unmanaged), 1 => select(vec![0, 4, 16]).prop_map(|n| Quota::Of(n * GIB))];
+    let weight = prop::option::weighted(0.6, select(vec![0, 1, 1, 3]));
+    (gpu, limit, cpu, cpu_limit, memory, weight).prop_map(|(gpu, limit, cpu, cpu_limit, memory, weight)| {
+        QueueQuota {
+            gpu: ResourceQuota { quota: gpu, limit },
+            cpu: ResourceQuota { quota: cpu, limit: cpu_limit },
+            memory: ResourceQuota { quota: memory, limit: None },
+            weight,
+        }
+    })
+}
+
+/// Quotas that few stay within.
+pub(crate) fn small_quota() -> impl Strategy<Value = QueueQuota> {
+    let gpu = prop_oneof![
+        1 => Just(Quota::Unlimited),
+        9 => select(vec![0, 0, 500_000, 1_000_000, 2_000_000]).prop_map(Quota::Of),
+    ];
+    let limit = prop::option::weighted(0.15, select(vec![1_000_000, 2_000_000]));
+    let cpu = prop_oneof![4 => Just(Quota::Unmanaged), 1 => select(vec![0, 2000]).prop_map(Quota::Of)];
+    let weight = prop::option::weighted(0.6, select(vec![0, 1, 1, 3]));
+    (gpu, limit, cpu, weight).prop_map(|(gpu, limit, cpu, weight)| QueueQuota {
         gpu: ResourceQuota { quota: gpu, limit },
-        cpu: ResourceQuota { quota: cpu, limit: cpu_limit },
+        cpu: ResourceQuota { quota: cpu, limit: None },
+        weight,
         ..QueueQuota::default()
     })
 }
 
 /// A workload; whoever uses it gives it an identifier. `projects` says how many there are.
 pub(crate) fn workload(projects: u32) -> impl Strategy<Value = WorkloadSpec> {
+    workload_of(projects, pod, 0.5)
+}
+
+/// A workload that asks for little beyond room and may mostly be stopped.
+pub(crate) fn contender(projects: u32) -> impl Strategy<Value = WorkloadSpec> {
+    workload_of(projects, plain_pod, 0.85).prop_map(|workload| {
+        let topology = workload.topology.filter(|_| workload.priority.0 > 80);
+        WorkloadSpec { pools: Vec::new(), node_type: None, topology, ..workload }
+    })
+}
+
+fn workload_of<P: Strategy<Value = PodSpec>>(
+    projects: u32,
+    pod: impl Fn() -> P,
+    preemptible: f64,
+) -> impl Strategy<Value = WorkloadSpec> {
+    let role = || role(pod());
     let project = prop::option::weighted(0.9, (0..projects).prop_map(ProjectId));
     let pools = prop_oneof![
         4 => Just(Vec::new()),
@@ -109,10 +175,11 @@ pub(crate) fn workload(projects: u32) -> impl Strategy<Value = WorkloadSpec> {
     let topology = prop::option::weighted(0.15, topology)
         .prop_map(|t| t.map(|(key, required)| TopologyRequest { key: key.to_owned(), required }));
     let node_type = prop::option::weighted(0.3, select(vec!["5", "6", "9"]));
-    let standing = (select(vec![25, 80, 80, 125]), any::<bool>(), 0..=5i64);
+    let standing = (select(vec![25, 80, 80, 125]), prop::bool::weighted(preemptible), 0..=5i64);
+    let times = (select(vec![0, 1000, 30_000]), prop::option::weighted(0.2, select(vec![-1, 0, 2000])));
     let roles = prop_oneof![3 => prop::collection::vec(role(), 1), 1 => prop::collection::vec(role(), 2)];
-    (project, pools, topology, node_type, standing, roles).prop_map(
-        |(project, pools, topology, node_type, (priority, preemptible, submitted), mut roles)| {
+    (project, pools, topology, node_type, standing, times, roles).prop_map(
+        |(project, pools, topology, node_type, (priority, preemptible, submitted), times, mut roles)| {
             roles.iter_mut().enumerate().for_each(|(at, role)| role.name = format!("role{at}"));
             if node_type.is_some() {
                 // Whether a node type counts as affinity there is left open by the rules.
@@ -123,7 +190,8 @@ pub(crate) fn workload(projects: u32) -> impl Strategy<Value = WorkloadSpec> {
                 namespace: "open".to_owned(),
                 priority: Priority(priority),
                 preemptible,
-                grace: Default::default(),
+                grace: Millis(times.0),
+                stale_grace: times.1.map(Millis),
                 pools,
                 node_type: node_type.map(str::to_owned),
                 topology,
@@ -133,10 +201,10 @@ pub(crate) fn workload(projects: u32) -> impl Strategy<Value = WorkloadSpec> {
     )
 }
 
-fn role() -> impl Strategy<Value = RoleSpec> {
+fn role(pod: impl Strategy<Value = PodSpec>) -> impl Strategy<Value = RoleSpec> {
     let count = (1..=4u32, 0..=4u32).prop_map(|(count, less)| (count, count.saturating_sub(less / 2)));
     let app = prop::option::weighted(0.8, select(vec!["a", "b"]));
-    (count, app, pod()).prop_map(|((count, min), app, pod)| RoleSpec {
+    (count, app, pod).prop_map(|((count, min), app, pod)| RoleSpec {
         name: String::new(),
         count,
         min,

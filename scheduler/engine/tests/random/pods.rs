@@ -32,6 +32,29 @@ pub(crate) fn pod() -> impl Strategy<Value = PodSpec> {
     })
 }
 
+/// A pod that seldom wants anything beyond room.
+pub(crate) fn plain_pod() -> impl Strategy<Value = PodSpec> {
+    let extra = prop_oneof![7 => Just(None), 1 => extra().prop_map(Some)];
+    let cpu = select(vec![0, 500, 500, 1000, 2000]).prop_map(MilliCpu);
+    let requests = (cpu, select(vec![1, 2, 4])).prop_map(|(cpu, memory)| Resources {
+        cpu,
+        memory: Bytes(memory * GIB),
+        ..Resources::default()
+    });
+    let share = |share| GpuRequest::Share { share: GpuShare(share), devices: 1, limit: None };
+    let gpu = prop_oneof![
+        1 => Just(GpuRequest::None),
+        6 => select(vec![1, 1, 1, 2]).prop_map(GpuRequest::Whole),
+        3 => select(vec![250_000, 500_000, 700_000]).prop_map(share),
+        1 => gpu(),
+    ];
+    (requests, gpu, extra).prop_map(|(requests, gpu, extra)| {
+        let mut pod = PodSpec { requests, gpu, ..PodSpec::default() };
+        extra.into_iter().for_each(|extra| extra.enter(&mut pod));
+        pod
+    })
+}
+
 fn resources() -> impl Strategy<Value = Resources> {
     let cpu = select(vec![0, 500, 1000, 1000, 2000, 3000]);
     let memory = select(vec![0, 1, 2, 2, 4, 8]);

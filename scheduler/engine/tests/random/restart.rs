@@ -18,8 +18,11 @@ pub(crate) fn started(state: &State) -> Engine {
     state.nodes.values().for_each(|node| tell(Event::NodeSet(node.clone())));
     state.workloads.values().for_each(|w| tell(Event::WorkloadSet(w.clone())));
     for (pod, seat) in &state.pods {
-        let leaving = seat.leaving.then_some(Timestamp(0));
-        let found = PodState { leaving, ..PodState::new(*pod, seat.node, seat.gpus, Timestamp(0)) };
+        let found = PodState {
+            leaving: seat.leaving,
+            evicted: seat.evicted,
+            ..PodState::new(*pod, seat.node, seat.gpus, seat.since)
+        };
         tell(Event::PodRunning(found));
     }
     for (pod, outcome) in &state.ended {

@@ -1,6 +1,6 @@
 //! Pools and queues of a random world, and how its workloads change.
 
-use super::{DEPARTMENTS, PROJECTS};
+use super::{DEPARTMENTS, PROJECTS, Terms};
 use berth_model::{
     DepartmentId, DepartmentSpec, PoolId, PoolSelector, PoolSpec, Priority, ProjectId, ProjectSpec, QueueId,
     QueueQuota, Timestamp, WorkloadSpec,
@@ -17,30 +17,38 @@ pub(super) fn queue_id(which: usize) -> QueueId {
     }
 }
 
-pub(super) fn pool(at: usize) -> PoolSpec {
-    let (name, value) = [(PoolSpec::DEFAULT_NAME, ""), ("b-pool", "x"), ("a-pool", "y")][at];
-    let selector = PoolSelector { key: "pool".to_owned(), value: value.to_owned() };
-    PoolSpec::new(PoolId(at as u32), name, (at > 0).then_some(selector))
+/// The terms of a pool.
+pub(super) fn set_terms(pool: &mut PoolSpec, terms: Terms) {
+    (pool.min_runtime, pool.stale_grace) = (terms.min_runtime, terms.stale_grace);
+    (pool.consolidation, pool.max_moves) = (terms.moves.is_some(), terms.moves.unwrap_or(16));
 }
 
-pub(super) fn department(at: u32, quotas: Vec<(PoolId, QueueQuota)>) -> DepartmentSpec {
+pub(super) fn pool(at: usize, terms: Terms) -> PoolSpec {
+    let (name, value) = [(PoolSpec::DEFAULT_NAME, ""), ("b-pool", "x"), ("a-pool", "y")][at];
+    let selector = PoolSelector { key: "pool".to_owned(), value: value.to_owned() };
+    let mut pool = PoolSpec::new(PoolId(at as u32), name, (at > 0).then_some(selector));
+    set_terms(&mut pool, terms);
+    pool
+}
+
+pub(super) fn department(at: u32, rank: i32, quotas: Vec<(PoolId, QueueQuota)>) -> DepartmentSpec {
     DepartmentSpec {
         id: DepartmentId(at),
         name: format!("d{at}"),
         created: Timestamp(i64::from(at)),
-        rank: 100,
+        rank,
         quotas,
         node_types: None,
     }
 }
 
-pub(super) fn project(at: u32, quotas: Vec<(PoolId, QueueQuota)>) -> ProjectSpec {
+pub(super) fn project(at: u32, rank: i32, quotas: Vec<(PoolId, QueueQuota)>) -> ProjectSpec {
     ProjectSpec {
         id: ProjectId(at),
         name: format!("p{at}"),
         department: DepartmentId(at % DEPARTMENTS),
         created: Timestamp(i64::from(at)),
-        rank: 100,
+        rank,
         quotas,
         pools: Vec::new(),
         node_types: None,

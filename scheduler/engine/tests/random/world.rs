@@ -1,15 +1,19 @@
 //! A world: an engine, and the plain state beside it from which steps are turned into events.
 
-use super::setup::{changed, department, pool, project, queue_id};
+use super::follow::tell;
+use super::setup::{changed, department, pool, project, queue_id, set_terms};
 use super::{DEPARTMENTS, History, PROJECTS, Step};
-use crate::reference::state::State;
+use crate::reference::Reference;
+use crate::reference::devices::choose;
+use crate::reference::state::{Seat, State};
 use berth_engine::{Engine, Settings};
 use berth_model::{
-    Budget, Decision, DepartmentId, DepartmentSpec, DeviceIndex, Event, EventError, GpuGrant, GpuMemoryMib,
-    NodeId, NodeSpec, NodeTypeRule, PodId, PodOutcome, PodState, PoolId, PoolSelector, ProjectId,
-    ProjectSpec, QueueId, QueueQuota, Timestamp, WorkloadId, WorkloadSpec,
+    Budget, Decision, DepartmentId, DepartmentSpec, DeviceIndex, Event, EventError, GpuMemoryMib, NodeId,
+    NodeSpec, NodeTypeRule, PodId, PodOutcome, PodState, PoolId, PoolSelector, ProjectId, ProjectSpec,
+    QueueId, QueueQuota, Timestamp, WorkloadId, WorkloadSpec,
 };
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 
 /// One line of the log.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -25,13 +29,16 @@ pub(crate) enum Outcome {
     Decided(Vec<Decision>),
 }
 
-/// An engine and the state it is in.
+/// An engine and the state it is in; or a reference, with an engine that only judges which events are possible.
 pub(crate) struct World {
     pub(crate) engine: Engine,
+    pub(crate) reference: Option<Reference>,
     pub(crate) state: State,
     pub(crate) now: Timestamp,
     submitted: Vec<WorkloadSpec>,
     nodes: u32,
+    /// Victims who have been told to leave.
+    told: BTreeSet<PodId>,
 }
 
 /// An object by position, round and round.
@@ -52,36 +59,69 @@ impl World {
     pub(crate) fn new() -> Self {
         Self {
             engine: Engine::new(Settings::default()),
+            reference: None,
             state: State::default(),
             now: Timestamp(0),
             submitted: Vec::new(),
             nodes: 0,
+            told: BTreeSet::new(),
         }
+    }
+
+    /// An empty world in which a reference decides.
+    pub(crate) fn of(reference: Reference) -> Self {
+        Self { reference: Some(reference), ..Self::new() }
     }
 
     /// Lets an entry happen.
     pub(crate) fn enter(&mut self, entry: &Entry) -> Outcome {
-        let outcome = enter(&mut self.engine, entry);
-        match (&outcome, entry) {
-            (Outcome::Applied(Ok(())), Entry::Apply(event)) => self.state.apply(event),
-            (Outcome::Decided(decisions), _) => decisions.iter().for_each(|decision| {
-                if let Decision::Place { pod, at } = decision {
-                    self.state.place(*pod, *at);
-                }
-            }),
-            _ => {}
+        let outcome = match (entry, &mut self.reference) {
+            (Entry::Decide(now, _), Some(reference)) => {
+                let decisions = reference.decide(*now).done;
+                decisions.iter().for_each(|decision| tell(&mut self.engine, decision, *now));
+                Outcome::Decided(decisions)
+            }
+            _ => enter(&mut self.engine, entry),
+        };
+        if let (Outcome::Applied(Ok(())), Entry::Apply(event)) = (&outcome, entry) {
+            self.note(event);
+        }
+        if let (Outcome::Decided(decisions), Entry::Decide(now, _)) = (&outcome, entry) {
+            self.state.carry_out(decisions, *now);
+        }
+        if let Some(reference) = &self.reference {
+            self.state = reference.state.clone();
         }
         outcome
     }
 
+    fn note(&mut self, event: &Event) {
+        match event {
+            Event::PodLeaving { pod, .. } => drop(self.told.insert(*pod)),
+            Event::PodEnded { pod, .. } | Event::BindFailed { pod, .. } => drop(self.told.remove(pod)),
+            _ => {}
+        }
+        self.state.apply(event);
+        if let Some(reference) = &mut self.reference {
+            reference.apply(event);
+        }
+        let state = &self.state;
+        self.told.retain(|pod| state.pods.contains_key(pod));
+    }
+
     /// What sets up the pools and queues of a history.
     pub(crate) fn founding(history: &History) -> Vec<Entry> {
-        let mut events: Vec<Event> = (0..history.pools).map(|at| Event::PoolSet(pool(at))).collect();
+        let mut events: Vec<Event> =
+            (0..history.pools).map(|at| Event::PoolSet(pool(at, history.terms))).collect();
+        let rank = |queue: u32| history.ranks[queue as usize];
         let quotas = |queue: u32| -> Vec<(PoolId, QueueQuota)> {
             (0..history.pools).map(|p| (PoolId(p as u32), history.quotas[queue as usize * 3 + p])).collect()
         };
-        events.extend((0..DEPARTMENTS).map(|d| Event::DepartmentSet(department(d, quotas(d)))));
-        events.extend((0..PROJECTS).map(|p| Event::ProjectSet(project(p, quotas(DEPARTMENTS + p)))));
+        events.extend((0..DEPARTMENTS).map(|d| Event::DepartmentSet(department(d, rank(d), quotas(d)))));
+        events.extend(
+            (0..PROJECTS)
+                .map(|p| Event::ProjectSet(project(p, rank(DEPARTMENTS + p), quotas(DEPARTMENTS + p)))),
+        );
         events.into_iter().map(|event| Entry::Apply(Box::new(event))).collect()
     }
 
@@ -90,6 +130,10 @@ impl World {
         match step {
             Step::Decide => self.decide(Budget::UNLIMITED),
             Step::DecideSome(steps) => self.decide(Budget { steps: *steps }),
+            Step::Later(span) => {
+                self.now = self.now.plus(*span);
+                None
+            }
             _ => self.event(step).map(|event| Entry::Apply(Box::new(event))),
         }
     }
@@ -101,7 +145,7 @@ impl World {
 
     fn event(&mut self, step: &Step) -> Option<Event> {
         match step {
-            Step::Decide | Step::DecideSome(_) => None,
+            Step::Decide | Step::DecideSome(_) | Step::Later(_) => None,
             Step::Submit(spec) => self.submit(spec),
             Step::Again(which) => {
                 let spec = pick(&self.submitted, *which)?;
@@ -130,9 +174,13 @@ impl World {
                 let (node, device) = self.some_device(*which, *device)?;
                 Some(Event::DeviceForeign { node, device, memory: GpuMemoryMib(*memory) })
             }
-            Step::Quota(..) | Step::Project(..) | Step::NodeType(..) | Step::Pool(..) => {
-                self.rule_event(step)
-            }
+            Step::Quota(..)
+            | Step::Project(..)
+            | Step::Department(..)
+            | Step::NodeType(..)
+            | Step::Pool(..)
+            | Step::Terms(..) => self.rule_event(step),
+            Step::Told(_) | Step::EvictFailed(_) | Step::Gone(_) => self.eviction_event(step),
             _ => self.pod_event(step),
         }
     }
@@ -186,6 +234,16 @@ impl World {
                 spec.department = DepartmentId((*department % DEPARTMENTS as usize) as u32);
                 Some(Event::ProjectSet(spec))
             }
+            Step::Department(which, rank) => {
+                let id = DepartmentId((*which % DEPARTMENTS as usize) as u32);
+                let spec = self.state.departments[&id].clone();
+                Some(Event::DepartmentSet(DepartmentSpec { rank: *rank, ..spec }))
+            }
+            Step::Terms(which, terms) => {
+                let mut spec = pick(&self.state.pools.values().cloned().collect::<Vec<_>>(), *which)?;
+                set_terms(&mut spec, *terms);
+                Some(Event::PoolSet(spec))
+            }
             Step::NodeType(which, there) => {
                 let values = vec!["5".to_owned(), "6".to_owned()];
                 let rule = there.then(|| NodeTypeRule { key: "gen".to_owned(), values });
@@ -212,6 +270,29 @@ impl World {
         }
     }
 
+    /// What becomes of those who were stopped, or told to leave.
+    fn eviction_event(&self, step: &Step) -> Option<Event> {
+        let leaving = || self.state.pods.iter().filter(|(_, seat)| seat.leaving.is_some());
+        let untold = || -> Vec<(PodId, Seat)> {
+            let untold = leaving().filter(|(pod, seat)| seat.evicted && !self.told.contains(pod));
+            untold.map(|(pod, seat)| (*pod, *seat)).collect()
+        };
+        match step {
+            Step::Told(which) => {
+                let (pod, seat) = pick(&untold(), *which)?;
+                Some(Event::PodLeaving { pod, until: seat.leaving? })
+            }
+            Step::EvictFailed(which) => Some(Event::EvictFailed { pod: pick(&untold(), *which)?.0 }),
+            Step::Gone(which) => {
+                let all: Vec<(PodId, bool)> = leaving().map(|(pod, seat)| (*pod, seat.evicted)).collect();
+                let (pod, evicted) = pick(&all, *which)?;
+                let outcome = if evicted { PodOutcome::Evicted } else { PodOutcome::Deleted };
+                Some(Event::PodEnded { pod, outcome })
+            }
+            _ => None,
+        }
+    }
+
     fn pod_event(&self, step: &Step) -> Option<Event> {
         let running: Vec<PodId> = self.state.pods.keys().copied().collect();
         let waiting = || -> Vec<PodId> {
@@ -231,8 +312,8 @@ impl World {
                 let pod = pick(&running, *which)?;
                 Some(Event::BindFailed { pod, node: self.state.pods[&pod].node })
             }
-            Step::Leaving(which) => {
-                Some(Event::PodLeaving { pod: pick(&running, *which)?, until: Timestamp(self.now.0 + 30) })
+            Step::Leaving(which, span) => {
+                Some(Event::PodLeaving { pod: pick(&running, *which)?, until: self.now.plus(*span) })
             }
             Step::Confirmed(which) => {
                 let pod = pick(&running, *which)?;
@@ -241,8 +322,10 @@ impl World {
             }
             Step::Found(which, node) => {
                 let (pod, node) = (pick(&waiting(), *which)?, self.some_node(*node)?.id);
-                let (gpus, since) = (GpuGrant::None, self.now);
-                Some(Event::PodRunning(PodState::new(pod, node, gpus, since)))
+                let request = self.state.shape(pod).spec.gpu;
+                let devices = self.state.devices_among(node, &self.state.seats_now());
+                let gpus = choose(&devices, request, Default::default()).unwrap_or_default();
+                Some(Event::PodRunning(PodState::new(pod, node, gpus, self.now)))
             }
             _ => None,
         }

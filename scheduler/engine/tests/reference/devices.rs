@@ -1,6 +1,7 @@
 //! The devices of a node, counted from its pods, and the choice among them (S13 to S18, S31).
 
 use super::state::State;
+use super::views::Seats;
 use berth_model::{
     DeviceHealth, DeviceIndex, DeviceMask, DeviceStrategy, GpuGrant, GpuMemoryMib, GpuRequest, GpuShare,
     NodeId,
@@ -57,11 +58,23 @@ pub(crate) fn charge(request: GpuRequest, total: i64) -> i64 {
 }
 
 impl State {
-    /// The devices of a node as its pods leave them.
+    /// The devices of a node as its pods leave them: of each the less of what is and what will be.
     pub(crate) fn devices(&self, node: NodeId) -> Vec<Device> {
+        let views = self.views().into_iter().map(|seats| self.devices_among(node, &seats));
+        let less = |a: Device, b: Device| {
+            let (free, left) = (a.free && b.free, a.left.min(b.left));
+            let usable = (a.free || a.shared) && (b.free || b.shared);
+            Device { free, left, shared: usable && !free && left > 0, ..a }
+        };
+        let both = |a: Vec<Device>, b: Vec<Device>| a.into_iter().zip(b).map(|(a, b)| less(a, b)).collect();
+        views.reduce(both).expect("a view")
+    }
+
+    /// The devices of a node as these pods leave them.
+    pub(crate) fn devices_among(&self, node: NodeId, seats: &Seats) -> Vec<Device> {
         let mut used: BTreeMap<DeviceIndex, i64> = BTreeMap::new();
         let mut whole = DeviceMask::default();
-        for (_, seat) in self.pods_on(node) {
+        for (_, seat) in seats.iter().filter(|(_, seat)| seat.node == node) {
             match seat.gpus {
                 GpuGrant::None => {}
                 GpuGrant::Whole(devices) => whole.0 |= devices.0,

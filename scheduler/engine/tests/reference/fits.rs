@@ -3,7 +3,10 @@
 use super::devices::{Device, choose};
 use super::labels::{affine, selects_node, tolerated};
 use super::state::{Shape, State};
-use berth_model::{DeviceIndex, GpuRequest, HostPort, NodeId, NodeSpec, PodSpec, VolumeUse};
+use super::views::Seats;
+use berth_model::{
+    DeviceIndex, GpuGrant, GpuRequest, HostPort, NodeId, NodeSpec, Placement, PodSpec, VolumeUse,
+};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What is free on a node, GPUs apart.
@@ -12,7 +15,7 @@ pub(crate) struct Free {
     pub(crate) cpu: i64,
     pub(crate) memory: i64,
     ephemeral: i64,
-    pods: i64,
+    pub(crate) pods: i64,
     extended: BTreeMap<String, i64>,
 }
 
@@ -30,6 +33,22 @@ impl Free {
         self.ephemeral -= r.ephemeral.0;
         self.pods -= 1;
         r.extended.iter().for_each(|(name, n)| *self.extended.entry(name.clone()).or_default() -= n);
+    }
+
+    fn least(self, other: Self) -> Self {
+        let names = self.extended.keys().chain(other.extended.keys()).cloned();
+        let of = |free: &Self, name: &String| free.extended.get(name).copied().unwrap_or(0);
+        let extended = names.map(|name| {
+            let least = of(&self, &name).min(of(&other, &name));
+            (name, least)
+        });
+        Self {
+            extended: extended.collect(),
+            cpu: self.cpu.min(other.cpu),
+            memory: self.memory.min(other.memory),
+            ephemeral: self.ephemeral.min(other.ephemeral),
+            pods: self.pods.min(other.pods),
+        }
     }
 
     /// What is not asked for cannot be short.
@@ -91,45 +110,85 @@ fn devices_suffice(request: GpuRequest, node: &NodeSpec) -> bool {
 }
 
 impl State {
-    /// What is free on a node.
+    /// What is free on a node: of each resource the less of what is and what will be.
     pub(crate) fn free(&self, node: NodeId) -> Free {
-        let mut free = Free::of(&self.nodes[&node]);
-        self.pods_on(node).for_each(|(pod, _)| free.take(&self.shape(pod).spec));
-        free
+        let free = self.views().into_iter().map(|seats| {
+            let mut free = Free::of(&self.nodes[&node]);
+            let here = seats.iter().filter(|(_, seat)| seat.node == node);
+            here.for_each(|(pod, _)| free.take(&self.shape(*pod).spec));
+            free
+        });
+        free.reduce(Free::least).expect("a view")
     }
 
     /// True if nothing but room can keep the pod off the node: names, volumes of one pod alone, other pods, ports.
     pub(crate) fn allowed(&self, shape: &Shape, node: &NodeSpec) -> bool {
+        let among = |seats: &Seats| {
+            self.volumes_unused(&shape.spec, seats)
+                && self.ports_free(&shape.spec, node, seats)
+                && self.neighbours_agree(shape, node, seats)
+        };
         could_take(shape, node, true)
-            && self.volumes_unused(&shape.spec)
-            && self.neighbours_agree(shape, node)
-            && self.ports_free(&shape.spec, node)
+            && among(&self.seats_now())
+            && (self.reservations.is_empty() || among(&self.seats_together()))
     }
 
     /// True if the node takes the pod now.
     pub(crate) fn takes(&self, shape: &Shape, node: &NodeSpec) -> bool {
-        let pod = &shape.spec;
-        let attached: Vec<VolumeUse> =
-            self.pods_on(node.id).flat_map(|(other, _)| self.shape(other).spec.volumes).collect();
-        self.free(node.id).takes(pod)
-            && self.choose_devices(node.id, pod.gpu, Default::default()).is_some()
-            && attachable(pod, node, &attached)
+        self.has_room(shape, node)
+            && self.choose_devices(node.id, shape.spec.gpu, Default::default()).is_some()
             && self.allowed(shape, node)
     }
 
-    fn volumes_unused(&self, pod: &PodSpec) -> bool {
+    /// True if the node takes the pod on these devices.
+    pub(crate) fn takes_at(&self, shape: &Shape, at: Placement) -> bool {
+        self.nodes.get(&at.node).is_some_and(|node| {
+            self.has_room(shape, node) && self.devices_free(at, shape.spec.gpu) && self.allowed(shape, node)
+        })
+    }
+
+    fn has_room(&self, shape: &Shape, node: &NodeSpec) -> bool {
+        let pod = &shape.spec;
+        let attached = |seats: Seats| -> Vec<VolumeUse> {
+            let here = seats.into_iter().filter(|(_, seat)| seat.node == node.id);
+            here.flat_map(|(other, _)| self.shape(other).spec.volumes.clone()).collect()
+        };
+        self.free(node.id).takes(pod)
+            && (pod.volumes.is_empty()
+                || self.views().into_iter().all(|v| attachable(pod, node, &attached(v))))
+    }
+
+    /// True if the devices of the grant can be given as they are.
+    fn devices_free(&self, at: Placement, request: GpuRequest) -> bool {
+        let devices = self.devices(at.node);
+        let known = at.gpus.devices().iter().all(|d| d.index() < devices.len());
+        let each = |free: &dyn Fn(&Device) -> bool| {
+            known && at.gpus.devices().iter().all(|d| free(&devices[d.index()]))
+        };
+        match at.gpus {
+            GpuGrant::None => request == GpuRequest::None,
+            GpuGrant::Whole(_) => each(&|d| d.free),
+            GpuGrant::Shared { each: mib, .. } => each(&|d| (d.free || d.shared) && d.left >= mib.0.max(1)),
+        }
+    }
+
+    fn volumes_unused(&self, pod: &PodSpec, seats: &Seats) -> bool {
         let mut exclusive = pod.volumes.iter().filter(|v| v.exclusive);
         exclusive.all(|volume| {
             let uses = |id: &berth_model::PodId| {
                 self.shape(*id).spec.volumes.iter().any(|v| v.handle == volume.handle)
             };
-            !self.pods.keys().any(uses)
+            !seats.iter().any(|(other, _)| uses(other))
         })
     }
 
-    fn ports_free(&self, pod: &PodSpec, node: &NodeSpec) -> bool {
+    fn ports_free(&self, pod: &PodSpec, node: &NodeSpec, seats: &Seats) -> bool {
+        if pod.host_ports.is_empty() {
+            return true;
+        }
+        let here = seats.iter().filter(|(_, seat)| seat.node == node.id);
         let taken: Vec<HostPort> =
-            self.pods_on(node.id).flat_map(|(other, _)| self.shape(other).spec.host_ports).collect();
+            here.flat_map(|(other, _)| self.shape(*other).spec.host_ports.clone()).collect();
         !pod.host_ports.iter().any(|port| taken.iter().any(|other| clash(port, other)))
     }
 }

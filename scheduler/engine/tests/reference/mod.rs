@@ -1,70 +1,87 @@
-//! A slow and obvious allocation, written from the rules (docs/RULES.md) and decision 0001: it keeps plain maps,
-//! counts everything anew for each decision and looks at every node. The engine must decide the same.
+//! A slow and obvious scheduler, written from the rules (docs/RULES.md) and decisions 0001 and 0002: it keeps plain maps,
+//! counts everything anew for each decision, looks at every node and tries every set of victims. The engine must decide
+//! the same.
 //!
 //! A cycle starts, again and again, the first in order that can start and has not been refused in this cycle.
 //! Identical workloads share a refusal: a cycle tries only one of them. What the rules leave open is taken as the
-//! engine documents it; those places say so.
+//! decisions say; those places say so.
 //!
 //! | module | rules |
 //! |---|---|
-//! | `order` | S5, S6, S8, S9, S10's lists |
-//! | `start` | S5, S10's first pass, S31's domains, the kinds of S29 |
+//! | `cycle` | S32: what a cycle does, in which order; S29's kinds |
+//! | `order` | S5, S8, S9, S10's lists |
+//! | `fair` | S7 |
+//! | `gates` | S2, S6 |
+//! | `start` | S5, S10's first pass, S31's domains |
+//! | `views`, `reserve` | S23 |
+//! | `units`, `subsets`, `victims` | S20, S24, S25: whom to stop |
+//! | `reclaim`, `preempt`, `consolidate` | S22, S21, S26 |
+//! | `stale` | S27, and the warnings of S19 and S23 |
 //! | `fits`, `labels`, `neighbours` | S11 |
 //! | `prefer`, `score` | S12, decision 0001 |
 //! | `devices` | S13 to S18, S31's devices |
 //! | `state` | S1, the cluster |
 
+mod consolidate;
+mod cycle;
 pub(crate) mod devices;
+mod fair;
 mod fits;
+mod gates;
 mod labels;
 mod neighbours;
 mod order;
+mod preempt;
 mod prefer;
+mod reclaim;
+mod reserve;
 mod score;
+mod stale;
 mod start;
 pub(crate) mod state;
+mod subsets;
+mod units;
+mod victims;
+mod views;
 
-use berth_model::{Decision, Event, ReasonKind, WorkloadId, WorkloadSpec};
-use order::Want;
+use berth_model::{Decision, Event, ReasonKind, Timestamp, WorkloadId};
 use state::State;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-/// What is decided: pods placed in order, and the kinds of the reasons given.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub(crate) struct Decided {
-    pub(crate) placed: Vec<Decision>,
-    pub(crate) reported: BTreeMap<WorkloadId, ReasonKind>,
+/// What a cycle does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) enum Rules {
+    /// Nothing but allocate, in an order without fair shares: as an engine that does not take back yet.
+    #[default]
+    AllocateOnly,
+    /// Everything.
+    All,
 }
 
-impl Decided {
-    /// The same of an engine's decisions.
-    pub(crate) fn of(decisions: &[Decision]) -> Self {
-        let mut decided = Self::default();
-        for decision in decisions {
-            match decision {
-                Decision::Report { workload, reason } => {
-                    let twice = decided.reported.insert(*workload, reason.kind());
-                    assert_eq!(twice, None, "S29: {workload} is told two reasons at once");
-                }
-                other => decided.placed.push(other.clone()),
-            }
-        }
-        decided
-    }
+/// What is decided, reasons apart, in order; and the kinds of the reasons given.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Decided {
+    pub(crate) done: Vec<Decision>,
+    pub(crate) reported: BTreeMap<WorkloadId, ReasonKind>,
 }
 
 /// The reference.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Reference {
     pub(crate) state: State,
+    pub(crate) rules: Rules,
     /// The kind of reason that each workload was told last, since anything of it was placed.
     told: BTreeMap<WorkloadId, ReasonKind>,
+    /// What pods are being warned of.
+    warned: BTreeSet<stale::Warned>,
 }
 
-/// What identical workloads have in common, and what they want.
-type Likeness = (WorkloadSpec, Want);
-
 impl Reference {
+    /// One that follows these rules.
+    pub(crate) fn new(rules: Rules) -> Self {
+        Self { rules, ..Self::default() }
+    }
+
     /// Takes in an event that the engine has accepted.
     pub(crate) fn apply(&mut self, event: &Event) {
         match event {
@@ -78,38 +95,22 @@ impl Reference {
     }
 
     /// One cycle.
-    pub(crate) fn decide(&mut self) -> Decided {
-        let mut decided = Decided::default();
-        let mut refused: Vec<(Likeness, ReasonKind)> = Vec::new();
-        loop {
-            let mut wants = self.state.wants();
-            wants.retain(|want| self.refusal(want, &refused).is_none());
-            let Some(want) = self.state.first(&wants) else { break };
-            match self.state.start(want) {
-                Ok(placed) => {
-                    self.told.remove(&want.workload);
-                    decided.placed.extend(placed);
-                }
-                Err(kind) => refused.push((self.likeness(want), kind)),
-            }
+    pub(crate) fn decide(&mut self, now: Timestamp) -> Decided {
+        self.state.now = now;
+        let mut cycle = cycle::Cycle::new(&mut self.state, self.rules);
+        cycle.run();
+        let (mut decided, placed, refused) = (cycle.decided, cycle.placed, cycle.refused);
+        let placed: BTreeSet<WorkloadId> = placed.iter().map(|pod| pod.workload).collect();
+        self.told.retain(|workload, _| !placed.contains(workload));
+        if self.rules == Rules::All {
+            decided.done.extend(self.warnings());
         }
         for workload in self.state.workloads.values() {
-            let first = self.state.wants_of(workload).into_iter().next();
-            let Some(kind) = first.and_then(|want| self.refusal(&want, &refused)) else { continue };
+            let Some(kind) = self.state.kind_of_wait(workload, &refused) else { continue };
             if self.told.insert(workload.id, kind) != Some(kind) {
                 decided.reported.insert(workload.id, kind);
             }
         }
         decided
-    }
-
-    fn likeness(&self, want: &Want) -> Likeness {
-        let like = self.state.likeness(&self.state.workloads[&want.workload]);
-        (like, Want { workload: WorkloadId(0), ..want.clone() })
-    }
-
-    fn refusal(&self, want: &Want, refused: &[(Likeness, ReasonKind)]) -> Option<ReasonKind> {
-        let like = self.likeness(want);
-        refused.iter().find(|(known, _)| *known == like).map(|(_, kind)| *kind)
     }
 }

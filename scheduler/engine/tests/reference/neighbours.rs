@@ -2,8 +2,10 @@
 
 use super::labels::{affine, label, selects_pod, tolerated};
 use super::state::{Seat, Shape, State};
+use super::views::Seats;
 use berth_model::{NodeSpec, PodAffinityTerm, TopologySpread, Unsatisfiable};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// True if a term of a pod in `namespace` is about the other pod.
 fn about(term: &PodAffinityTerm, namespace: &str, other: &Shape) -> bool {
@@ -17,20 +19,38 @@ fn near(a: &NodeSpec, b: &NodeSpec, key: &str) -> bool {
     label(a, key).is_some() && label(a, key) == label(b, key)
 }
 
+impl Shape {
+    /// True if a pod like this one, wherever it is, can matter for where the other may go.
+    pub(crate) fn concerns(&self, other: &Self) -> bool {
+        let s = &other.spec;
+        let near = s.pod_affinity.required.iter().chain(&s.pod_anti_affinity.required);
+        let spread = |constraint: &TopologySpread| {
+            self.namespace == other.namespace && selects_pod(constraint.label_selector.as_ref(), &self.labels)
+        };
+        let volume = |v: &berth_model::VolumeUse| {
+            v.exclusive && self.spec.volumes.iter().any(|own| own.handle == v.handle)
+        };
+        near.clone().any(|term| about(term, &other.namespace, self))
+            || self.spec.pod_anti_affinity.required.iter().any(|term| about(term, &self.namespace, other))
+            || s.topology_spread.iter().any(spread)
+            || s.volumes.iter().any(volume)
+    }
+}
+
 impl State {
-    fn others(&self) -> Vec<(Shape, &NodeSpec, Seat)> {
-        self.pods.iter().map(|(pod, seat)| (self.shape(*pod), &self.nodes[&seat.node], *seat)).collect()
+    fn others(&self, seats: &Seats) -> Vec<(Arc<Shape>, &NodeSpec, Seat)> {
+        seats.iter().map(|(pod, seat)| (self.shape(*pod), &self.nodes[&seat.node], *seat)).collect()
     }
 
     /// True if affinity, anti-affinity (both ways) and topology spread allow the pod on the node.
-    pub(crate) fn neighbours_agree(&self, shape: &Shape, node: &NodeSpec) -> bool {
-        let others = self.others();
+    pub(crate) fn neighbours_agree(&self, shape: &Shape, node: &NodeSpec, seats: &Seats) -> bool {
+        let others = self.others(seats);
         self.left_alone(shape, node, &others)
             && self.among_friends(shape, node, &others)
             && self.spread_out(shape, node, &others)
     }
 
-    fn left_alone(&self, shape: &Shape, node: &NodeSpec, others: &[(Shape, &NodeSpec, Seat)]) -> bool {
+    fn left_alone(&self, shape: &Shape, node: &NodeSpec, others: &[(Arc<Shape>, &NodeSpec, Seat)]) -> bool {
         !others.iter().any(|(other, there, _)| {
             let mine = &shape.spec.pod_anti_affinity.required;
             let theirs = &other.spec.pod_anti_affinity.required;
@@ -42,7 +62,12 @@ impl State {
     }
 
     /// A pod counts only if all terms are about it. The first of a group that wants to be together goes anywhere.
-    fn among_friends(&self, shape: &Shape, node: &NodeSpec, others: &[(Shape, &NodeSpec, Seat)]) -> bool {
+    fn among_friends(
+        &self,
+        shape: &Shape,
+        node: &NodeSpec,
+        others: &[(Arc<Shape>, &NodeSpec, Seat)],
+    ) -> bool {
         let terms = &shape.spec.pod_affinity.required;
         let friend = |other: &Shape| terms.iter().all(|t| about(t, &shape.namespace, other));
         let friends: Vec<&NodeSpec> =
@@ -54,7 +79,7 @@ impl State {
         labelled && (met || first)
     }
 
-    fn spread_out(&self, shape: &Shape, node: &NodeSpec, others: &[(Shape, &NodeSpec, Seat)]) -> bool {
+    fn spread_out(&self, shape: &Shape, node: &NodeSpec, others: &[(Arc<Shape>, &NodeSpec, Seat)]) -> bool {
         let all = shape.spec.topology_spread.iter();
         let hard: Vec<&TopologySpread> =
             all.filter(|c| c.when_unsatisfiable == Unsatisfiable::DoNotSchedule).collect();
@@ -75,7 +100,7 @@ impl State {
         shape: &Shape,
         constraint: &TopologySpread,
         hard: &[&TopologySpread],
-        others: &[(Shape, &NodeSpec, Seat)],
+        others: &[(Arc<Shape>, &NodeSpec, Seat)],
     ) -> BTreeMap<String, u32> {
         let counts = |node: &&NodeSpec| {
             hard.iter().all(|c| label(node, &c.topology_key).is_some())
@@ -86,7 +111,7 @@ impl State {
         for node in self.nodes.values().filter(counts) {
             let here = others.iter().filter(|(other, there, seat)| {
                 there.id == node.id
-                    && !seat.leaving
+                    && seat.leaving.is_none()
                     && other.namespace == shape.namespace
                     && selects_pod(constraint.label_selector.as_ref(), &other.labels)
             });
@@ -106,12 +131,12 @@ impl State {
 
     /// S12: weight times pods near, less pods where spreading is wished for (leaving ones apart).
     pub(crate) fn neighbour_points(&self, shape: &Shape, node: &NodeSpec) -> i64 {
-        let others = self.others();
+        let others = self.others(&self.seats_now());
         let count = |term: &PodAffinityTerm, leaving: bool| {
-            let near = |(other, there, seat): &&(Shape, &NodeSpec, Seat)| {
+            let near = |(other, there, seat): &&(Arc<Shape>, &NodeSpec, Seat)| {
                 about(term, &shape.namespace, other)
                     && near(node, there, &term.topology_key)
-                    && (leaving || !seat.leaving)
+                    && (leaving || seat.leaving.is_none())
             };
             others.iter().filter(near).count() as i64
         };

@@ -1,15 +1,14 @@
-//! What each workload wants next, whose turn it is (S8, S9), and the gates (S6).
+//! What each workload wants next, and whose turn it is (S8, S9).
 
-use super::devices::charge;
+use super::Rules;
+use super::fair::Shares;
+use super::gates::{Ask, bounds};
 use super::state::State;
 use berth_model::{
-    GpuRequest, PodId, PodOutcome, PoolId, Priority, ProjectId, QueueId, QueueQuota, Quota, ReasonKind,
-    Timestamp, WorkloadId, WorkloadSpec,
+    PodId, PodOutcome, PoolId, Priority, ProjectId, QueueId, Quota, Timestamp, WorkloadId, WorkloadSpec,
 };
-use std::cmp::Reverse;
-
-/// GPU millionths, CPU thousandths, bytes.
-pub(crate) type Ask = [i64; 3];
+use std::cmp::{Ordering, Reverse};
+use std::collections::BTreeMap;
 
 /// What a workload wants next: all its missing minimums, or one pod more of one role.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -25,8 +24,52 @@ pub(crate) struct Want {
     pub(crate) alone: Option<WorkloadId>,
 }
 
-/// S8 at one level: within quota, rank, the older head workload, its id.
-pub(crate) type QueueKey = (bool, Reverse<i32>, Timestamp, WorkloadId);
+/// A share as an exact fraction; something of nothing is infinitely much, nothing is 0.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Fraction {
+    of: i128,
+    whole: i128,
+}
+
+impl Fraction {
+    const ZERO: Self = Self { of: 0, whole: 1 };
+
+    fn new(of: i64, whole: i64) -> Self {
+        if of <= 0 { Self::ZERO } else { Self { of: of.into(), whole: whole.max(0).into() } }
+    }
+}
+
+impl Ord for Fraction {
+    fn cmp(&self, other: &Self) -> Ordering {
+        (self.of * other.whole).cmp(&(other.of * self.whole))
+    }
+}
+
+impl PartialOrd for Fraction {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Fraction {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Fraction {}
+
+/// S8 at one level; the smaller goes first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+struct QueueKey {
+    over_quota: bool,
+    rank: Reverse<i32>,
+    share_with: Fraction,
+    share_without: Fraction,
+    quota: Ask,
+    created: Timestamp,
+    id: u64,
+}
 
 impl State {
     /// Everything that waits.
@@ -45,30 +88,30 @@ impl State {
             let alone = alone.filter(|_| !elastic);
             Want { workload: workload.id, pool: self.settled(workload), pods, elastic, alone }
         };
-        if missing.iter().zip(&waiting).any(|(missing, waiting)| missing > waiting) {
-            return Vec::new();
-        }
         if missing.iter().any(|n| *n > 0) {
-            return vec![want(missing, false)];
+            // Room for its minimum is kept already: nothing can start before that has.
+            let kept = self.reservations.iter().any(|r| r.workload == workload.id);
+            let lost = missing.iter().zip(&waiting).any(|(missing, waiting)| missing > waiting);
+            return if kept || lost { Vec::new() } else { vec![want(missing, false)] };
         }
         let one = |role: usize| (0..roles).map(|r| u32::from(r == role)).collect();
         (0..roles).filter(|role| waiting[*role] > 0).map(|role| want(one(role), true)).collect()
     }
 
     /// S5: how many pods of the role there are too few; leaving pods do not count, succeeded ones do.
-    fn missing(&self, workload: &WorkloadSpec, role: usize) -> u32 {
+    pub(crate) fn missing(&self, workload: &WorkloadSpec, role: usize) -> u32 {
         let of_role = |pod: &PodId| pod.workload == workload.id && usize::from(pod.role) == role;
-        let placed = self.pods.iter().filter(|(pod, seat)| of_role(pod) && !seat.leaving).count();
+        let placed = self.pods.iter().filter(|(pod, seat)| of_role(pod) && seat.leaving.is_none()).count();
         let succeeded =
             self.ended.iter().filter(|(pod, o)| of_role(pod) && **o == PodOutcome::Succeeded).count();
         workload.roles[role].min.saturating_sub((placed + succeeded) as u32)
     }
 
     /// S10: the pool that the workload is in: that of its first pod on a node, one that stays if there is one.
-    fn settled(&self, workload: &WorkloadSpec) -> Option<PoolId> {
+    pub(crate) fn settled(&self, workload: &WorkloadSpec) -> Option<PoolId> {
         let own = self.pods.iter().filter(|(pod, _)| pod.workload == workload.id);
         let (_, _, seat) = own
-            .map(|(pod, seat)| (seat.leaving, pod, seat))
+            .map(|(pod, seat)| (seat.leaving.is_some(), pod, seat))
             .min_by_key(|(leaving, pod, _)| (*leaving, **pod))?;
         self.pool_of(&self.nodes[&seat.node])
     }
@@ -80,7 +123,7 @@ impl State {
         pools
     }
 
-    fn pools_listed(&self, workload: &WorkloadSpec) -> Vec<PoolId> {
+    pub(crate) fn pools_listed(&self, workload: &WorkloadSpec) -> Vec<PoolId> {
         let project = workload.project.map(|id| &self.projects[&id].pools);
         let listed = if workload.pools.is_empty() { project } else { Some(&workload.pools) };
         match listed.filter(|l| !l.is_empty()) {
@@ -90,7 +133,15 @@ impl State {
     }
 
     /// Whose turn it is among these: department, then project (S8), then inside the project (S9).
-    pub(crate) fn first<'a>(&self, wants: &'a [Want]) -> Option<&'a Want> {
+    pub(crate) fn first<'a>(&self, wants: &'a [Want], rules: Rules) -> Option<&'a Want> {
+        let all: BTreeMap<PoolId, Shares> = match rules {
+            Rules::AllocateOnly => BTreeMap::new(),
+            Rules::All => self.pools.keys().map(|pool| (*pool, self.fair_shares(*pool))).collect(),
+        };
+        let key = |queue, want: &Want| match rules {
+            Rules::AllocateOnly => self.simple_key(queue, want),
+            Rules::All => self.queue_key(queue, want, &all),
+        };
         let mut projects: Vec<Option<ProjectId>> =
             wants.iter().map(|w| self.workloads[&w.workload].project).collect();
         projects.sort_unstable();
@@ -107,12 +158,10 @@ impl State {
         departments.dedup();
         let best_of = |department| {
             let mine = heads.iter().filter(|(d, ..)| *d == department);
-            mine.min_by_key(|(_, p, want)| self.queue_key(p.map(QueueId::Project), want)).expect("a head")
+            mine.min_by_key(|(_, p, want)| key(p.map(QueueId::Project), want)).expect("a head")
         };
         let firsts = departments.into_iter().map(best_of);
-        firsts
-            .min_by_key(|(d, _, want)| self.queue_key(d.map(QueueId::Department), want))
-            .map(|(.., want)| *want)
+        firsts.min_by_key(|(d, _, want)| key(d.map(QueueId::Department), want)).map(|(.., want)| *want)
     }
 
     /// S9: priority, minimums before elastic pods, submission, id, role.
@@ -123,96 +172,72 @@ impl State {
     }
 
     /// S8. Unmanaged namespaces are a queue without quota (S3).
-    fn queue_key(&self, queue: Option<QueueId>, want: &Want) -> QueueKey {
-        let over = self.pools_for(want).first().is_some_and(|pool| {
-            let (ask, used) = (self.ask(want, *pool), self.used(queue, *pool, false));
-            let quotas = bounds(self.quota(queue, *pool)).map(|b| b.0);
-            (0..3).any(|r| matches!(quotas[r], Quota::Of(quota) if ask[r] > 0 && used[r] + ask[r] > quota))
-        });
-        let rank = match queue {
-            None => 100,
-            Some(QueueId::Department(id)) => self.departments[&id].rank,
-            Some(QueueId::Project(id)) => self.projects[&id].rank,
+    fn queue_key(&self, queue: Option<QueueId>, want: &Want, all: &BTreeMap<PoolId, Shares>) -> QueueKey {
+        let (rank, created) = self.standing(queue);
+        let id = match queue {
+            None => 0,
+            Some(QueueId::Department(id)) => u64::from(id.0),
+            Some(QueueId::Project(id)) => u64::from(id.0),
         };
-        (over, Reverse(rank), self.workloads[&want.workload].submitted, want.workload)
-    }
-
-    /// What is asked of the quotas. Which device MiB will be of is not known yet: the largest of the pool counts.
-    pub(crate) fn ask(&self, want: &Want, pool: PoolId) -> Ask {
-        let workload = &self.workloads[&want.workload];
-        let devices = self.ready_nodes(pool).into_iter().flat_map(|n| &n.devices);
-        let largest = devices.map(|d| d.memory.0).max();
-        let mut ask = [0; 3];
-        for (role, n) in workload.roles.iter().zip(&want.pods) {
-            let pod = &role.pod;
-            let each = match (pod.gpu, largest) {
-                (GpuRequest::Memory { .. }, None) => 0,
-                (gpu, largest) => charge(gpu, largest.unwrap_or(1)) * i64::from(gpu.devices()),
-            };
-            let one = [each, pod.requests.cpu.0, pod.requests.memory.0];
-            (0..3).for_each(|r| ask[r] += one[r] * i64::from(*n));
-        }
-        ask
-    }
-
-    fn quota(&self, queue: Option<QueueId>, pool: PoolId) -> QueueQuota {
-        let quotas = match queue {
-            None => return QueueQuota::default(),
-            Some(QueueId::Department(id)) => &self.departments[&id].quotas,
-            Some(QueueId::Project(id)) => &self.projects[&id].quotas,
+        let mut key = QueueKey {
+            over_quota: false,
+            rank: Reverse(rank),
+            share_with: Fraction::ZERO,
+            share_without: Fraction::ZERO,
+            quota: [i64::MAX; 3],
+            created,
+            id,
         };
-        quotas.iter().find(|(of, _)| *of == pool).map_or_else(QueueQuota::default, |(_, quota)| *quota)
-    }
-
-    /// What the pods of a queue in a pool are charged, leaving ones included.
-    fn used(&self, queue: Option<QueueId>, pool: PoolId, non_preemptible: bool) -> Ask {
-        let mut used = [0; 3];
-        for (pod, seat) in &self.pods {
-            let workload = &self.workloads[&pod.workload];
-            let project = workload.project;
-            let in_queue = match queue {
-                None => project.is_none(),
-                Some(QueueId::Project(id)) => project == Some(id),
-                Some(QueueId::Department(id)) => project.is_some_and(|p| self.projects[&p].department == id),
-            };
-            let counts = in_queue && !(non_preemptible && workload.preemptible);
-            if counts && self.pool_of(&self.nodes[&seat.node]) == Some(pool) {
-                let cost = self.cost(*pod, seat.node, seat.gpus);
-                (0..3).for_each(|r| used[r] += cost[r]);
+        let Some(pool) = self.pools_for(want).first().copied() else { return key };
+        let (ask, used) = (self.ask(want, pool), self.used(queue, pool, false));
+        let fair = queue.and_then(|queue| all[&pool].get(&queue)).copied().unwrap_or_default();
+        let quotas = bounds(self.quota(queue, pool)).map(|b| b.0);
+        for r in 0..3 {
+            if let Quota::Of(quota) = quotas[r] {
+                key.over_quota |= ask[r] > 0 && used[r] + ask[r] > quota;
+                key.share_with = key.share_with.max(Fraction::new(used[r] + ask[r], quota.max(fair[r])));
+                key.share_without = key.share_without.max(Fraction::new(used[r], quota.max(fair[r])));
+                key.quota[r] = quota;
             }
         }
-        used
+        key
     }
 
-    /// What one pod is charged on a node.
-    pub(crate) fn cost(&self, pod: PodId, node: berth_model::NodeId, gpus: berth_model::GpuGrant) -> Ask {
-        let spec = &self.workloads[&pod.workload].roles[usize::from(pod.role)].pod;
-        [self.gpu_cost(node, spec.gpu, gpus), spec.requests.cpu.0, spec.requests.memory.0]
-    }
-
-    /// S6, for the resources that are asked for and managed: the first gate that is shut, project before department.
-    pub(crate) fn gate(&self, workload: &WorkloadSpec, pool: PoolId, ask: Ask) -> Result<(), ReasonKind> {
-        let Some(project) = workload.project else { return Ok(()) };
-        let department = self.projects[&project].department;
-        for queue in [QueueId::Project(project), QueueId::Department(department)] {
-            let all = self.used(Some(queue), pool, false);
-            let fixed = self.used(Some(queue), pool, true);
-            for (r, (quota, limit)) in bounds(self.quota(Some(queue), pool)).into_iter().enumerate() {
-                if ask[r] == 0 || quota == Quota::Unmanaged {
-                    continue;
-                }
-                if limit.is_some_and(|limit| all[r] + ask[r] > limit) {
-                    return Err(ReasonKind::Limit);
-                }
-                if !workload.preemptible && matches!(quota, Quota::Of(quota) if fixed[r] + ask[r] > quota) {
-                    return Err(ReasonKind::Quota);
-                }
-            }
+    /// The order of an engine that knows no fair shares: quota, rank, the older head.
+    fn simple_key(&self, queue: Option<QueueId>, want: &Want) -> QueueKey {
+        let key = QueueKey {
+            share_with: Fraction::ZERO,
+            share_without: Fraction::ZERO,
+            ..self.queue_key(queue, want, &self.pools.keys().map(|pool| (*pool, Shares::new())).collect())
+        };
+        QueueKey {
+            quota: [0; 3],
+            created: self.workloads[&want.workload].submitted,
+            id: want.workload.0,
+            ..key
         }
-        Ok(())
+    }
+
+    /// Rank and age of a queue. Unmanaged namespaces have the usual rank and are older than all.
+    pub(crate) fn standing(&self, queue: Option<QueueId>) -> (i32, Timestamp) {
+        match queue {
+            None => (100, Timestamp(i64::MIN)),
+            Some(QueueId::Department(id)) => (self.departments[&id].rank, self.departments[&id].created),
+            Some(QueueId::Project(id)) => (self.projects[&id].rank, self.projects[&id].created),
+        }
     }
 }
 
-fn bounds(quota: QueueQuota) -> [(Quota, Option<i64>); 3] {
-    [quota.gpu, quota.cpu, quota.memory].map(|r| (r.quota, r.limit))
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn s8_shares_are_compared_exactly() {
+        let third = Fraction::new(333_333_333_333, 1_000_000_000_000);
+        assert!(third < Fraction::new(1, 3) && Fraction::new(2, 6) == Fraction::new(1, 3));
+        assert_eq!(Fraction::new(0, 0), Fraction::ZERO, "nothing used is nothing");
+        assert!(Fraction::new(1, 0) > Fraction::new(i64::MAX, 1), "something of nothing is infinitely much");
+        assert_eq!(Fraction::new(1, 0), Fraction::new(7, 0));
+    }
 }

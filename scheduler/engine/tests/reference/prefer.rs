@@ -7,6 +7,7 @@ use super::score::Room;
 use super::state::{HOSTNAME, Shape, State};
 use berth_model::{GpuRequest, Labels, NodeId, NodeSpec, Operator, Placement, PoolId, Strategy};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// Only nodes whose label has this value.
 pub(crate) type Domain = (String, String);
@@ -157,8 +158,8 @@ impl State {
     }
 
     /// The shapes of all pods that wait or are on a node, with their numbers, of those that ask for GPUs.
-    pub(crate) fn gpu_shapes(&self) -> Vec<(Shape, u64)> {
-        let mut shapes: Vec<(Shape, u64)> = Vec::new();
+    pub(crate) fn gpu_shapes(&self) -> Vec<(Arc<Shape>, u64)> {
+        let mut shapes: Vec<(Arc<Shape>, u64)> = Vec::new();
         for workload in self.workloads.values() {
             for role in 0..workload.roles.len() {
                 let shape = self.shape_of(workload, role);

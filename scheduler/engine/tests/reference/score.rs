@@ -4,6 +4,7 @@ use super::devices::need;
 use super::fits::could_take;
 use super::state::{Shape, State};
 use berth_model::{GpuRequest, NodeSpec, PoolId};
+use std::sync::Arc;
 
 /// 1 in fixed point.
 const ONE: u64 = 1 << 16;
@@ -18,7 +19,7 @@ pub(crate) struct Room {
 
 /// A common shape.
 struct Kind {
-    shape: Shape,
+    shape: Arc<Shape>,
     weight: u64,
     hard: u64,
     /// What it asks of each device it may use, if it may not use all.
@@ -33,7 +34,7 @@ impl State {
     pub(crate) fn kinds(&self, pool: PoolId) -> Kinds {
         let shapes = self.gpu_shapes();
         assert!(shapes.len() <= 64, "more kinds than the engine looks at");
-        let kind = |(shape, pods): (Shape, u64)| {
+        let kind = |(shape, pods): (Arc<Shape>, u64)| {
             let nodes = self.gpu_nodes(pool, &shape);
             let all = nodes.len();
             let takers: Vec<&NodeSpec> = nodes.iter().filter(|(_, takes)| *takes).map(|(n, _)| *n).collect();

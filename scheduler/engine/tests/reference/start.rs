@@ -6,56 +6,76 @@ use super::order::Want;
 use super::prefer::Domain;
 use super::state::State;
 use berth_model::{
-    Decision, GpuRequest, NodeSpec, PodId, PodOutcome, PoolId, ReasonKind, TopologyRequest, WorkloadSpec,
+    GpuRequest, NodeSpec, Placement, PodId, PodOutcome, PoolId, ReasonKind, TopologyRequest, WorkloadSpec,
 };
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
+/// Pods and where they go, in the order in which they were placed.
+pub(crate) type Places = Vec<(PodId, Placement)>;
+
+/// What was placed, and in which pool.
+pub(crate) struct Started {
+    pub(crate) pool: PoolId,
+    pub(crate) placed: Places,
+}
+
 impl State {
     /// Places all that is wanted and says where, or changes nothing and says why not.
-    pub(crate) fn start(&mut self, want: &Want) -> Result<Vec<Decision>, ReasonKind> {
+    pub(crate) fn start(&mut self, want: &Want, pods: &[PodId]) -> Result<Started, ReasonKind> {
         let workload = self.workloads[&want.workload].clone();
         if self.forbidden(&workload) {
             return Err(ReasonKind::Policy);
         }
         let mut kinds = Vec::new();
         for pool in self.pools_for(want) {
-            match self.try_pool(&workload, want, pool) {
-                Ok(placed) => return Ok(placed),
+            match self.try_pool(&workload, want, pods, pool) {
+                Ok(placed) => return Ok(Started { pool, placed }),
                 Err(kind) => kinds.push(kind),
             }
         }
         Err(nearest(&kinds))
     }
 
+    /// The pods that would be placed for a want, in the order in which they are tried.
+    pub(crate) fn pods_wanted(&self, want: &Want) -> Vec<PodId> {
+        let workload = &self.workloads[&want.workload];
+        let of_role = |role: usize| {
+            self.waiting(workload, role).into_iter().take(want.pods[role] as usize).collect::<Vec<_>>()
+        };
+        hardest_first(workload, &want.pods).into_iter().flat_map(of_role).collect()
+    }
+
     /// S11: a node type is missing or refused, or a scheduling gate is there.
-    fn forbidden(&self, workload: &WorkloadSpec) -> bool {
+    pub(crate) fn forbidden(&self, workload: &WorkloadSpec) -> bool {
         let refused = self.node_type_rule(workload).is_some_and(|rule| {
             workload.node_type.as_ref().is_none_or(|chosen| !rule.values.contains(chosen))
         });
         refused || workload.roles.iter().any(|role| !role.pod.scheduling_gates.is_empty())
     }
 
-    fn try_pool(
+    /// Places these pods in a pool, or changes nothing.
+    pub(crate) fn try_pool(
         &mut self,
         workload: &WorkloadSpec,
         want: &Want,
+        pods: &[PodId],
         pool: PoolId,
-    ) -> Result<Vec<Decision>, ReasonKind> {
+    ) -> Result<Places, ReasonKind> {
         if self.ready_nodes(pool).is_empty() {
             return Err(ReasonKind::Pool);
         }
         self.gate(workload, pool, self.ask(want, pool))?;
         let Some(topology) = workload.topology.as_ref().filter(|_| !want.elastic) else {
-            return self.try_domain(workload, want, pool, None);
+            return self.try_domain(workload, pods, pool, None);
         };
         for domain in self.domains_of(workload, want, pool, topology) {
-            if let Ok(placed) = self.try_domain(workload, want, pool, Some(&domain)) {
+            if let Ok(placed) = self.try_domain(workload, pods, pool, Some(&domain)) {
                 return Ok(placed);
             }
         }
         let before = self.pods.clone();
-        match self.try_domain(workload, want, pool, None) {
+        match self.try_domain(workload, pods, pool, None) {
             Ok(_) if topology.required => {
                 self.pods = before;
                 Err(ReasonKind::Feasibility)
@@ -65,7 +85,7 @@ impl State {
     }
 
     /// S31: the domains in which all minimums would be together, least free GPUs first, then by value.
-    fn domains_of(
+    pub(crate) fn domains_of(
         &self,
         workload: &WorkloadSpec,
         want: &Want,
@@ -93,7 +113,7 @@ impl State {
         workload.roles.iter().enumerate().all(|(role, spec)| {
             let of_role = |pod: &PodId| pod.workload == workload.id && usize::from(pod.role) == role;
             let here = self.pods.iter().filter(|(pod, seat)| {
-                of_role(pod) && !seat.leaving && label(&self.nodes[&seat.node], key) == Some(value)
+                of_role(pod) && seat.leaving.is_none() && label(&self.nodes[&seat.node], key) == Some(value)
             });
             let done = self.ended.iter().filter(|(pod, o)| of_role(pod) && **o == PodOutcome::Succeeded);
             here.count() as u32 + done.count() as u32 + want.pods[role] >= spec.min
@@ -104,34 +124,32 @@ impl State {
     fn try_domain(
         &mut self,
         workload: &WorkloadSpec,
-        want: &Want,
+        pods: &[PodId],
         pool: PoolId,
         domain: Option<&Domain>,
-    ) -> Result<Vec<Decision>, ReasonKind> {
+    ) -> Result<Places, ReasonKind> {
         let before = self.pods.clone();
-        let mut placed = Vec::new();
-        for role in hardest_first(workload, want) {
-            let pods = self.waiting(workload, role).into_iter().take(want.pods[role] as usize);
-            for pod in pods.collect::<Vec<_>>() {
-                match self.try_pod(workload, pod, pool, domain) {
-                    Ok(decision) => placed.push(decision),
-                    Err(kind) => {
-                        self.pods = before;
-                        return Err(kind);
-                    }
+        let mut placed = Places::new();
+        for pod in pods {
+            match self.try_pod(workload, *pod, pool, domain) {
+                Ok(at) => placed.push((*pod, at)),
+                Err(kind) => {
+                    self.pods = before;
+                    return Err(kind);
                 }
             }
         }
         Ok(placed)
     }
 
-    fn try_pod(
+    /// Places one pod where it is preferred.
+    pub(crate) fn try_pod(
         &mut self,
         workload: &WorkloadSpec,
         pod: PodId,
         pool: PoolId,
         domain: Option<&Domain>,
-    ) -> Result<Decision, ReasonKind> {
+    ) -> Result<Placement, ReasonKind> {
         let shape = self.shape(pod);
         let Some(at) = self.choose(&shape, pool, domain) else {
             let nodes = self.ready_nodes(pool);
@@ -140,15 +158,15 @@ impl State {
             return Err(if some { ReasonKind::Capacity } else { ReasonKind::Feasibility });
         };
         self.gate(workload, pool, self.cost(pod, at.node, at.gpus))?;
-        self.place(pod, at);
-        Ok(Decision::Place { pod, at })
+        self.place(pod, at, self.now);
+        Ok(at)
     }
 }
 
 /// The roles that want pods: those that ask for the most of the GPUs first, then the most CPU. The rules leave this
 /// open; MiB go before whole devices.
-fn hardest_first(workload: &WorkloadSpec, want: &Want) -> Vec<usize> {
-    let mut roles: Vec<usize> = (0..want.pods.len()).filter(|role| want.pods[*role] > 0).collect();
+pub(crate) fn hardest_first(workload: &WorkloadSpec, pods: &[u32]) -> Vec<usize> {
+    let mut roles: Vec<usize> = (0..pods.len()).filter(|role| pods[*role] > 0).collect();
     roles.sort_by_key(|role| {
         let pod = &workload.roles[*role].pod;
         let memory = if let GpuRequest::Memory { memory, devices, .. } = pod.gpu {

@@ -2,12 +2,15 @@
 //!
 //! Nothing is summed up or indexed. Whoever wants to know what is free counts the pods.
 
+use super::devices::choose;
 use berth_model::{
-    DepartmentId, DepartmentSpec, DeviceHealth, DeviceSpec, Event, GpuGrant, GpuRequest, NodeId, NodeSpec,
-    Placement, PodId, PodOutcome, PodSpec, PodState, PoolId, PoolSpec, ProjectId, ProjectSpec, QueueId,
-    QueueQuota, WorkloadId, WorkloadSpec,
+    DepartmentId, DepartmentSpec, DeviceHealth, DeviceIndex, DeviceSpec, Event, GpuGrant, GpuMemoryMib,
+    GpuRequest, NodeId, NodeSpec, Placement, PodId, PodOutcome, PodSpec, PodState, PoolId, PoolSpec,
+    ProjectId, ProjectSpec, QueueId, QueueQuota, Timestamp, WorkloadId, WorkloadSpec,
 };
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// The label that is the node's name unless its labels say otherwise.
 pub(crate) const HOSTNAME: &str = "kubernetes.io/hostname";
@@ -17,12 +20,41 @@ pub(crate) const HOSTNAME: &str = "kubernetes.io/hostname";
 pub(crate) struct Seat {
     pub(crate) node: NodeId,
     pub(crate) gpus: GpuGrant,
-    pub(crate) leaving: bool,
+    pub(crate) since: Timestamp,
+    /// When it must be gone, if it is leaving.
+    pub(crate) leaving: Option<Timestamp>,
+    /// It was told to leave by a decision.
+    pub(crate) evicted: bool,
+    /// For whom.
+    pub(crate) victim_of: Option<WorkloadId>,
+}
+
+impl Seat {
+    /// A pod that stays where it is.
+    pub(crate) const fn new(at: Placement, since: Timestamp) -> Self {
+        Self { node: at.node, gpus: at.gpus, since, leaving: None, evicted: false, victim_of: None }
+    }
+}
+
+/// Room that is kept for some pods of one workload, which start together (S23).
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) struct Reservation {
+    pub(crate) workload: WorkloadId,
+    pub(crate) pool: PoolId,
+    /// In the order in which they were given their places.
+    pub(crate) pods: Vec<(PodId, Placement)>,
+    pub(crate) until: Timestamp,
+    /// Those who were stopped to make room.
+    pub(crate) victims: BTreeSet<PodId>,
+    /// Something has happened that makes it void.
+    pub(crate) broken: bool,
 }
 
 /// The cluster.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub(crate) struct State {
+    /// When the last cycle was.
+    pub(crate) now: Timestamp,
     pub(crate) pools: BTreeMap<PoolId, PoolSpec>,
     pub(crate) departments: BTreeMap<DepartmentId, DepartmentSpec>,
     pub(crate) projects: BTreeMap<ProjectId, ProjectSpec>,
@@ -32,6 +64,20 @@ pub(crate) struct State {
     pub(crate) pods: BTreeMap<PodId, Seat>,
     /// Pods that have ended and are not wanted again.
     pub(crate) ended: BTreeMap<PodId, PodOutcome>,
+    /// Rooms kept, the oldest first.
+    pub(crate) reservations: Vec<Reservation>,
+    /// S25: when a workload (first) was last evicted for another (second).
+    pub(crate) evictions: BTreeMap<(WorkloadId, WorkloadId), Timestamp>,
+    /// S27: since when workloads have been below their minimum.
+    pub(crate) stale: BTreeMap<WorkloadId, Timestamp>,
+    /// The same as found written down, until the next cycle.
+    pub(crate) stale_written: BTreeMap<WorkloadId, Timestamp>,
+    /// S19: GPU memory of pods as measured.
+    pub(crate) measured: BTreeMap<(PodId, DeviceIndex), GpuMemoryMib>,
+    /// What the pods of each role are, made anew when workloads or queues are set.
+    shapes: BTreeMap<(WorkloadId, usize), Arc<Shape>>,
+    /// There was a choice with too many ways to try them all: what has been decided since need not be right.
+    pub(crate) crowded: Cell<bool>,
     /// The node labels that some pod ever asked about, the hostname apart: they divide the nodes into classes.
     pub(crate) keys: BTreeSet<String>,
 }
@@ -84,31 +130,91 @@ impl State {
             Event::DeviceForeign { node, device, memory } => {
                 self.nodes.get_mut(node).expect("a node").devices[device.index()].foreign = *memory;
             }
-            Event::PodMemory { .. } | Event::PodReserved { .. } | Event::EvictFailed { .. } => {}
+            Event::PodMemory { pod, device, memory } => drop(self.measured.insert((*pod, *device), *memory)),
             Event::WorkloadSet(workload) => self.set_workload(workload),
-            Event::WorkloadRemoved(id) => {
-                self.workloads.remove(id);
-                self.pods.retain(|pod, _| pod.workload != *id);
-                self.ended.retain(|pod, _| pod.workload != *id);
-            }
-            Event::PodRunning(found) => self.found(found),
-            Event::PodLeaving { pod, .. } => self.pods.get_mut(pod).expect("a pod on a node").leaving = true,
-            Event::PodEnded { pod, outcome } => {
-                self.pods.remove(pod);
-                if *outcome != PodOutcome::Evicted {
-                    self.ended.insert(*pod, *outcome);
-                }
-            }
-            Event::BindFailed { pod, .. } => drop(self.pods.remove(pod)),
+            Event::WorkloadRemoved(id) => self.remove_workload(*id),
+            _ => self.pod_event(event),
         }
         if matches!(event, Event::WorkloadSet(_) | Event::DepartmentSet(_) | Event::ProjectSet(_)) {
-            self.note_keys();
+            self.note_shapes();
+        }
+        self.forget_recovered();
+    }
+
+    fn pod_event(&mut self, event: &Event) {
+        match event {
+            Event::PodRunning(found) => self.found(found),
+            Event::PodLeaving { pod, until } => {
+                self.pods.get_mut(pod).expect("a pod on a node").leaving = Some(*until);
+            }
+            Event::PodEnded { pod, outcome } => {
+                self.unseat(*pod);
+                if *outcome != PodOutcome::Evicted {
+                    self.ended.insert(*pod, *outcome);
+                    self.break_reservations(|r| r.pods.iter().any(|(kept, _)| kept == pod));
+                }
+            }
+            Event::PodReserved { pod, at, until } => self.found_reserved(*pod, *at, *until, true),
+            Event::EvictFailed { pod } => {
+                let seat = self.pods.get_mut(pod).expect("a pod on a node");
+                *seat = Seat { leaving: None, evicted: false, victim_of: None, ..*seat };
+                self.break_reservations(|r| {
+                    r.victims.contains(pod) || r.pods.iter().any(|(kept, _)| kept == pod)
+                });
+            }
+            Event::BindFailed { pod, .. } => self.unseat(*pod),
+            _ => {}
         }
     }
 
     /// Puts a pod on its node.
-    pub(crate) fn place(&mut self, pod: PodId, at: Placement) {
-        self.pods.insert(pod, Seat { node: at.node, gpus: at.gpus, leaving: false });
+    pub(crate) fn place(&mut self, pod: PodId, at: Placement, now: Timestamp) {
+        self.pods.insert(pod, Seat::new(at, now));
+    }
+
+    /// Takes pods off their nodes, to see what would be.
+    pub(crate) fn lift<'a>(&mut self, pods: impl Iterator<Item = &'a PodId>) {
+        for pod in pods {
+            self.pods.remove(pod);
+        }
+    }
+
+    fn unseat(&mut self, pod: PodId) {
+        self.pods.remove(&pod);
+        self.measured.retain(|(of, _), _| *of != pod);
+    }
+
+    fn break_reservations(&mut self, which: impl Fn(&Reservation) -> bool) {
+        self.reservations.iter_mut().filter(|r| which(r)).for_each(|r| r.broken = true);
+    }
+
+    /// Room is kept for a pod; together with others of its workload, if so.
+    pub(crate) fn found_reserved(&mut self, pod: PodId, at: Placement, until: Timestamp, together: bool) {
+        let pool = self.pool_of(&self.nodes[&at.node]).expect("a pool");
+        let workload = pod.workload;
+        if self.reservations.iter().any(|r| r.pods.iter().any(|(kept, _)| *kept == pod)) {
+            return;
+        }
+        let one = (workload, pool, until);
+        let known = self.reservations.iter_mut().rfind(|r| together && (r.workload, r.pool, r.until) == one);
+        match known {
+            Some(reservation) => reservation.pods.push((pod, at)),
+            None => {
+                let (pods, victims, broken) = (vec![(pod, at)], BTreeSet::new(), false);
+                self.reservations.push(Reservation { workload, pool, pods, until, victims, broken });
+            }
+        }
+    }
+
+    fn remove_workload(&mut self, id: WorkloadId) {
+        self.workloads.remove(&id);
+        self.pods.retain(|pod, _| pod.workload != id);
+        self.ended.retain(|pod, _| pod.workload != id);
+        self.measured.retain(|(pod, _), _| pod.workload != id);
+        self.reservations.retain(|r| r.workload != id);
+        self.evictions.retain(|(victim, _), _| *victim != id);
+        self.stale.remove(&id);
+        self.shapes.retain(|(workload, _), _| *workload != id);
     }
 
     fn set_quota(&mut self, queue: QueueId, pool: PoolId, quota: QueueQuota) {
@@ -138,23 +244,34 @@ impl State {
             pod.workload != workload.id || pod.index < count
         };
         self.ended.retain(|pod, _| kept(pod));
-        self.workloads.insert(workload.id, workload.clone());
+        for eviction in &workload.evictions {
+            self.evictions.entry((workload.id, eviction.beneficiary)).or_insert(eviction.at);
+        }
+        if let Some(since) = workload.stale_since {
+            self.stale_written.insert(workload.id, since);
+        }
+        let old = self.workloads.insert(workload.id, workload.clone());
+        if old.is_some_and(|old| old != *workload) {
+            self.break_reservations(|r| r.workload == workload.id);
+        }
     }
 
     fn found(&mut self, found: &PodState) {
-        let leaving = found.leaving.is_some();
         if let Some(seat) = self.pods.get_mut(&found.pod) {
-            seat.leaving |= leaving;
+            seat.since = found.since;
+            seat.leaving = found.leaving.or(seat.leaving);
             return;
         }
         let request = self.shape(found.pod).spec.gpu;
         let gpus = if found.gpus == GpuGrant::None && request != GpuRequest::None {
-            let some = self.choose_devices(found.node, request, Default::default());
-            some.expect("an event that was accepted")
+            let devices = self.devices_among(found.node, &self.seats_now());
+            choose(&devices, request, Default::default()).expect("an event that was accepted")
         } else {
             found.gpus
         };
-        self.pods.insert(found.pod, Seat { node: found.node, gpus, leaving });
+        let seat = Seat::new(Placement { node: found.node, gpus }, found.since);
+        self.pods.insert(found.pod, Seat { leaving: found.leaving, evicted: found.evicted, ..seat });
+        self.break_reservations(|r| r.pods.iter().any(|(kept, _)| *kept == found.pod));
     }
 
     /// S11: the node type rule that holds for a workload: its project's, else its department's.
@@ -173,7 +290,7 @@ impl State {
     }
 
     /// What the pods of a role are.
-    pub(crate) fn shape_of(&self, workload: &WorkloadSpec, role: usize) -> Shape {
+    fn make_shape(&self, workload: &WorkloadSpec, role: usize) -> Shape {
         let mut spec = PodSpec::clone(&workload.roles[role].pod);
         if let (Some(value), Some(rule)) = (&workload.node_type, self.node_type_rule(workload)) {
             spec.node_selector.insert(rule.key.clone(), value.clone());
@@ -181,9 +298,14 @@ impl State {
         Shape { spec, namespace: self.namespace(workload), labels: workload.roles[role].labels.clone() }
     }
 
+    /// What the pods of a role are.
+    pub(crate) fn shape_of(&self, workload: &WorkloadSpec, role: usize) -> Arc<Shape> {
+        Arc::clone(&self.shapes[&(workload.id, role)])
+    }
+
     /// What a pod is.
-    pub(crate) fn shape(&self, pod: PodId) -> Shape {
-        self.shape_of(&self.workloads[&pod.workload], usize::from(pod.role))
+    pub(crate) fn shape(&self, pod: PodId) -> Arc<Shape> {
+        Arc::clone(&self.shapes[&(pod.workload, usize::from(pod.role))])
     }
 
     /// The pods of a role that should run and have no node, lowest index first.
@@ -193,12 +315,10 @@ impl State {
             role: role as u16,
             index,
         });
-        pods.filter(|pod| !self.pods.contains_key(pod) && !self.ended.contains_key(pod)).collect()
-    }
-
-    /// The pods on a node.
-    pub(crate) fn pods_on(&self, node: NodeId) -> impl Iterator<Item = (PodId, Seat)> {
-        self.pods.iter().filter(move |(_, seat)| seat.node == node).map(|(pod, seat)| (*pod, *seat))
+        let has_room = |pod: &PodId| self.reserved().any(|(kept, _)| kept == *pod);
+        pods.filter(|pod| !self.pods.contains_key(pod) && !self.ended.contains_key(pod))
+            .filter(|pod| !has_room(pod))
+            .collect()
     }
 
     /// S1: the pool of a node: the first by name that selects it, else `default`.
@@ -224,13 +344,11 @@ impl State {
         self.nodes.values().filter(|n| n.ready && self.pool_of(n) == Some(pool)).collect()
     }
 
-    /// Notes the node labels that the pods of all workloads ask about.
-    fn note_keys(&mut self) {
-        let all = self.workloads.values();
-        let shapes: Vec<Shape> = all
-            .flat_map(|w| (0..w.roles.len()).map(|role| self.shape_of(w, role)).collect::<Vec<_>>())
-            .collect();
-        for pod in shapes.iter().map(|shape| &shape.spec) {
+    /// Notes what the pods of all workloads are, and the node labels that they ask about.
+    fn note_shapes(&mut self) {
+        let all = self.workloads.values().flat_map(|w| (0..w.roles.len()).map(move |role| (w, role)));
+        self.shapes = all.map(|(w, role)| ((w.id, role), Arc::new(self.make_shape(w, role)))).collect();
+        for pod in self.shapes.values().map(|shape| &shape.spec) {
             let affinity = pod.node_affinity.iter().flat_map(|s| &s.node_selector_terms);
             let volumes = pod.volumes.iter().filter_map(|v| v.reachable_from.as_ref());
             let terms = affinity

@@ -1,0 +1,121 @@
+//! One cycle (S32): start what has room kept, allocate, take back, and look for stale gangs.
+
+use super::order::Want;
+use super::state::State;
+use super::victims::Action;
+use super::{Decided, Rules};
+use berth_model::{Decision, PodId, ReasonKind, Timestamp, WorkloadId, WorkloadSpec};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What identical workloads have in common, and what they want. Those that were evicted lately are each on their own
+/// in the second pass (S25).
+type Likeness = (WorkloadSpec, Want, BTreeMap<WorkloadId, Timestamp>);
+
+/// Those that were refused in this cycle, and why.
+pub(crate) type Refused = Vec<(Likeness, ReasonKind)>;
+
+/// A cycle under way.
+pub(crate) struct Cycle<'a> {
+    state: &'a mut State,
+    rules: Rules,
+    pub(crate) decided: Decided,
+    /// Pods placed in this cycle: they are no victims of it.
+    pub(crate) placed: BTreeSet<PodId>,
+    pub(crate) refused: Refused,
+}
+
+impl<'a> Cycle<'a> {
+    pub(crate) fn new(state: &'a mut State, rules: Rules) -> Self {
+        Self { state, rules, decided: Decided::default(), placed: BTreeSet::new(), refused: Refused::new() }
+    }
+
+    pub(crate) fn run(&mut self) {
+        if self.rules == Rules::AllocateOnly {
+            return self.allocate();
+        }
+        let released = self.state.give_up();
+        self.decided.done.extend(released.into_iter().map(|pod| Decision::Release { pod }));
+        let started = self.state.start_reserved();
+        self.place(started);
+        self.allocate();
+        for action in [Action::Reclaim, Action::Preempt, Action::Consolidate] {
+            self.take_back(action);
+        }
+        self.decided.done.extend(self.state.stop_stale_gangs());
+    }
+
+    /// Starts, or reserves room for, the first in order that can, until nobody can.
+    fn allocate(&mut self) {
+        loop {
+            let mut wants = self.state.wants();
+            wants.retain(|want| self.state.refusal(want, &self.refused, false).is_none());
+            let Some(want) = self.state.first(&wants, self.rules) else { break };
+            let pods = self.state.pods_wanted(want);
+            match self.state.start(want, &pods) {
+                Ok(started) => self.place(started.placed),
+                Err(_) if self.rules == Rules::All && self.reserve(want) => {}
+                Err(kind) => self.refused.push((self.state.likeness_of(want, false), kind)),
+            }
+        }
+    }
+
+    fn place(&mut self, places: super::start::Places) {
+        self.placed.extend(places.iter().map(|(pod, _)| *pod));
+        self.decided.done.extend(places.into_iter().map(|(pod, at)| Decision::Place { pod, at }));
+    }
+
+    /// S23: keeps room for one who fits once all leaving pods are gone.
+    fn reserve(&mut self, want: &Want) -> bool {
+        let deal = self.state.wait_for_leaving(want);
+        deal.map(|deal| self.decided.done.extend(self.state.close(deal))).is_some()
+    }
+
+    /// One phase of the second pass: whoever still waits, in order, as long as it works for somebody.
+    fn take_back(&mut self, phase: Action) {
+        let mut tried: Refused = Vec::new();
+        loop {
+            let mut wants = self.state.wants();
+            wants.retain(|want| self.state.refusal(want, &tried, true).is_none());
+            let Some(want) = self.state.first(&wants, self.rules) else { break };
+            let (fits, like) = (self.fits_now(want), self.state.likeness_of(want, true));
+            if !fits && self.reserve(want) {
+                continue;
+            }
+            match self.state.second_pass(want, phase, &self.placed).filter(|_| !fits) {
+                Some(deal) => self.decided.done.extend(self.state.close(deal)),
+                None => tried.push((like, ReasonKind::Capacity)),
+            }
+        }
+    }
+
+    /// Something has let it fit meanwhile: the next cycle starts it.
+    fn fits_now(&self, want: &Want) -> bool {
+        self.state.clone().start(want, &self.state.pods_wanted(want)).is_ok()
+    }
+}
+
+impl State {
+    fn likeness_of(&self, want: &Want, taking_back: bool) -> Likeness {
+        let like = self.likeness(&self.workloads[&want.workload]);
+        let lately = self.evictions.iter().filter(|((victim, other), _)| {
+            taking_back && *victim == want.workload && self.replaced(want.workload, *other)
+        });
+        let lately = lately.map(|((_, other), at)| (*other, *at)).collect();
+        (like, Want { workload: WorkloadId(0), ..want.clone() }, lately)
+    }
+
+    fn refusal(&self, want: &Want, refused: &Refused, taking_back: bool) -> Option<ReasonKind> {
+        let like = self.likeness_of(want, taking_back);
+        refused.iter().find(|(known, _)| *known == like).map(|(_, kind)| *kind)
+    }
+
+    /// S29: the kind of reason for which a workload waits. Who has room kept waits for those that leave.
+    pub(crate) fn kind_of_wait(&self, workload: &WorkloadSpec, refused: &Refused) -> Option<ReasonKind> {
+        let kept = |pod: PodId| pod.workload == workload.id && !self.pods.contains_key(&pod);
+        if self.reserved().any(|(pod, _)| kept(pod)) {
+            return Some(ReasonKind::Waiting);
+        }
+        let first = self.wants_of(workload).into_iter().next();
+        first.and_then(|want| self.refusal(&want, refused, false))
+    }
+}

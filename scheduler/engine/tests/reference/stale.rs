@@ -1,0 +1,81 @@
+//! Gangs that have been below their minimum for too long (S27), and what is only reported (S19, S23).
+
+use super::Reference;
+use super::state::State;
+use berth_model::{Cause, Decision, DeviceIndex, GpuGrant, Millis, PodId, Warning, WorkloadId, WorkloadSpec};
+use std::collections::BTreeSet;
+
+/// S23: so long after its grace a pod is reported.
+const OUTLIVED: Millis = Millis::from_secs(30);
+
+/// What a pod is warned of: more memory than its limit on a device, or that it is still there.
+pub(crate) type Warned = (PodId, Option<DeviceIndex>);
+
+impl State {
+    /// Notes who is below its minimum, and stops those that have been for too long.
+    pub(crate) fn stop_stale_gangs(&mut self) -> Vec<Decision> {
+        let mut decisions = Vec::new();
+        self.forget_recovered();
+        let written = std::mem::take(&mut self.stale_written);
+        let all: Vec<WorkloadId> = self.workloads.keys().copied().collect();
+        for id in all {
+            let workload = self.workloads[&id].clone();
+            if !self.is_below_minimum(&workload) {
+                continue;
+            }
+            let since = *self.stale.entry(id).or_insert(written.get(&id).copied().unwrap_or(self.now));
+            let grace = self.stale_grace(&workload);
+            if workload.preemptible && grace >= Millis::ZERO && self.now.since(since) >= grace {
+                let pods: Vec<PodId> = self.staying(id).into_keys().collect();
+                decisions.extend(pods.into_iter().map(|pod| self.evict(pod, None, Cause::Stale)));
+            }
+        }
+        self.forget_recovered();
+        decisions
+    }
+
+    /// Some pods stay on nodes, and they are fewer than the minimum.
+    fn is_below_minimum(&self, workload: &WorkloadSpec) -> bool {
+        let short = (0..workload.roles.len()).any(|role| self.missing(workload, role) > 0);
+        short && !self.staying(workload.id).is_empty()
+    }
+
+    /// Whoever has its minimum again, or nothing left, starts anew when it next falls below it.
+    pub(crate) fn forget_recovered(&mut self) {
+        let known: Vec<WorkloadId> = self.stale.keys().copied().collect();
+        for id in known {
+            if !self.is_below_minimum(&self.workloads[&id]) {
+                self.stale.remove(&id);
+            }
+        }
+    }
+
+    /// Its own, else its pool's.
+    fn stale_grace(&self, workload: &WorkloadSpec) -> Millis {
+        let pool = self.settled(workload).map(|pool| self.pools[&pool].stale_grace);
+        workload.stale_grace.or(pool).unwrap_or_default()
+    }
+}
+
+impl Reference {
+    /// Warnings that begin now: pods that outlive their grace, then pods above their limit.
+    pub(crate) fn warnings(&mut self) -> Vec<Decision> {
+        let mut all: Vec<(Warned, Warning)> = Vec::new();
+        for (pod, seat) in &self.state.pods {
+            let late = seat.leaving.filter(|until| self.state.now.since(*until) >= OUTLIVED);
+            all.extend(late.map(|until| ((*pod, None), Warning::OutlivesGrace { until })));
+        }
+        for ((pod, device), used) in &self.state.measured {
+            let Some(seat) = self.state.pods.get(pod) else { continue };
+            let GpuGrant::Shared { devices, limit, .. } = seat.gpus else { continue };
+            if devices.contains(*device) && *used > limit {
+                let warning = Warning::OverLimit { device: *device, used: *used, limit };
+                all.push(((*pod, Some(*device)), warning));
+            }
+        }
+        let now: BTreeSet<Warned> = all.iter().map(|(what, _)| *what).collect();
+        let before = std::mem::replace(&mut self.warned, now);
+        let new = all.into_iter().filter(|(what, _)| !before.contains(what));
+        new.map(|((pod, _), warning)| Decision::Warn { pod, warning }).collect()
+    }
+}
