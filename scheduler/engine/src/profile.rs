@@ -182,7 +182,8 @@ impl Profiles {
             return;
         }
         if self.pools[pool.i()].made_of != Some(self.made_of()) {
-            self.pools[pool.i()] = self.pool_view(pool, classes, shapes);
+            let memo = std::mem::take(&mut self.pools[pool.i()].memo);
+            self.pools[pool.i()] = PoolView { memo, ..self.pool_view(pool, classes, shapes) };
             self.view_classes(pool, classes, shapes);
         }
         self.pools[pool.i()].weigh(self.epoch, &self.kinds);
