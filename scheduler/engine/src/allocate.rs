@@ -128,10 +128,9 @@ impl Engine {
         self.park(group, said, dominant, &unblocks);
     }
 
-    /// The first pool in which the first member of a group would fit if all leaving pods were gone that make room for
-    /// nobody yet (S23). The trial is left as it is then.
-    fn fits_later(&mut self, group: GroupIx, said: &[Said]) -> Option<PoolIx> {
-        if self.reservations.unclaimed.is_empty() {
+    /// The first pool in which the first member of a group would fit if all leaving pods were gone (S23). The trial is left as it is then.
+    pub(crate) fn fits_later(&mut self, group: GroupIx, said: &[Said]) -> Option<PoolIx> {
+        if self.reservations.leaving.is_empty() {
             return None;
         }
         for (at, said) in said.iter().enumerate() {
@@ -151,7 +150,7 @@ impl Engine {
     }
 
     /// Keeps the room of the trial under way until the leaving pods are gone that it counts on.
-    fn keep_leaving(&mut self, group: GroupIx, pool: PoolIx, decisions: &mut Vec<Decision>) {
+    pub(crate) fn keep_leaving(&mut self, group: GroupIx, pool: PoolIx, decisions: &mut Vec<Decision>) {
         let (_, _, workload) = self.waiting.at(group).first().expect("an active group has members");
         let outcome = self.conclude();
         let awaits = self.bound_by_leaving(group, pool);
@@ -173,11 +172,11 @@ impl Engine {
             let there = self.pod(**pod).node.and_then(|node| self.nodes.at(node.0).pool);
             self.org.at(other).path.last() == above && there == Some(pool)
         };
-        self.reservations.unclaimed.iter().filter(of_queue).copied().collect()
+        self.reservations.leaving.iter().filter(of_queue).copied().collect()
     }
 
     /// Tries to place all that the first member of the group wants into a pool. On failure nothing has changed.
-    fn try_pool(&mut self, group: GroupIx, pool: PoolIx) -> Result<(), Refusal> {
+    pub(crate) fn try_pool(&mut self, group: GroupIx, pool: PoolIx) -> Result<(), Refusal> {
         let id = self.pools.spec(pool).id;
         if self.pools.at(pool).usable == 0 {
             let state = if self.pools.at(pool).nodes == 0 { PoolState::Empty } else { PoolState::NotReady };
@@ -287,6 +286,7 @@ impl Engine {
         self.trial = trial;
         self.trial.clear();
         self.workloads.at_mut(workload.0).reported = 0;
+        self.second.fresh.push(workload);
         self.requeue(workload);
         self.wake_neighbours();
     }

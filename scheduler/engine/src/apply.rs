@@ -54,7 +54,11 @@ impl Engine {
             }
             Event::DeviceHealth { node, device, health } => self.set_health(node, device, health),
             Event::DeviceForeign { node, device, memory } => self.set_foreign(node, device, memory),
-            Event::PodMemory { pod, .. } => self.find_pod("podMemory", pod).map(|_| ()),
+            Event::PodMemory { pod, device, memory } => {
+                let pod = self.find_pod("podMemory", pod)?;
+                self.measure(pod, device, memory);
+                Ok(())
+            }
             Event::PodReserved { pod, at, until } => self.pod_reserved(pod, at, until),
             Event::EvictFailed { pod } => self.evict_failed(pod),
             Event::WorkloadSet(spec) => self.set_workload(spec),

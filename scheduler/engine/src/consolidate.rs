@@ -2,7 +2,7 @@
 //! after all (S20).
 //!
 //! A set of moves counts only if, with the beneficiary in its place, every pod that is stopped finds another one. New
-//! places are kept from the start; whoever waits for another's place is told to go after that other.
+//! places are kept from the start.
 //! Costs: a set costs the placements of what it moves; a pool without enough free GPU share in all is not looked at, and
 //! for each pod only [`MOST_PLAYS`] sets are played through, those whose candidates started last.
 
@@ -10,12 +10,9 @@ use crate::Engine;
 use crate::choose::Scope;
 use crate::ix::{NodeIx, PodIx, WorkloadIx};
 use crate::legal::{Hunt, Rule, Taken};
-use crate::reserve::Outcome;
 use crate::room::Need;
 use crate::victims::Unit;
 use crate::workload::Pod;
-use petgraph::algo::toposort;
-use petgraph::graph::{DiGraph, NodeIndex};
 use rustc_hash::FxHashMap;
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
@@ -143,28 +140,5 @@ impl Engine {
             self.roll_back_to(mark);
         }
         fits
-    }
-
-    /// Evicted workloads in such an order that whoever goes to another's place goes after that other.
-    pub(crate) fn in_order_of_moves(&self, outcome: &Outcome) -> Vec<PodIx> {
-        let mut graph: DiGraph<WorkloadIx, ()> = DiGraph::new();
-        let mut index: FxHashMap<WorkloadIx, NodeIndex> = FxHashMap::default();
-        for victim in &outcome.victims {
-            index.entry(victim.workload).or_insert_with(|| graph.add_node(victim.workload));
-        }
-        for (pod, node, _) in &outcome.places {
-            let Some(mover) = index.get(&pod.workload) else { continue };
-            for other in outcome.victims.iter().filter(|other| self.pod(**other).node == Some(*node)) {
-                if other.workload != pod.workload {
-                    graph.update_edge(index[&other.workload], *mover, ());
-                }
-            }
-        }
-        let Ok(order) = toposort(&graph, None) else { return outcome.victims.clone() };
-        let place: FxHashMap<WorkloadIx, usize> =
-            order.into_iter().enumerate().map(|(at, node)| (graph[node], at)).collect();
-        let mut victims = outcome.victims.clone();
-        victims.sort_by_key(|victim| place[&victim.workload]);
-        victims
     }
 }

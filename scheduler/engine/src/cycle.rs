@@ -13,6 +13,7 @@ impl Engine {
         self.now = now;
         let mut decisions = Vec::new();
         self.cycle += 1;
+        self.second.fresh.clear();
         self.wake_deferred();
         self.start_reserved(&mut decisions);
         self.look_at_changes();
@@ -20,7 +21,9 @@ impl Engine {
         self.allocate(budget, &mut decisions);
         self.take_back(budget, &mut decisions);
         self.evict_stale(&mut decisions);
+        self.warn(&mut decisions);
         self.deciding = false;
+        self.say_waiting(&mut decisions);
         self.report(&mut decisions);
         decisions
     }

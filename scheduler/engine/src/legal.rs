@@ -179,6 +179,11 @@ impl Engine {
         if workload == hunt.beneficiary || !self.templates.at(state.template).preemptible {
             return false;
         }
+        if self.second.fresh.binary_search(&workload).is_ok() {
+            // Who has just been placed is no victim before the next cycle.
+            self.second.again = true;
+            return false;
+        }
         let least = self.pools.spec(hunt.pool).min_runtime;
         let ran = self.running_time(workload);
         if ran < least {

@@ -66,6 +66,7 @@ mod usage;
 mod verdict;
 mod victims;
 mod waiting;
+mod warn;
 mod watch;
 mod workload;
 
@@ -118,6 +119,7 @@ pub struct Engine {
     victims: victims::Victims,
     second: take_back::SecondPass,
     stale: stale::Stale,
+    warnings: warn::Warnings,
     watches: watch::Watches,
     /// Nodes that have changed since their watchers were last looked at, as they were then.
     changed: park::Changed,
@@ -167,6 +169,7 @@ impl Engine {
             victims: victims::Victims::default(),
             second: take_back::SecondPass::default(),
             stale: stale::Stale::default(),
+            warnings: warn::Warnings::default(),
             watches: watch::Watches::default(),
             changed: park::Changed::default(),
             mounted: FxHashMap::default(),

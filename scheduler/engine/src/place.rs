@@ -118,7 +118,9 @@ impl Engine {
 
     /// What the pods that leave a node take of it.
     fn leaving_on(&self, node: &Node) -> Vec<Hold> {
-        let leaving = node.pods.iter().filter(|pod| self.pod(**pod).stage == Stage::Leaving);
+        // One that is moved here leaves another node.
+        let here = |pod: &&PodIx| self.pod(**pod).node.is_some_and(|ix| self.nodes.at(ix.0).id == node.id);
+        let leaving = node.pods.iter().filter(|pod| self.pod(**pod).stage == Stage::Leaving && here(pod));
         leaving.map(|pod| hold(*pod, self.shapes.at(self.kind_of(*pod).0), self.pod(*pod).gpus)).collect()
     }
 

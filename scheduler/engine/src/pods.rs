@@ -289,7 +289,7 @@ impl Engine {
 
     pub(crate) fn remove_workload(&mut self, id: WorkloadId) -> Applied {
         let ix = self.find_workload("workloadRemoved", id)?;
-        self.drop_reservations_of(ix);
+        self.forget_reservations_of(ix);
         self.dequeue(ix);
         self.count_presence(ix, -1);
         for pod in 0..self.workloads.at(ix.0).pods.len() as u32 {
@@ -306,6 +306,7 @@ impl Engine {
     pub(crate) fn release(&mut self, pod: PodIx) {
         let Some(node) = self.pod(pod).node else { return };
         self.unseat(pod);
+        self.forget_warnings(pod);
         self.gone(pod, node);
         self.gained(node);
         if let Some(pool) = self.nodes.at(node.0).pool {

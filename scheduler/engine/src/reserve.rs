@@ -9,7 +9,7 @@ use crate::Engine;
 use crate::ix::{NodeIx, PodIx, PoolIx, WorkloadIx};
 use crate::workload::{Pod, Stage};
 use berth_model::{
-    Cause, Decision, Eviction, GpuGrant, Millis, Placement, PodId, Reason, ReasonKind, Timestamp,
+    Cause, Decision, Eviction, GpuGrant, Millis, Placement, PodId, Reason, ReasonKind, Timestamp, WorkloadId,
 };
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
@@ -41,8 +41,10 @@ pub(crate) struct Reservations {
     moves: FxHashMap<PodIx, Pod>,
     /// Pods for which room is kept no more, to be said.
     released: Vec<PodId>,
-    /// Leaving pods that make room for nobody.
-    pub(crate) unclaimed: BTreeSet<PodIx>,
+    /// All leaving pods.
+    pub(crate) leaving: BTreeSet<PodIx>,
+    /// Workloads that wait for room kept for them, to be told.
+    waiting: BTreeMap<WorkloadId, WorkloadIx>,
 }
 
 impl Reservations {
@@ -60,10 +62,10 @@ pub(crate) struct Outcome {
 }
 
 impl Engine {
-    /// Takes the leaving pods of a pool off their nodes, in a trial, if nobody has claimed their room.
+    /// Takes the leaving pods of a pool off their nodes, in a trial.
     pub(crate) fn lift_leaving(&mut self, pool: PoolIx) {
-        let unclaimed: Vec<PodIx> = self.reservations.unclaimed.iter().copied().collect();
-        for pod in unclaimed {
+        let leaving: Vec<PodIx> = self.reservations.leaving.iter().copied().collect();
+        for pod in leaving {
             let there = self.pod(pod).node.and_then(|node| self.nodes.at(node.0).pool);
             if there == Some(pool) {
                 self.try_lift(pod);
@@ -71,10 +73,10 @@ impl Engine {
         }
     }
 
-    /// True if some pod leaves the pool and nobody has claimed its room.
+    /// True if some pod leaves the pool.
     pub(crate) fn some_leave(&self, pool: PoolIx) -> bool {
         let there = |pod: &PodIx| self.pod(*pod).node.and_then(|node| self.nodes.at(node.0).pool);
-        self.reservations.unclaimed.iter().any(|pod| there(pod) == Some(pool))
+        self.reservations.leaving.iter().any(|pod| there(pod) == Some(pool))
     }
 
     /// What the trial under way has come to; the trial is undone.
@@ -105,12 +107,12 @@ impl Engine {
         decisions: &mut Vec<Decision>,
     ) {
         let id = self.workloads.at(beneficiary.0).id;
-        let victims = self.in_order_of_moves(outcome);
+        let mut victims = outcome.victims.clone();
+        victims.sort_unstable_by_key(|victim| self.pod_id(*victim));
         self.evict(&victims, Some(id), cause, decisions);
         let mut makers: BTreeSet<PodIx> = outcome.victims.iter().chain(&awaits).copied().collect();
         for (_, node, _) in &outcome.places {
-            let here = &self.nodes.at(node.0).pods;
-            makers.extend(here.iter().filter(|pod| self.pod(**pod).stage == Stage::Leaving));
+            makers.extend(self.leaving_pods(*node));
         }
         let until = makers.iter().map(|pod| self.pod(*pod).until).max().unwrap_or(self.now);
         self.claim(makers.into_iter());
@@ -121,24 +123,36 @@ impl Engine {
         for of_one in moved.chunk_by(|a, b| a.0.workload == b.0.workload) {
             self.enter_reservation(of_one[0].0.workload, of_one, until, Vec::new());
         }
-        for (pod, node, gpus) in &outcome.places {
-            let at = Placement { node: self.nodes.at(node.0).spec.id, gpus: *gpus };
+        for (pod, node, gpus) in own.iter().chain(&moved) {
+            let at = Placement { node: self.nodes.at(node.0).id, gpus: *gpus };
             decisions.push(Decision::Reserve { pod: self.pod_id(*pod), at, until });
         }
         self.requeue(beneficiary);
-        self.say_waiting(beneficiary, decisions);
+        self.reservations.waiting.insert(id, beneficiary);
     }
 
-    fn say_waiting(&mut self, beneficiary: WorkloadIx, decisions: &mut Vec<Decision>) {
+    /// Tells those for whom room is kept that they wait for it, once.
+    pub(crate) fn say_waiting(&mut self, decisions: &mut Vec<Decision>) {
         let kind = ReasonKind::Waiting as u8 + 1;
-        if self.workloads.at(beneficiary.0).reported == kind {
-            return;
+        for (id, beneficiary) in std::mem::take(&mut self.reservations.waiting) {
+            let known = self.workloads.get(beneficiary.0).is_some_and(|workload| workload.id == id);
+            if !known || self.workloads.at(beneficiary.0).reported == kind {
+                continue;
+            }
+            if let Some(reason) = self.waiting_reason(beneficiary) {
+                self.workloads.at_mut(beneficiary.0).reported = kind;
+                decisions.push(Decision::Report { workload: id, reason: Box::new(reason) });
+            }
         }
-        if let Some(reason) = self.waiting_reason(beneficiary) {
-            self.workloads.at_mut(beneficiary.0).reported = kind;
-            let workload = self.workloads.at(beneficiary.0).id;
-            decisions.push(Decision::Report { workload, reason: Box::new(reason) });
-        }
+    }
+
+    /// The pods that leave a node. One that is moved there is still elsewhere.
+    pub(crate) fn leaving_pods(&self, node: NodeIx) -> Vec<PodIx> {
+        let leaves = |pod: &&PodIx| {
+            let state = self.pod(**pod);
+            state.stage == Stage::Leaving && state.node == Some(node)
+        };
+        self.nodes.at(node.0).pods.iter().filter(leaves).copied().collect()
     }
 
     /// Whom a workload waits for that has room kept for it (S29).
@@ -149,9 +163,7 @@ impl Engine {
         let reservation = &self.reservations.all[&self.reservations.of(first)?];
         let mut leaving: BTreeSet<PodId> = reservation.awaits.iter().map(|pod| self.pod_id(*pod)).collect();
         for node in reservation.pods.iter().filter_map(|pod| self.pod(*pod).node) {
-            let here = self.nodes.at(node.0).pods.iter();
-            let makers = here.filter(|pod| self.pod(**pod).makes_room);
-            leaving.extend(makers.map(|pod| self.pod_id(*pod)));
+            leaving.extend(self.leaving_pods(node).into_iter().map(|pod| self.pod_id(pod)));
         }
         let (node, until) = (self.pod(first).node?, self.pod(first).until);
         let pool = self.pools.spec(self.nodes.at(node.0).pool?).id;
@@ -162,7 +174,7 @@ impl Engine {
     pub(crate) fn evict(
         &mut self,
         victims: &[PodIx],
-        beneficiary: Option<berth_model::WorkloadId>,
+        beneficiary: Option<WorkloadId>,
         cause: Cause,
         decisions: &mut Vec<Decision>,
     ) {
@@ -193,7 +205,7 @@ impl Engine {
             state.until = until;
             state.evicted = evicted;
         });
-        self.reservations.unclaimed.insert(pod);
+        self.reservations.leaving.insert(pod);
         let node = self.pod(pod).node;
         if let Some(pool) = node.and_then(|node| self.nodes.at(node.0).pool) {
             self.wake_short(pool);
@@ -208,7 +220,8 @@ impl Engine {
             on_node.into_iter().filter_map(|kept| self.reservations.of(kept)).collect();
         ids.extend(self.reservations.awaited.get(&pod).into_iter().flatten().copied());
         ids.into_iter().for_each(|id| self.drop_reservation(id));
-        self.reservations.unclaimed.remove(&pod);
+        self.reservations.leaving.remove(&pod);
+        self.forget_warnings(pod);
         self.dequeue(pod.workload);
         self.reseat(pod, |state| {
             state.stage = Stage::Placed;
@@ -220,7 +233,8 @@ impl Engine {
     /// The room of these leaving pods is reserved from now on.
     fn claim(&mut self, makers: impl Iterator<Item = PodIx>) {
         for pod in makers {
-            if self.reservations.unclaimed.remove(&pod) {
+            let state = self.pod(pod);
+            if state.stage == Stage::Leaving && !state.makes_room {
                 self.reseat(pod, |state| state.makes_room = true);
             }
         }
@@ -264,9 +278,7 @@ impl Engine {
             .enumerate()
             .filter(|(_, other)| other.stage == Stage::Reserved)
             .find_map(|(at, _)| self.reservations.of(PodIx { workload: pod.workload, pod: at as u32 }));
-        let here = &self.nodes.at(node.0).pods;
-        let makers: Vec<PodIx> =
-            here.iter().copied().filter(|other| self.pod(*other).stage == Stage::Leaving).collect();
+        let makers = self.leaving_pods(node);
         self.claim(makers.into_iter());
         self.enter_reservation(pod.workload, &[(pod, node, gpus)], until, Vec::new());
         // What was decided for one workload starts together.
@@ -292,7 +304,7 @@ impl Engine {
 
     /// A leaving pod is gone: those who waited for it are to be looked at.
     pub(crate) fn gone(&mut self, pod: PodIx, node: NodeIx) {
-        self.reservations.unclaimed.remove(&pod);
+        self.reservations.leaving.remove(&pod);
         for id in self.reservations.awaited.remove(&pod).unwrap_or_default() {
             if let Some(reservation) = self.reservations.all.get_mut(&id) {
                 reservation.awaits.retain(|awaited| *awaited != pod);
@@ -338,10 +350,11 @@ impl Engine {
             let state = self.pod_mut(pod);
             (state.since, state.until) = (now, Timestamp::default());
             let (node, gpus) = (state.node.expect("a node"), state.gpus);
-            let at = Placement { node: self.nodes.at(node.0).spec.id, gpus };
+            let at = Placement { node: self.nodes.at(node.0).id, gpus };
             decisions.push(Decision::Place { pod: self.pod_id(pod), at });
         }
         self.workloads.at_mut(workload.0).reported = 0;
+        self.second.fresh.push(workload);
         self.enqueue(workload);
         self.wake_neighbours();
     }
@@ -349,6 +362,13 @@ impl Engine {
     /// True if room is kept for a pod.
     pub(crate) fn has_room_kept(&self, pod: PodIx) -> bool {
         self.reservations.by_pod.contains_key(&pod)
+    }
+
+    /// Gives up the reservations of a workload that is removed, without a word.
+    pub(crate) fn forget_reservations_of(&mut self, workload: WorkloadIx) {
+        let id = self.workloads.at(workload.0).id;
+        self.drop_reservations_of(workload);
+        self.reservations.released.retain(|pod| pod.workload != id);
     }
 
     /// Gives up the reservations of a workload.
@@ -406,7 +426,7 @@ impl Engine {
             };
             if let Some(node) = was.node {
                 self.gained(node);
-                makers.extend(self.nodes.at(node.0).pods.iter().filter(|p| self.pod(**p).makes_room));
+                makers.extend(self.leaving_pods(node));
             }
         }
         for pod in awaits {
@@ -422,7 +442,6 @@ impl Engine {
         for pool in 0..self.pools.len() {
             self.org.loosen_path(template.queue, PoolIx::of(pool));
         }
-        self.workloads.at_mut(workload.0).reported = 0;
         self.enqueue(workload);
     }
 
@@ -434,7 +453,6 @@ impl Engine {
             let claimed = kept_there || self.reservations.awaited.contains_key(&pod);
             if state.makes_room && !claimed {
                 self.reseat(pod, |state| state.makes_room = false);
-                self.reservations.unclaimed.insert(pod);
             }
         }
     }

@@ -9,8 +9,8 @@ use crate::workload::{Pod, Stage};
 use berth_model::{Cause, Decision, Millis, Timestamp, WorkloadId};
 use std::collections::BTreeMap;
 
-/// Stale workloads, and since when.
-pub(crate) type Stale = BTreeMap<WorkloadId, Timestamp>;
+/// Stale workloads, and since when; none until the first cycle that ends with them.
+pub(crate) type Stale = BTreeMap<WorkloadId, Option<Timestamp>>;
 
 impl Engine {
     /// Notes whether a workload is below its minimum from now on. One that was found so at the start has been since then.
@@ -23,7 +23,7 @@ impl Engine {
             }
             return;
         }
-        let since = workload.stale_since.unwrap_or(self.now);
+        let since = workload.stale_since;
         self.stale.entry(id).or_insert(since);
     }
 
@@ -53,10 +53,13 @@ impl Engine {
 
     /// Evicts the gangs that have been stale for too long.
     pub(crate) fn evict_stale(&mut self, decisions: &mut Vec<Decision>) {
+        for since in self.stale.values_mut() {
+            since.get_or_insert(self.now);
+        }
         let due: Vec<WorkloadIx> = self
             .stale
             .iter()
-            .filter_map(|(id, since)| Some((*self.workload_ids.get(id)?, *since)))
+            .filter_map(|(id, since)| Some((*self.workload_ids.get(id)?, (*since)?)))
             .filter(|(ix, since)| self.stale_until(*ix, *since).is_some_and(|until| until <= self.now))
             .map(|(ix, _)| ix)
             .collect();
@@ -70,8 +73,9 @@ impl Engine {
 
     /// When the next gang will have been stale for too long.
     pub(crate) fn stale_timer(&self) -> Option<Timestamp> {
-        let until =
-            |(id, since): (&WorkloadId, &Timestamp)| self.stale_until(*self.workload_ids.get(id)?, *since);
+        let until = |(id, since): (&WorkloadId, &Option<Timestamp>)| {
+            self.stale_until(*self.workload_ids.get(id)?, (*since)?)
+        };
         self.stale.iter().filter_map(until).min()
     }
 }

@@ -8,7 +8,7 @@
 
 use crate::Engine;
 use crate::choose::Scope;
-use crate::ix::{GroupIx, PodIx, PoolIx};
+use crate::ix::{GroupIx, PodIx, PoolIx, WorkloadIx};
 use crate::legal::{Hunt, Rule, Taken};
 use crate::org::{Triple, add};
 use crate::reserve::Outcome;
@@ -27,8 +27,11 @@ pub(crate) enum Phase {
 }
 
 /// What the last second pass has seen.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct SecondPass {
+    /// Workloads of which pods were placed in this cycle, and whether one of them would have been looked at.
+    pub(crate) fresh: Vec<WorkloadIx>,
+    pub(crate) again: bool,
     /// Grows with everything that changes outside of trials.
     pub(crate) stamp: u64,
     /// Sets of moves played through so far.
@@ -57,11 +60,12 @@ impl Engine {
             return;
         }
         self.second.retry = None;
+        self.second.fresh.sort_unstable();
         let mut steps = budget.steps;
         for phase in [Phase::Reclaim, Phase::Preempt, Phase::Consolidate] {
             self.phase(phase, &mut steps, decisions);
         }
-        if steps > 0 {
+        if steps > 0 && !std::mem::take(&mut self.second.again) {
             let until = self.second.retry.unwrap_or(Timestamp(i64::MAX));
             self.second.done = Some((self.second.stamp, until));
         }
@@ -80,6 +84,7 @@ impl Engine {
             *steps -= 1;
             let project = self.waiting.at(group).queue;
             let entry = self.waiting.at(group).entry_of(group);
+            let first = self.waiting.at(group).first();
             let helped = self.help(group, phase, decisions);
             if let Some(entry) = entry {
                 turns.remove(project, &entry);
@@ -89,6 +94,13 @@ impl Engine {
                 turns.insert(project, next);
             }
             if helped {
+                // What the workload wants next has not been tried in this cycle.
+                let groups = first.map(|(_, _, workload)| self.workloads.at(workload.0).groups.clone());
+                for next in groups.into_iter().flatten().filter(|next| *next != group) {
+                    if let Some(entry) = self.waiting.at(next).entry_of(next) {
+                        turns.insert(project, entry);
+                    }
+                }
                 self.rank_all(&mut turns);
             } else {
                 self.rank(&mut turns, project);
@@ -104,8 +116,25 @@ impl Engine {
         })
     }
 
+    /// True if the first member of a group fits into free room by now: then it starts in the next cycle.
+    fn fits_now(&mut self, group: GroupIx) -> bool {
+        let pools: SmallVec<[PoolIx; 4]> = self.pools_of(group).collect();
+        let fits = pools.into_iter().any(|pool| self.try_pool(group, pool).is_ok());
+        self.roll_back();
+        fits
+    }
+
     /// Finds room for the first member of a group, if its time has come; true if it did.
     fn help(&mut self, group: GroupIx, phase: Phase, decisions: &mut Vec<Decision>) -> bool {
+        let tried = self.waiting.at(group).verdict.is_some() && self.neighbours.idle();
+        if !tried && self.fits_now(group) {
+            return false;
+        }
+        let said = self.waiting.at(group).verdict.as_ref().map(|(said, _)| said.clone()).unwrap_or_default();
+        if let Some(pool) = self.fits_later(group, &said) {
+            self.keep_leaving(group, pool, decisions);
+            return true;
+        }
         let pools: SmallVec<[PoolIx; 4]> = self.pools_of(group).collect();
         for (at, pool) in pools.iter().copied().enumerate() {
             for means in [Phase::Reclaim, Phase::Preempt, Phase::Consolidate] {

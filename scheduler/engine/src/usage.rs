@@ -28,7 +28,7 @@ pub struct QueueUsage {
     pub allocated: Amounts,
     /// By its non-preemptible pods.
     pub non_preemptible: Amounts,
-    /// Its fair share (S7). What it does not manage is what its department divides.
+    /// Its fair share (S7). 0 where it manages nothing.
     pub fair_share: Amounts,
     /// What it uses and waits for (S7).
     pub demand: Amounts,
@@ -80,7 +80,9 @@ impl Engine {
         Some(QueueUsage {
             allocated: amounts(here.allocated),
             non_preemptible: amounts(here.non_preemptible),
-            fair_share: amounts(here.share),
+            fair_share: amounts(std::array::from_fn(|at| {
+                if here.bounds()[at].managed() { here.share[at] } else { 0 }
+            })),
             demand: amounts(here.demand),
         })
     }

@@ -12,7 +12,7 @@ pub(crate) trait Subject {
     /// What it decides, as lines.
     fn decide(&mut self, now: Timestamp, budget: Budget) -> Vec<String>;
     /// The fair share of a queue in a pool.
-    fn fair_share(&self, queue: QueueId, pool: PoolId) -> Amounts;
+    fn fair_share(&mut self, queue: QueueId, pool: PoolId) -> Amounts;
     /// Why a workload waits.
     fn explain(&mut self, workload: WorkloadId) -> Option<Explanation>;
 }
@@ -36,8 +36,8 @@ impl Subject for Engine {
         self.decide(now, budget).iter().map(show::decision).collect()
     }
 
-    fn fair_share(&self, _queue: QueueId, _pool: PoolId) -> Amounts {
-        Amounts::default()
+    fn fair_share(&mut self, queue: QueueId, pool: PoolId) -> Amounts {
+        self.queue_usage(queue, pool).expect("a queue in a pool").fair_share
     }
 
     fn explain(&mut self, workload: WorkloadId) -> Option<Explanation> {
@@ -57,7 +57,7 @@ impl Subject for Reference {
         done.chain(decided.reported.iter().map(|(workload, kind)| show::report(*workload, *kind))).collect()
     }
 
-    fn fair_share(&self, queue: QueueId, pool: PoolId) -> Amounts {
+    fn fair_share(&mut self, queue: QueueId, pool: PoolId) -> Amounts {
         self.state.fair_share(queue, pool)
     }
 
