@@ -187,7 +187,11 @@ impl Engine {
         let template = self.templates.at(waiting.key.template);
         let known = waiting.ask.filter(|(first, _)| *first == pool);
         let ask = known.map_or_else(|| self.ask(template, &want, pool), |(_, ask)| ask);
-        if let Err(shut) = self.org.gate(template.queue, pool, ask, template.preemptible) {
+        let mut gate = self.org.gate(template.queue, pool, ask, template.preemptible);
+        if gate.is_ok() && self.lifted == 0 && !self.reservations.is_empty() {
+            gate = self.org.gate_now(template.queue, pool, ask, template.preemptible);
+        }
+        if let Err(shut) = gate {
             let mut refusal = self.shut(shut, template.queue, pool, ask, ask);
             if self.asks_for_memory(template) {
                 // What MiB come to depends on the devices the pool has.

@@ -307,7 +307,11 @@ impl Engine {
                 (0..3).filter(|at| hunt.ask[*at] > 0).all(|at| {
                     let bound = here.bounds()[at];
                     let limit = bound.limit.unwrap_or(i64::MAX).min(own_bound(hunt, here, at));
-                    !bound.managed() || here.allocated[at] <= limit
+                    let fixed = match bound.quota {
+                        Quota::Of(quota) if !hunt.preemptible => here.non_preemptible[at] <= quota,
+                        _ => true,
+                    };
+                    !bound.managed() || (here.allocated[at] <= limit && fixed)
                 })
             })
     }

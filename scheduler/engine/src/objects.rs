@@ -399,6 +399,8 @@ impl Engine {
             let queue = template.queue;
             if charged {
                 self.org.charge(queue, pool, cost, template.preemptible, sign);
+            } else {
+                self.org.note_ahead(queue, pool, cost, template.preemptible, sign);
             }
             self.pools.at_mut(pool).allocated += sign * cost[0];
             if queue == self.unmanaged && self.nodes.at(ix.0).open() {

@@ -55,6 +55,9 @@ pub(crate) struct InPool {
     pub(crate) quota: QueueQuota,
     pub(crate) allocated: Triple,
     pub(crate) non_preemptible: Triple,
+    /// What is really there, less what is charged: pods that make room count, reserved ones do not yet.
+    pub(crate) ahead: Triple,
+    pub(crate) ahead_non_preemptible: Triple,
     /// What it asks for in all, and its fair share (S7), as last divided.
     pub(crate) demand: Triple,
     pub(crate) share: Triple,
@@ -190,6 +193,8 @@ impl Org {
             let above = self.in_pool_mut(parent, PoolIx::of(pool));
             add(&mut above.allocated, own.allocated, sign);
             add(&mut above.non_preemptible, own.non_preemptible, sign);
+            add(&mut above.ahead, own.ahead, sign);
+            add(&mut above.ahead_non_preemptible, own.ahead_non_preemptible, sign);
         }
         let workloads = i64::from(self.all[child.i()].workloads) * sign;
         let above = &mut self.all[parent.i()].workloads;
@@ -269,6 +274,58 @@ impl Org {
                 add(&mut here.non_preemptible, what, sign);
             }
         }
+    }
+
+    /// Notes a pod that is there and not charged (`sign` 1), or charged and not there yet (`sign` -1).
+    pub(crate) fn note_ahead(
+        &mut self,
+        project: QueueIx,
+        pool: PoolIx,
+        what: Triple,
+        preemptible: bool,
+        sign: i64,
+    ) {
+        for at in 0..self.all[project.i()].path.len() {
+            let queue = self.all[project.i()].path[at];
+            let here = self.in_pool_mut(queue, pool);
+            add(&mut here.ahead, what, sign);
+            if !preemptible {
+                add(&mut here.ahead_non_preemptible, what, sign);
+            }
+        }
+    }
+
+    /// Whether the request passes with all pods counted that are really there, pods that make room too (S6).
+    pub(crate) fn gate_now(
+        &self,
+        project: QueueIx,
+        pool: PoolIx,
+        ask: Triple,
+        preemptible: bool,
+    ) -> Result<(), Shut> {
+        if self.all[project.i()].id.is_none() {
+            return Ok(());
+        }
+        for queue in self.all[project.i()].path.iter().copied() {
+            let here = self.in_pool(queue, pool);
+            for (at, bound) in here.bounds().into_iter().enumerate() {
+                if ask[at] == 0 || !bound.managed() {
+                    continue;
+                }
+                let used = here.allocated[at] + here.ahead[at];
+                if let Some(limit) = bound.limit.filter(|limit| used + ask[at] > *limit) {
+                    return Err(Shut { queue, resource: at, limit: true, bound: limit, used });
+                }
+                let used = here.non_preemptible[at] + here.ahead_non_preemptible[at];
+                if let Quota::Of(quota) = bound.quota
+                    && !preemptible
+                    && used + ask[at] > quota
+                {
+                    return Err(Shut { queue, resource: at, limit: false, bound: quota, used });
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Whether project and department let the request pass (S6). Exact equality passes.

@@ -102,10 +102,14 @@ impl Engine {
         }
         let Some(pool) = pool else { return };
         let template = self.templates.at(self.workloads.at(pod.workload.0).template);
-        let queue = template.queue;
+        let (queue, preemptible) = (template.queue, template.preemptible);
         if state.charged() {
-            self.org.charge(queue, pool, cost, template.preemptible, sign);
+            self.org.charge(queue, pool, cost, preemptible, sign);
             self.mark_use(queue, pool);
+        }
+        if state.charged() != state.on_node() {
+            let ahead = if state.on_node() { sign } else { -sign };
+            self.org.note_ahead(queue, pool, cost, preemptible, ahead);
         }
         self.victims.touch(pool, node, pod);
         if state.on_node() {
@@ -166,6 +170,7 @@ impl Engine {
             self.changed.begin();
         }
         let was = self.unseat(pod);
+        self.pod_mut(pod).stage = Stage::Lifted;
         self.trial.push(Step::Lifted(pod, was));
         self.lifted += 1;
     }

@@ -516,6 +516,9 @@ impl Engine {
             return;
         }
         let template = self.templates.at(workload.template);
+        if workload.waits_for_room(template) {
+            return;
+        }
         let Some(missing) = workload.missing(template) else { return };
         let roles = template.roles.len();
         let (pool, of) = (workload.pool, workload.template);

@@ -48,6 +48,11 @@ pub(crate) struct Reservations {
 }
 
 impl Reservations {
+    /// True if room is kept for nobody.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
     /// The reservation of a pod.
     fn of(&self, pod: PodIx) -> Option<u64> {
         self.by_pod.get(&pod).copied()
@@ -293,6 +298,20 @@ impl Engine {
         self.requeue(pod.workload);
     }
 
+    /// True if reserved pods pass the gates with all that is really there (S6).
+    fn passes_now(&self, workload: WorkloadIx, pods: &[PodIx]) -> bool {
+        let template = self.templates.at(self.workloads.at(workload.0).template);
+        let mut sum = [0; 3];
+        let mut there = None;
+        for pod in pods {
+            let state = self.pod(*pod);
+            let Some(node) = state.node else { return false };
+            there = self.nodes.at(node.0).pool;
+            crate::org::add(&mut sum, self.cost(self.kind_of(*pod).0, node, state.gpus), 1);
+        }
+        there.is_some_and(|pool| self.org.gate_now(template.queue, pool, sum, template.preemptible).is_ok())
+    }
+
     /// A pod that is moved has left its old place: the new one is kept for it like for any other.
     pub(crate) fn arrive(&mut self, pod: PodIx) {
         if let Some(state) = self.reservations.moves.remove(&pod) {
@@ -332,6 +351,11 @@ impl Engine {
 
     fn try_start(&mut self, id: u64, decisions: &mut Vec<Decision>) {
         let Reservation { workload, pods, .. } = self.reservations.all[&id].clone();
+        if !self.passes_now(workload, &pods) {
+            // Others of its queue must be gone first.
+            self.reservations.to_look_at.insert(id);
+            return;
+        }
         for (at, pod) in pods.iter().copied().enumerate() {
             let node = self.pod(pod).node.expect("a reserved pod has a node");
             if !self.nodes.at(node.0).can_start(pod, self.shapes.at(self.kind_of(pod).0)) {

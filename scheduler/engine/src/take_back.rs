@@ -14,8 +14,9 @@ use crate::org::{Triple, add};
 use crate::reserve::Outcome;
 use crate::room::Need;
 use crate::search::Frontier;
-use crate::turns::Turns;
+use crate::turns::{Entry, Turns};
 use berth_model::{Budget, Decision, GpuRequest, ReasonKind, Timestamp};
+use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
 /// The means, in the order in which they are tried.
@@ -73,38 +74,42 @@ impl Engine {
 
     fn phase(&mut self, phase: Phase, steps: &mut u64, decisions: &mut Vec<Decision>) {
         let mut turns = Turns::default();
+        let mut entered: FxHashMap<GroupIx, Entry> = FxHashMap::default();
         for group in self.waiting.parked() {
             if let Some(entry) = self.waiting.at(group).entry_of(group).filter(|_| self.may_be_helped(group))
             {
                 turns.insert(self.waiting.at(group).queue, entry);
+                entered.insert(group, entry);
             }
         }
         self.rank_all(&mut turns);
         while let Some(group) = turns.next().filter(|_| *steps > 0) {
             *steps -= 1;
             let project = self.waiting.at(group).queue;
-            let entry = self.waiting.at(group).entry_of(group);
-            let first = self.waiting.at(group).first();
-            let helped = self.help(group, phase, decisions);
-            if let Some(entry) = entry {
+            if let Some(entry) = entered.remove(&group) {
                 turns.remove(project, &entry);
             }
-            let parked = self.waiting.at(group).verdict.is_some();
-            if let Some(next) = self.waiting.at(group).entry_of(group).filter(|_| helped && parked) {
-                turns.insert(project, next);
-            }
-            if helped {
-                // What the workload wants next has not been tried in this cycle.
-                let groups = first.map(|(_, _, workload)| self.workloads.at(workload.0).groups.clone());
-                for next in groups.into_iter().flatten().filter(|next| *next != group) {
-                    if let Some(entry) = self.waiting.at(next).entry_of(next) {
-                        turns.insert(project, entry);
-                    }
-                }
-                self.rank_all(&mut turns);
-            } else {
+            // Evictions may have changed who is in the group.
+            let Some((_, _, workload)) = self.waiting.at(group).first() else {
                 self.rank(&mut turns, project);
+                continue;
+            };
+            if !self.help(group, phase, decisions) {
+                self.rank(&mut turns, project);
+                continue;
             }
+            // The next member, and what the workload wants next, which has not been tried in this cycle.
+            let parked = self.waiting.at(group).verdict.is_some().then_some(group);
+            let more = self.workloads.at(workload.0).groups.clone();
+            for next in more.into_iter().chain(parked) {
+                if let Some(entry) = self.waiting.at(next).entry_of(next)
+                    && !entered.contains_key(&next)
+                {
+                    turns.insert(project, entry);
+                    entered.insert(next, entry);
+                }
+            }
+            self.rank_all(&mut turns);
         }
     }
 
@@ -269,6 +274,10 @@ impl Engine {
                     return false;
                 }
             }
+        }
+        // What MiB of a device are charged is known only now.
+        if !self.within_bounds(hunt) {
+            return false;
         }
         self.put_back(hunt, &mut taken, scope);
         hunt.rule != Rule::Consolidate || self.replace_moved(hunt, &taken)

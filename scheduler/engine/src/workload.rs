@@ -103,6 +103,8 @@ pub(crate) enum Stage {
     Leaving,
     /// Room is kept for it on a node that others leave first (S23).
     Reserved,
+    /// The trial under way has taken it off its node.
+    Lifted,
     /// It ended well.
     Succeeded,
     /// It ended badly, or its owner deleted it: not wanted any more.
@@ -136,7 +138,7 @@ impl Pod {
         match self.stage {
             Stage::Placed | Stage::Reserved => true,
             Stage::Leaving => !self.makes_room,
-            Stage::Waiting | Stage::Succeeded | Stage::Gone => false,
+            Stage::Waiting | Stage::Lifted | Stage::Succeeded | Stage::Gone => false,
         }
     }
 }
@@ -179,6 +181,18 @@ impl Workload {
                 (missing <= waiting).then_some(missing)
             })
             .collect()
+    }
+
+    /// True if room is kept for it and it lacks its minimum until then: it wants nothing more meanwhile.
+    pub(crate) fn waits_for_room(&self, template: &Template) -> bool {
+        let mut first = 0;
+        self.pods.iter().any(|pod| pod.stage == Stage::Reserved)
+            && template.roles.iter().any(|role| {
+                let pods = &self.pods[first as usize..(first + role.count) as usize];
+                first += role.count;
+                let there = pods.iter().filter(|p| matches!(p.stage, Stage::Placed | Stage::Succeeded));
+                (there.count() as u32) < role.min
+            })
     }
 
     /// The positions of the waiting pods of a role.

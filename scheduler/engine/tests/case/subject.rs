@@ -1,7 +1,7 @@
 //! Those who can be asked to decide: the engine, and the reference.
 
 use super::show;
-use crate::reference::{Reference, Rules};
+use crate::reference::Reference;
 use berth_engine::{Engine, Settings};
 use berth_model::{Amounts, Budget, Event, Explanation, PoolId, QueueId, Timestamp, WorkloadId};
 
@@ -24,7 +24,7 @@ pub(crate) fn engine() -> Box<dyn Subject> {
 
 /// A new reference. It accepts every event, keeps to no budget and explains nothing.
 pub(crate) fn reference() -> Box<dyn Subject> {
-    Box::new(Reference::new(Rules::All))
+    Box::new(Reference::default())
 }
 
 impl Subject for Engine {

@@ -2,15 +2,15 @@
 
 use crate::random::world::{Entry, Outcome, World};
 use crate::random::{History, Step};
+use crate::reference::Reference;
 use crate::reference::state::State;
-use crate::reference::{Reference, Rules};
 use berth_model::check::{CheckSettings, Judge};
 use berth_model::{Budget, Event, QueueId, Quota};
 
 /// Lets a history happen to a reference; `each` sees every entry with its outcome, and the world after it. It ends where
 /// there is too much to try.
 pub(crate) fn live(history: &History, mut each: impl FnMut(&World, &Entry, &Outcome)) -> World {
-    let mut world = World::of(Reference::new(Rules::All));
+    let mut world = World::of(Reference::default());
     let mut entries = World::founding(history);
     entries.reverse();
     let mut steps = history.steps.iter();

@@ -1,9 +1,9 @@
 //! One cycle (S32): start what has room kept, allocate, take back, and look for stale gangs.
 
+use super::Decided;
 use super::order::Want;
 use super::state::State;
 use super::victims::Action;
-use super::{Decided, Rules};
 use berth_model::{Decision, PodId, ReasonKind, Timestamp, WorkloadId, WorkloadSpec};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,7 +17,6 @@ pub(crate) type Refused = Vec<(Likeness, ReasonKind)>;
 /// A cycle under way.
 pub(crate) struct Cycle<'a> {
     state: &'a mut State,
-    rules: Rules,
     pub(crate) decided: Decided,
     /// Pods placed in this cycle: they are no victims of it.
     pub(crate) placed: BTreeSet<PodId>,
@@ -25,14 +24,11 @@ pub(crate) struct Cycle<'a> {
 }
 
 impl<'a> Cycle<'a> {
-    pub(crate) fn new(state: &'a mut State, rules: Rules) -> Self {
-        Self { state, rules, decided: Decided::default(), placed: BTreeSet::new(), refused: Refused::new() }
+    pub(crate) fn new(state: &'a mut State) -> Self {
+        Self { state, decided: Decided::default(), placed: BTreeSet::new(), refused: Refused::new() }
     }
 
     pub(crate) fn run(&mut self) {
-        if self.rules == Rules::AllocateOnly {
-            return self.allocate();
-        }
         let released = self.state.give_up();
         self.decided.done.extend(released.into_iter().map(|pod| Decision::Release { pod }));
         let started = self.state.start_reserved();
@@ -49,11 +45,11 @@ impl<'a> Cycle<'a> {
         loop {
             let mut wants = self.state.wants();
             wants.retain(|want| self.state.refusal(want, &self.refused, false).is_none());
-            let Some(want) = self.state.first(&wants, self.rules) else { break };
+            let Some(want) = self.state.first(&wants) else { break };
             let pods = self.state.pods_wanted(want);
             match self.state.start(want, &pods) {
                 Ok(started) => self.place(started.placed),
-                Err(_) if self.rules == Rules::All && self.reserve(want) => {}
+                Err(_) if self.reserve(want) => {}
                 Err(kind) => self.refused.push((self.state.likeness_of(want, false), kind)),
             }
         }
@@ -76,7 +72,7 @@ impl<'a> Cycle<'a> {
         loop {
             let mut wants = self.state.wants();
             wants.retain(|want| self.state.refusal(want, &tried, true).is_none());
-            let Some(want) = self.state.first(&wants, self.rules) else { break };
+            let Some(want) = self.state.first(&wants) else { break };
             let (fits, like) = (self.fits_now(want), self.state.likeness_of(want, true));
             if !fits && self.reserve(want) {
                 continue;

@@ -144,7 +144,7 @@ impl State {
         self.pools_for(&next).contains(&pool)
             && !self.forbidden(workload)
             && shapes.all(|shape| nodes.iter().any(|node| could_take(&shape, node, false)))
-            && self.gate(workload, pool, self.ask(&next, pool)).is_ok()
+            && self.gate_alone(workload, pool, self.ask(&next, pool)).is_ok()
     }
 
     /// The fair shares of all departments and projects in a pool. What is not managed has none.
@@ -161,7 +161,8 @@ impl State {
                 let mine = |id: &&ProjectId| QueueId::Department(self.projects[*id].department) == department;
                 let projects: Vec<QueueId> =
                     self.projects.keys().filter(mine).map(|id| QueueId::Project(*id)).collect();
-                let managed = bounds(self.quota(Some(department), pool))[r].0 != Quota::Unmanaged;
+                let (quota, limit) = bounds(self.quota(Some(department), pool))[r];
+                let managed = quota != Quota::Unmanaged || limit.is_some();
                 let divided = if managed { shares[&department][r] } else { capacity[r] };
                 self.share_out(&projects, pool, r, divided, &demands, &mut shares);
             }
@@ -197,9 +198,9 @@ impl State {
         let whole = self.quota(Some(queue), pool);
         let (quota, limit) = bounds(whole)[r];
         let quota = match quota {
-            Quota::Unmanaged => return None,
+            Quota::Unmanaged if limit.is_none() => return None,
             Quota::Of(quota) => Some(quota.into()),
-            Quota::Unlimited => None,
+            Quota::Unmanaged | Quota::Unlimited => None,
         };
         let below = |id: &ProjectId| match queue {
             QueueId::Project(project) => project == *id,

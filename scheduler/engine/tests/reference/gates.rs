@@ -87,11 +87,21 @@ impl State {
     /// S6, for the resources that are asked for and managed: the first gate that is shut, project before department.
     /// What starts now must pass both as it is reckoned and with everybody that is still there.
     pub(crate) fn gate(&self, workload: &WorkloadSpec, pool: PoolId, ask: Ask) -> Result<(), ReasonKind> {
-        self.gate_among(&self.seats_then(), workload, pool, ask)?;
+        self.gate_among(&self.seats_then(), workload, pool, ask, true)?;
         if self.reservations.is_empty() {
             return Ok(());
         }
-        self.gate_among(&self.seats_now(), workload, pool, ask)
+        self.gate_among(&self.seats_now(), workload, pool, ask, true)
+    }
+
+    /// As [`Self::gate`], with the limits as if nothing else ran (S7, decision 0002).
+    pub(crate) fn gate_alone(
+        &self,
+        workload: &WorkloadSpec,
+        pool: PoolId,
+        ask: Ask,
+    ) -> Result<(), ReasonKind> {
+        self.gate_among(&self.seats_then(), workload, pool, ask, false)
     }
 
     fn gate_among(
@@ -100,15 +110,16 @@ impl State {
         workload: &WorkloadSpec,
         pool: PoolId,
         ask: Ask,
+        others: bool,
     ) -> Result<(), ReasonKind> {
         for queue in self.path(workload) {
             let all = self.used_by(seats, Some(queue), pool, false);
             let fixed = self.used_by(seats, Some(queue), pool, true);
             for (r, (quota, limit)) in bounds(self.quota(Some(queue), pool)).into_iter().enumerate() {
-                if ask[r] == 0 || quota == Quota::Unmanaged {
+                if ask[r] == 0 || (quota == Quota::Unmanaged && limit.is_none()) {
                     continue;
                 }
-                if limit.is_some_and(|limit| all[r] + ask[r] > limit) {
+                if limit.is_some_and(|limit| (if others { all[r] } else { 0 }) + ask[r] > limit) {
                     return Err(ReasonKind::Limit);
                 }
                 if !workload.preemptible && matches!(quota, Quota::Of(quota) if fixed[r] + ask[r] > quota) {

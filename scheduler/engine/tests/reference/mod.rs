@@ -48,16 +48,6 @@ use berth_model::{Decision, Event, ReasonKind, Timestamp, WorkloadId};
 use state::State;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What a cycle does.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(crate) enum Rules {
-    /// Nothing but allocate, in an order without fair shares: as an engine that does not take back yet.
-    #[default]
-    AllocateOnly,
-    /// Everything.
-    All,
-}
-
 /// What is decided, reasons apart, in order; and the kinds of the reasons given.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Decided {
@@ -69,7 +59,6 @@ pub(crate) struct Decided {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Reference {
     pub(crate) state: State,
-    pub(crate) rules: Rules,
     /// The kind of reason that each workload was told last, since anything of it was placed.
     told: BTreeMap<WorkloadId, ReasonKind>,
     /// What pods are being warned of.
@@ -77,11 +66,6 @@ pub(crate) struct Reference {
 }
 
 impl Reference {
-    /// One that follows these rules.
-    pub(crate) fn new(rules: Rules) -> Self {
-        Self { rules, ..Self::default() }
-    }
-
     /// Takes in an event that the engine has accepted.
     pub(crate) fn apply(&mut self, event: &Event) {
         match event {
@@ -97,14 +81,12 @@ impl Reference {
     /// One cycle.
     pub(crate) fn decide(&mut self, now: Timestamp) -> Decided {
         self.state.now = now;
-        let mut cycle = cycle::Cycle::new(&mut self.state, self.rules);
+        let mut cycle = cycle::Cycle::new(&mut self.state);
         cycle.run();
         let (mut decided, placed, refused) = (cycle.decided, cycle.placed, cycle.refused);
         let placed: BTreeSet<WorkloadId> = placed.iter().map(|pod| pod.workload).collect();
         self.told.retain(|workload, _| !placed.contains(workload));
-        if self.rules == Rules::All {
-            decided.done.extend(self.warnings());
-        }
+        decided.done.extend(self.warnings());
         for workload in self.state.workloads.values() {
             let Some(kind) = self.state.kind_of_wait(workload, &refused) else { continue };
             if self.told.insert(workload.id, kind) != Some(kind) {

@@ -1,6 +1,5 @@
 //! What each workload wants next, and whose turn it is (S8, S9).
 
-use super::Rules;
 use super::fair::Shares;
 use super::gates::{Ask, bounds};
 use super::state::State;
@@ -133,15 +132,10 @@ impl State {
     }
 
     /// Whose turn it is among these: department, then project (S8), then inside the project (S9).
-    pub(crate) fn first<'a>(&self, wants: &'a [Want], rules: Rules) -> Option<&'a Want> {
-        let all: BTreeMap<PoolId, Shares> = match rules {
-            Rules::AllocateOnly => BTreeMap::new(),
-            Rules::All => self.pools.keys().map(|pool| (*pool, self.fair_shares(*pool))).collect(),
-        };
-        let key = |queue, want: &Want| match rules {
-            Rules::AllocateOnly => self.simple_key(queue, want),
-            Rules::All => self.queue_key(queue, want, &all),
-        };
+    pub(crate) fn first<'a>(&self, wants: &'a [Want]) -> Option<&'a Want> {
+        let all: BTreeMap<PoolId, Shares> =
+            self.pools.keys().map(|pool| (*pool, self.fair_shares(*pool))).collect();
+        let key = |queue, want: &Want| self.queue_key(queue, want, &all);
         let mut projects: Vec<Option<ProjectId>> =
             wants.iter().map(|w| self.workloads[&w.workload].project).collect();
         projects.sort_unstable();
@@ -201,21 +195,6 @@ impl State {
             }
         }
         key
-    }
-
-    /// The order of an engine that knows no fair shares: quota, rank, the older head.
-    fn simple_key(&self, queue: Option<QueueId>, want: &Want) -> QueueKey {
-        let key = QueueKey {
-            share_with: Fraction::ZERO,
-            share_without: Fraction::ZERO,
-            ..self.queue_key(queue, want, &self.pools.keys().map(|pool| (*pool, Shares::new())).collect())
-        };
-        QueueKey {
-            quota: [0; 3],
-            created: self.workloads[&want.workload].submitted,
-            id: want.workload.0,
-            ..key
-        }
     }
 
     /// Rank and age of a queue. Unmanaged namespaces have the usual rank and are older than all.

@@ -166,9 +166,9 @@ impl State {
 
     /// What a queue may still use of each resource it manages, by its quota: none = without bound.
     pub(crate) fn quotas(&self, queue: berth_model::QueueId, pool: PoolId) -> [Option<Option<i64>>; 3] {
-        bounds(self.quota(Some(queue), pool)).map(|(quota, _)| match quota {
-            Quota::Unmanaged => None,
-            Quota::Unlimited => Some(None),
+        bounds(self.quota(Some(queue), pool)).map(|(quota, limit)| match quota {
+            Quota::Unmanaged if limit.is_none() => None,
+            Quota::Unmanaged | Quota::Unlimited => Some(None),
             Quota::Of(quota) => Some(Some(quota)),
         })
     }
