@@ -192,6 +192,7 @@ fn bad_what_ifs_are_said() {
 }
 
 #[test]
+#[ignore = "takes minutes with the second pass as it is: docs/ROADMAP.md"]
 fn the_week_runs_and_breaks_no_rule() {
     let week = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/week.yaml");
     let said = berth_sim(&["run", "--streams", week, "--check"]);

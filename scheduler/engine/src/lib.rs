@@ -10,6 +10,11 @@
 //! |---|---|
 //! | `cycle` | one scheduling cycle on one screen (S32) |
 //! | `allocate` | the allocation loop: whose turn, which pool, all minimums or nothing (S5, S6, S10) |
+//! | `fair_share`, `turns` | who is entitled to what, and whose turn it is (S7 to S9) |
+//! | `reserve`, `overlap` | room that will be free soon, kept for those it was freed for (S23) |
+//! | `take_back` | the second pass: reclaim, preempt, consolidate, phase by phase (S10, S32) |
+//! | `victims`, `legal`, `room`, `search` | who may be stopped, which sets are allowed, the best set on a node and over all nodes (S20 to S22) |
+//! | `consolidate`, `stale`, `warn`, `timer` | moves (S26), stale gangs (S27), warnings (S19, S23), when to look again |
 //! | `domains` | gangs that want one topology domain (S31) |
 //! | `choose` | which node a pod gets (S12), from a bounded number of candidates |
 //! | `profile`, `kinds`, `score`, `remember` | the shapes present, and what a placement would strand of GPU capacity (S12) |
@@ -19,7 +24,7 @@
 //! | `waiting`, `watch`, `park` | who waits, for what, and when a verdict is looked at again (S8, S9, S30) |
 //! | `verdict`, `explain` | why a workload waits, from the verdicts of the allocation loop (S29) |
 //! | `org`, `pool`, `workload`, `node`, `class`, `shape` | the state |
-//! | `apply`, `objects`, `pods` | events into state |
+//! | `apply`, `objects`, `pods`, `leaving` | events into state |
 //! | `place` | the undo log: putting pods on nodes and taking them off again |
 //!
 //! Absent on purpose: I/O, clocks, randomness, async, Kubernetes types.
@@ -37,6 +42,7 @@ mod fair_share;
 mod index;
 mod ix;
 mod kinds;
+mod leaving;
 mod legal;
 mod matching;
 mod neighbours;

@@ -6,8 +6,8 @@ use crate::ix::{PodIx, ShapeIx, WorkloadIx};
 use crate::waiting::GroupKey;
 use crate::workload::{Pod, Role, Stage, Template, Workload};
 use berth_model::{
-    EventError, GpuGrant, GpuRequest, GpuShare, Labels, NodeId, Placement, PodId, PodOutcome, PodSpec,
-    PodState, QueueId, RoleSpec, Timestamp, WorkloadId, WorkloadSpec,
+    EventError, GpuGrant, GpuRequest, GpuShare, Labels, NodeId, PodId, PodOutcome, PodSpec, PodState,
+    QueueId, RoleSpec, WorkloadId, WorkloadSpec,
 };
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -377,7 +377,7 @@ impl Engine {
     }
 
     /// Checks that a grant is of the kind and number that the pod asks for.
-    fn check_grant(
+    pub(crate) fn check_grant(
         &self,
         pod: PodIx,
         node: crate::ix::NodeIx,
@@ -392,50 +392,6 @@ impl Engine {
             let allowed = format!("{} of the {devices} devices of the node", request.devices());
             return Err(invalid(id, "gpus", format!("{gpus:?}"), allowed));
         }
-        Ok(())
-    }
-
-    pub(crate) fn pod_leaving(&mut self, id: PodId, until: Timestamp) -> Applied {
-        let pod = self.find_pod("podLeaving", id)?;
-        if !self.pod(pod).on_node() {
-            return Err(conflict(id, "it is on no node"));
-        }
-        self.leaving(pod, until, false);
-        Ok(())
-    }
-
-    /// A pod leaves its node, or is said to leave it at another time than was known.
-    fn leaving(&mut self, pod: PodIx, until: Timestamp, evicted: bool) {
-        if self.pod(pod).stage == Stage::Leaving {
-            self.pod_mut(pod).until = until;
-            return;
-        }
-        self.dequeue(pod.workload);
-        self.leave(pod, until, evicted);
-        self.enqueue(pod.workload);
-    }
-
-    pub(crate) fn evict_failed(&mut self, id: PodId) -> Applied {
-        let pod = self.find_pod("evictFailed", id)?;
-        let state = self.pod(pod);
-        if state.stage != Stage::Leaving || !state.evicted {
-            return Err(conflict(id, "it is not being evicted"));
-        }
-        self.stay(pod);
-        Ok(())
-    }
-
-    pub(crate) fn pod_reserved(&mut self, id: PodId, at: Placement, until: Timestamp) -> Applied {
-        let pod = self.find_pod("podReserved", id)?;
-        let node = self.find_node("podReserved", at.node)?;
-        if self.pod(pod).stage != Stage::Waiting {
-            return Err(conflict(id, "it is not waiting"));
-        }
-        if !self.nodes.at(node.0).usable() {
-            return Err(conflict(id, format!("{} takes no pods", at.node)));
-        }
-        self.check_grant(pod, node, id, at.gpus)?;
-        self.restore_reservation(pod, node, at.gpus, until);
         Ok(())
     }
 

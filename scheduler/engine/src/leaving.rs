@@ -1,0 +1,53 @@
+//! Events about pods that leave, and about room that is kept until they are gone (S23, S33).
+
+use crate::Engine;
+use crate::apply::{Applied, conflict};
+use crate::ix::PodIx;
+use crate::workload::Stage;
+use berth_model::{Placement, PodId, Timestamp};
+
+impl Engine {
+    pub(crate) fn pod_leaving(&mut self, id: PodId, until: Timestamp) -> Applied {
+        let pod = self.find_pod("podLeaving", id)?;
+        if !self.pod(pod).on_node() {
+            return Err(conflict(id, "it is on no node"));
+        }
+        self.leaving(pod, until, false);
+        Ok(())
+    }
+
+    /// A pod leaves its node, or is said to leave it at another time than was known.
+    pub(crate) fn leaving(&mut self, pod: PodIx, until: Timestamp, evicted: bool) {
+        if self.pod(pod).stage == Stage::Leaving {
+            self.pod_mut(pod).until = until;
+            return;
+        }
+        self.dequeue(pod.workload);
+        self.leave(pod, until, evicted);
+        self.enqueue(pod.workload);
+    }
+
+    pub(crate) fn evict_failed(&mut self, id: PodId) -> Applied {
+        let pod = self.find_pod("evictFailed", id)?;
+        let state = self.pod(pod);
+        if state.stage != Stage::Leaving || !state.evicted {
+            return Err(conflict(id, "it is not being evicted"));
+        }
+        self.stay(pod);
+        Ok(())
+    }
+
+    pub(crate) fn pod_reserved(&mut self, id: PodId, at: Placement, until: Timestamp) -> Applied {
+        let pod = self.find_pod("podReserved", id)?;
+        let node = self.find_node("podReserved", at.node)?;
+        if self.pod(pod).stage != Stage::Waiting {
+            return Err(conflict(id, "it is not waiting"));
+        }
+        if !self.nodes.at(node.0).usable() {
+            return Err(conflict(id, format!("{} takes no pods", at.node)));
+        }
+        self.check_grant(pod, node, id, at.gpus)?;
+        self.restore_reservation(pod, node, at.gpus, until);
+        Ok(())
+    }
+}
