@@ -5,11 +5,14 @@
 //! [`berth_model::Amounts`].
 
 use crate::ix::{PoolIx, QueueIx};
-use berth_model::{Amounts, NodeTypeRule, QueueId, QueueQuota, Quota, Resource, ResourceQuota, Timestamp};
+use berth_model::{
+    Amounts, NodeTypeRule, Priority, QueueId, QueueQuota, Quota, Resource, ResourceQuota, Timestamp,
+};
 use petgraph::graph::NodeIndex;
 use petgraph::stable_graph::StableDiGraph;
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
+use std::collections::BTreeMap;
 
 /// GPU, CPU, memory.
 pub(crate) type Triple = [i64; 3];
@@ -46,6 +49,8 @@ pub(crate) struct Queue {
     pub(crate) in_pool: Vec<InPool>,
     /// Workloads of the project, or of all projects of the department.
     pub(crate) workloads: u32,
+    /// Of a project: the priorities of its workloads, and how many have each.
+    pub(crate) priorities: BTreeMap<Priority, u32>,
     place: NodeIndex,
 }
 
@@ -151,6 +156,7 @@ impl Org {
             path: SmallVec::from_slice(&[ix]),
             in_pool: Vec::new(),
             workloads: 0,
+            priorities: BTreeMap::new(),
             place,
         });
         if let Some(id) = id {

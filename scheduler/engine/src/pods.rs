@@ -46,7 +46,14 @@ impl Engine {
     }
 
     fn count_workload(&mut self, ix: WorkloadIx, sign: i64) {
-        let project = self.templates.at(self.workloads.at(ix.0).template).queue;
+        let template = self.templates.at(self.workloads.at(ix.0).template);
+        let (project, priority) = (template.queue, template.priority);
+        let priorities = &mut self.org.at_mut(project).priorities;
+        let count = priorities.entry(priority).or_default();
+        *count = (i64::from(*count) + sign) as u32;
+        if *count == 0 {
+            priorities.remove(&priority);
+        }
         for queue in self.org.at(project).path.clone() {
             let count = &mut self.org.at_mut(queue).workloads;
             *count = (i64::from(*count) + sign) as u32;

@@ -170,6 +170,17 @@ impl Engine {
         let waiting = self.waiting.at(group);
         let template = self.templates.at(waiting.key.template);
         let priority = template.priority;
+        let possible = match means {
+            Phase::Reclaim => self.others_use(&hunt),
+            Phase::Preempt => {
+                let lowest = self.org.at(hunt.project).priorities.first_key_value();
+                lowest.is_some_and(|(lowest, _)| *lowest < priority)
+            }
+            Phase::Consolidate => !self.consolidate_rules(&hunt).is_empty(),
+        };
+        if !possible {
+            return None;
+        }
         self.refresh_victims(pool);
         if !self.could_be_cleared(group, pool) {
             return None;
@@ -202,6 +213,15 @@ impl Engine {
             }
         }
         true
+    }
+
+    /// True if another project uses anything of the pool.
+    fn others_use(&self, hunt: &Hunt) -> bool {
+        let departments = self.org.departments().iter();
+        let mut projects = departments.flat_map(|department| self.org.children(*department));
+        projects.any(|project| {
+            project != hunt.project && self.org.in_pool(project, hunt.pool).allocated != [0; 3]
+        })
     }
 
     /// Who looks for room for the first member of a group. None if no victims could help it there.
