@@ -66,6 +66,7 @@ impl Engine {
             Event::PodRunning(state) => self.pod_running(state),
             Event::PodLeaving { pod, until } => self.pod_leaving(pod, until),
             Event::PodEnded { pod, outcome } => self.pod_ended(pod, outcome),
+            Event::PodWanted { pod } => self.pod_wanted(pod),
             Event::BindFailed { pod, node } => self.bind_failed(pod, node),
         }
     }

@@ -430,6 +430,19 @@ impl Engine {
         Ok(())
     }
 
+    pub(crate) fn pod_wanted(&mut self, id: PodId) -> Applied {
+        let pod = self.find_pod("podWanted", id)?;
+        if !matches!(self.pod(pod).stage, Stage::Succeeded | Stage::Gone) {
+            return Err(conflict(id, "it has not ended"));
+        }
+        self.dequeue(pod.workload);
+        *self.pod_mut(pod) = Pod::default();
+        let shape = self.kind_of(pod).0;
+        self.profile.count(shape, 1, self.shapes.at(shape));
+        self.enqueue(pod.workload);
+        Ok(())
+    }
+
     pub(crate) fn bind_failed(&mut self, id: PodId, node: NodeId) -> Applied {
         let pod = self.find_pod("bindFailed", id)?;
         let node = self.find_node("bindFailed", node)?;

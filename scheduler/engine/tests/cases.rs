@@ -94,6 +94,7 @@ cases! {
     s5_pods_above_the_minimum_come_one_by_one
     s5_a_gang_stays_in_one_pool
     s5_what_failed_is_not_replaced
+    s5_an_ended_pod_is_replaced_by_a_new_one
     s8_within_quota_goes_before_over_quota
     s8_then_the_higher_rank
     s8_then_the_smaller_id_of_the_queue

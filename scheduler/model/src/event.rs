@@ -134,6 +134,12 @@ pub enum Event {
         /// How.
         outcome: PodOutcome,
     },
+    /// A pod that has ended is wanted again: a new one takes its place in the workload, as controllers replace the pods
+    /// that they lose.
+    PodWanted {
+        /// The pod.
+        pod: PodId,
+    },
     /// Room is kept for a pod, as found written down at the start (S33).
     PodReserved {
         /// The pod.

@@ -158,6 +158,7 @@ impl Stage {
                 memory: GpuMemoryMib(words.int(arg(2))),
             },
             "ended" => Event::PodEnded { pod: words.pod_id(arg(0)), outcome: named::<PodOutcome>(arg(1)) },
+            "wanted" => Event::PodWanted { pod: words.pod_id(arg(0)) },
             "bindfailed" => Event::BindFailed { pod: words.pod_id(arg(0)), node: words.node_id(arg(1)) },
             other => panic!("what is `{other}`?"),
         }

@@ -136,14 +136,15 @@ fn json(value: &impl serde::Serialize) -> String {
 }
 
 /// Random histories of at most this many steps, in which everything can happen.
-pub(crate) fn history(steps: usize) -> impl Strategy<Value = History> {
+pub(crate) fn history(steps: usize) -> BoxedStrategy<History> {
     let nodes = prop::collection::vec(objects::node().prop_map(|n| Step::NodeNew(Box::new(n))), 2..=9);
     let first = prop::collection::vec(submit(), 1..=5);
     told((1..=3usize, quotas(objects::quota())), nodes, first, prop::collection::vec(step(), 1..=steps))
+        .boxed()
 }
 
 /// Random histories of a few small nodes that many want, with quotas, priorities and time.
-pub(crate) fn contest(steps: usize) -> impl Strategy<Value = History> {
+pub(crate) fn contest(steps: usize) -> BoxedStrategy<History> {
     let node = objects::small_node().prop_map(|n| Step::NodeNew(Box::new(n)));
     let contender = || objects::contender(PROJECTS).prop_map(|w| Step::Submit(Box::new(w)));
     let which = any::<usize>;
@@ -164,53 +165,56 @@ pub(crate) fn contest(steps: usize) -> impl Strategy<Value = History> {
         prop::collection::vec(contender(), 2..=6),
         prop::collection::vec(step, steps / 2..=steps),
     )
+    .boxed()
 }
 
-fn quotas(quota: impl Strategy<Value = QueueQuota>) -> impl Strategy<Value = Vec<QueueQuota>> {
-    prop::collection::vec(quota, ((PROJECTS + DEPARTMENTS) * 3) as usize)
+fn quotas(quota: impl Strategy<Value = QueueQuota> + 'static) -> BoxedStrategy<Vec<QueueQuota>> {
+    prop::collection::vec(quota, ((PROJECTS + DEPARTMENTS) * 3) as usize).boxed()
 }
 
 fn told(
-    organisation: impl Strategy<Value = (usize, Vec<QueueQuota>)>,
-    nodes: impl Strategy<Value = Vec<Step>>,
-    first: impl Strategy<Value = Vec<Step>>,
-    rest: impl Strategy<Value = Vec<Step>>,
-) -> impl Strategy<Value = History> {
+    organisation: impl Strategy<Value = (usize, Vec<QueueQuota>)> + 'static,
+    nodes: impl Strategy<Value = Vec<Step>> + 'static,
+    first: impl Strategy<Value = Vec<Step>> + 'static,
+    rest: impl Strategy<Value = Vec<Step>> + 'static,
+) -> BoxedStrategy<History> {
     let ranks = prop::collection::vec(rank(), (PROJECTS + DEPARTMENTS) as usize);
-    (organisation, ranks, terms(), nodes, first, rest).prop_map(
-        |((pools, quotas), ranks, terms, nodes, first, rest)| {
+    (organisation, ranks, terms(), nodes, first, rest)
+        .prop_map(|((pools, quotas), ranks, terms, nodes, first, rest)| {
             let mut steps = nodes;
             steps.extend(first);
             steps.extend(rest);
             steps.push(Step::Decide);
             History { pools, quotas, ranks, terms, steps }
-        },
-    )
+        })
+        .boxed()
 }
 
-fn rank() -> impl Strategy<Value = i32> {
-    select(vec![50, 100, 100, 100, 150])
+fn rank() -> BoxedStrategy<i32> {
+    select(vec![50, 100, 100, 100, 150]).boxed()
 }
 
-fn span() -> impl Strategy<Value = Millis> {
-    select(vec![1, 999, 1000, 29_999, 30_000, 60_000]).prop_map(Millis)
+fn span() -> BoxedStrategy<Millis> {
+    select(vec![1, 999, 1000, 29_999, 30_000, 60_000]).prop_map(Millis).boxed()
 }
 
-fn terms() -> impl Strategy<Value = Terms> {
+fn terms() -> BoxedStrategy<Terms> {
     let stale = select(vec![-1, 0, 1000, 60_000]);
     let moves = select(vec![None, Some(1), Some(2), Some(16)]);
-    (select(vec![0, 0, 1000, 60_000]), stale, moves).prop_map(|(min_runtime, stale_grace, moves)| Terms {
-        min_runtime: Millis(min_runtime),
-        stale_grace: Millis(stale_grace),
-        moves,
-    })
+    (select(vec![0, 0, 1000, 60_000]), stale, moves)
+        .prop_map(|(min_runtime, stale_grace, moves)| Terms {
+            min_runtime: Millis(min_runtime),
+            stale_grace: Millis(stale_grace),
+            moves,
+        })
+        .boxed()
 }
 
-fn submit() -> impl Strategy<Value = Step> {
-    objects::workload(PROJECTS).prop_map(|w| Step::Submit(Box::new(w)))
+fn submit() -> BoxedStrategy<Step> {
+    objects::workload(PROJECTS).prop_map(|w| Step::Submit(Box::new(w))).boxed()
 }
 
-fn step() -> impl Strategy<Value = Step> {
+fn step() -> BoxedStrategy<Step> {
     prop_oneof![
         5 => Just(Step::Decide),
         1 => (0..=3u64).prop_map(Step::DecideSome),
@@ -222,20 +226,22 @@ fn step() -> impl Strategy<Value = Step> {
         5 => nodes(),
         4 => rules(),
     ]
+    .boxed()
 }
 
 /// What becomes of those that were told to leave.
-fn eviction() -> impl Strategy<Value = Step> {
+fn eviction() -> BoxedStrategy<Step> {
     let which = any::<usize>;
     prop_oneof![
         3 => which().prop_map(Step::Told),
         1 => which().prop_map(Step::EvictFailed),
         6 => which().prop_map(Step::Gone),
     ]
+    .boxed()
 }
 
 /// What happens to pods and workloads.
-fn pods() -> impl Strategy<Value = Step> {
+fn pods() -> BoxedStrategy<Step> {
     let which = any::<usize>;
     let outcomes = [PodOutcome::Succeeded, PodOutcome::Failed, PodOutcome::Evicted, PodOutcome::Deleted];
     let outcome = || select(outcomes.to_vec());
@@ -249,10 +255,11 @@ fn pods() -> impl Strategy<Value = Step> {
         3 => (which(), any::<u32>()).prop_map(|(workload, how)| Step::Change(workload, how)),
         3 => which().prop_map(Step::Remove),
     ]
+    .boxed()
 }
 
 /// What happens to nodes.
-fn nodes() -> impl Strategy<Value = Step> {
+fn nodes() -> BoxedStrategy<Step> {
     let which = any::<usize>;
     let node = || objects::node().prop_map(Box::new);
     let health = select(vec![DeviceHealth::Healthy, DeviceHealth::Unhealthy, DeviceHealth::Silent]);
@@ -264,11 +271,11 @@ fn nodes() -> impl Strategy<Value = Step> {
         2 => (which(), any::<bool>(), prop::bool::weighted(0.3)).prop_map(|(at, r, c)| Step::Condition(at, r, c)),
         2 => (which(), which(), health).prop_map(|(at, device, health)| Step::Health(at, device, health)),
         2 => (which(), which(), select(vec![0, 300, 600, 900])).prop_map(|(at, d, m)| Step::Foreign(at, d, m)),
-    ]
+    ].boxed()
 }
 
 /// What happens to queues and pools.
-fn rules() -> impl Strategy<Value = Step> {
+fn rules() -> BoxedStrategy<Step> {
     let which = any::<usize>;
     let preference = select(vec![Preference::Binpack, Preference::Binpack, Preference::Spread]);
     let device = select(vec![DeviceStrategy::Binpack, DeviceStrategy::Spread]);
@@ -279,5 +286,5 @@ fn rules() -> impl Strategy<Value = Step> {
         1 => (which(), terms()).prop_map(|(pool, terms)| Step::Terms(pool, terms)),
         1 => (which(), any::<bool>()).prop_map(|(queue, rule)| Step::NodeType(queue, rule)),
         1 => (which(), preference, device, any::<bool>()).prop_map(|(p, g, d, z)| Step::Pool(p, g, d, z)),
-    ]
+    ].boxed()
 }

@@ -11,7 +11,7 @@ use proptest::sample::{select, subsequence};
 use std::sync::Arc;
 
 /// A node; whoever uses it gives it an identifier and a name.
-pub(crate) fn node() -> impl Strategy<Value = NodeSpec> {
+pub(crate) fn node() -> BoxedStrategy<NodeSpec> {
     let label = |key: &'static str, values: Vec<&'static str>| {
         prop::option::weighted(0.8, select(values))
             .prop_map(move |v| v.map(|v| (key.to_owned(), v.to_owned())))
@@ -27,8 +27,8 @@ pub(crate) fn node() -> impl Strategy<Value = NodeSpec> {
     let limits = prop::option::weighted(0.3, 0..=2u32);
     let limits = limits.prop_map(|limit| limit.map(|n| ("csi".to_owned(), n)).into_iter().collect());
     let state = (prop::bool::weighted(0.93), prop::bool::weighted(0.07));
-    (labels, taints(), allocatable(), devices(), limits, state).prop_map(
-        |(labels, taints, allocatable, devices, volume_limits, (ready, unschedulable))| NodeSpec {
+    (labels, taints(), allocatable(), devices(), limits, state)
+        .prop_map(|(labels, taints, allocatable, devices, volume_limits, (ready, unschedulable))| NodeSpec {
             id: NodeId(0),
             name: String::new(),
             labels,
@@ -38,51 +38,53 @@ pub(crate) fn node() -> impl Strategy<Value = NodeSpec> {
             volume_limits,
             ready,
             unschedulable,
-        },
-    )
+        })
+        .boxed()
 }
 
 /// A node on which little fits, mostly like the others.
-pub(crate) fn small_node() -> impl Strategy<Value = NodeSpec> {
+pub(crate) fn small_node() -> BoxedStrategy<NodeSpec> {
     let label = |key: &str, value: &str| (key.to_owned(), value.to_owned());
     let zone = select(vec!["a", "b"]);
     let size = (select(vec![4, 8]), select(vec![8, 16]), 1..=4usize, select(vec![1000, 1000, 2000]));
-    (zone, prop::bool::weighted(0.1), size).prop_map(move |(zone, other, (cpu, memory, devices, mib))| {
-        let pool = other.then(|| label("pool", "x"));
-        let device = DeviceSpec::new(GpuMemoryMib(mib), "x");
-        NodeSpec {
-            id: NodeId(0),
-            name: String::new(),
-            labels: pool.into_iter().chain([label("zone", zone)]).collect(),
-            taints: Vec::new(),
-            allocatable: Resources {
-                cpu: MilliCpu(cpu * 1000),
-                memory: Bytes(memory * GIB),
-                pods: 110,
-                ..Resources::default()
-            },
-            devices: vec![device; devices],
-            volume_limits: Default::default(),
-            ready: true,
-            unschedulable: false,
-        }
-    })
+    (zone, prop::bool::weighted(0.1), size)
+        .prop_map(move |(zone, other, (cpu, memory, devices, mib))| {
+            let pool = other.then(|| label("pool", "x"));
+            let device = DeviceSpec::new(GpuMemoryMib(mib), "x");
+            NodeSpec {
+                id: NodeId(0),
+                name: String::new(),
+                labels: pool.into_iter().chain([label("zone", zone)]).collect(),
+                taints: Vec::new(),
+                allocatable: Resources {
+                    cpu: MilliCpu(cpu * 1000),
+                    memory: Bytes(memory * GIB),
+                    pods: 110,
+                    ..Resources::default()
+                },
+                devices: vec![device; devices],
+                volume_limits: Default::default(),
+                ready: true,
+                unschedulable: false,
+            }
+        })
+        .boxed()
 }
 
-fn taints() -> impl Strategy<Value = Vec<Taint>> {
+fn taints() -> BoxedStrategy<Vec<Taint>> {
     let taint = |key: &str, effect| Taint { key: key.to_owned(), value: "x".to_owned(), effect };
     let all = vec![
         taint("dedicated", Effect::NoSchedule),
         taint("dedicated", Effect::NoExecute),
         taint("old", Effect::PreferNoSchedule),
     ];
-    prop_oneof![4 => Just(Vec::new()), 1 => subsequence(all, 1..=2)]
+    prop_oneof![4 => Just(Vec::new()), 1 => subsequence(all, 1..=2)].boxed()
 }
 
-fn allocatable() -> impl Strategy<Value = Resources> {
+fn allocatable() -> BoxedStrategy<Resources> {
     let pods = select(vec![110, 110, 110, 3, 2]);
-    (select(vec![2, 4, 4, 8, 12]), select(vec![4, 16, 16, 32]), pods, any::<bool>(), 0..=2i64).prop_map(
-        |(cpu, memory, pods, disk, nics)| Resources {
+    (select(vec![2, 4, 4, 8, 12]), select(vec![4, 16, 16, 32]), pods, any::<bool>(), 0..=2i64)
+        .prop_map(|(cpu, memory, pods, disk, nics)| Resources {
             cpu: MilliCpu(cpu * 1000),
             memory: Bytes(memory * GIB),
             ephemeral: Bytes(if disk { 10 * GIB } else { 0 }),
@@ -92,11 +94,11 @@ fn allocatable() -> impl Strategy<Value = Resources> {
             } else {
                 Default::default()
             },
-        },
-    )
+        })
+        .boxed()
 }
 
-fn devices() -> impl Strategy<Value = Vec<DeviceSpec>> {
+fn devices() -> BoxedStrategy<Vec<DeviceSpec>> {
     let device =
         |memory: i64, link_group: u8| DeviceSpec { link_group, ..DeviceSpec::new(GpuMemoryMib(memory), "x") };
     let alike =
@@ -106,11 +108,11 @@ fn devices() -> impl Strategy<Value = Vec<DeviceSpec>> {
     let mixed = prop::collection::vec((select(vec![700, 1000, 2000]), 0..=1u8), 1..=3);
     let mixed =
         mixed.prop_map(move |all| all.into_iter().map(|(memory, link)| device(memory, link)).collect());
-    prop_oneof![5 => alike, 1 => mixed]
+    prop_oneof![5 => alike, 1 => mixed].boxed()
 }
 
 /// Quotas of one queue in one pool.
-pub(crate) fn quota() -> impl Strategy<Value = QueueQuota> {
+pub(crate) fn quota() -> BoxedStrategy<QueueQuota> {
     let gpu = prop_oneof![
         2 => Just(Quota::Unlimited),
         3 => select(vec![0, 500_000, 1_000_000, 2_000_000, 4_000_000]).prop_map(Quota::Of),
@@ -120,18 +122,18 @@ pub(crate) fn quota() -> impl Strategy<Value = QueueQuota> {
     let cpu_limit = prop::option::weighted(0.2, select(vec![2000, 6000]));
     let memory = prop_oneof![6 => Just(Quota::Unmanaged), 1 => select(vec![0, 4, 16]).prop_map(|n| Quota::Of(n * GIB))];
     let weight = prop::option::weighted(0.6, select(vec![0, 1, 1, 3]));
-    (gpu, limit, cpu, cpu_limit, memory, weight).prop_map(|(gpu, limit, cpu, cpu_limit, memory, weight)| {
-        QueueQuota {
+    (gpu, limit, cpu, cpu_limit, memory, weight)
+        .prop_map(|(gpu, limit, cpu, cpu_limit, memory, weight)| QueueQuota {
             gpu: ResourceQuota { quota: gpu, limit },
             cpu: ResourceQuota { quota: cpu, limit: cpu_limit },
             memory: ResourceQuota { quota: memory, limit: None },
             weight,
-        }
-    })
+        })
+        .boxed()
 }
 
 /// Quotas that few stay within.
-pub(crate) fn small_quota() -> impl Strategy<Value = QueueQuota> {
+pub(crate) fn small_quota() -> BoxedStrategy<QueueQuota> {
     let gpu = prop_oneof![
         1 => Just(Quota::Unlimited),
         9 => select(vec![0, 0, 500_000, 1_000_000, 2_000_000]).prop_map(Quota::Of),
@@ -139,32 +141,36 @@ pub(crate) fn small_quota() -> impl Strategy<Value = QueueQuota> {
     let limit = prop::option::weighted(0.15, select(vec![1_000_000, 2_000_000]));
     let cpu = prop_oneof![4 => Just(Quota::Unmanaged), 1 => select(vec![0, 2000]).prop_map(Quota::Of)];
     let weight = prop::option::weighted(0.6, select(vec![0, 1, 1, 3]));
-    (gpu, limit, cpu, weight).prop_map(|(gpu, limit, cpu, weight)| QueueQuota {
-        gpu: ResourceQuota { quota: gpu, limit },
-        cpu: ResourceQuota { quota: cpu, limit: None },
-        weight,
-        ..QueueQuota::default()
-    })
+    (gpu, limit, cpu, weight)
+        .prop_map(|(gpu, limit, cpu, weight)| QueueQuota {
+            gpu: ResourceQuota { quota: gpu, limit },
+            cpu: ResourceQuota { quota: cpu, limit: None },
+            weight,
+            ..QueueQuota::default()
+        })
+        .boxed()
 }
 
 /// A workload; whoever uses it gives it an identifier. `projects` says how many there are.
-pub(crate) fn workload(projects: u32) -> impl Strategy<Value = WorkloadSpec> {
-    workload_of(projects, pod, 0.5)
+pub(crate) fn workload(projects: u32) -> BoxedStrategy<WorkloadSpec> {
+    workload_of(projects, pod, 0.5).boxed()
 }
 
 /// A workload that asks for little beyond room and may mostly be stopped.
-pub(crate) fn contender(projects: u32) -> impl Strategy<Value = WorkloadSpec> {
-    workload_of(projects, plain_pod, 0.85).prop_map(|workload| {
-        let topology = workload.topology.filter(|_| workload.priority.0 > 80);
-        WorkloadSpec { pools: Vec::new(), node_type: None, topology, ..workload }
-    })
+pub(crate) fn contender(projects: u32) -> BoxedStrategy<WorkloadSpec> {
+    workload_of(projects, plain_pod, 0.85)
+        .prop_map(|workload| {
+            let topology = workload.topology.filter(|_| workload.priority.0 > 80);
+            WorkloadSpec { pools: Vec::new(), node_type: None, topology, ..workload }
+        })
+        .boxed()
 }
 
-fn workload_of<P: Strategy<Value = PodSpec>>(
+fn workload_of(
     projects: u32,
-    pod: impl Fn() -> P,
+    pod: impl Fn() -> BoxedStrategy<PodSpec>,
     preemptible: f64,
-) -> impl Strategy<Value = WorkloadSpec> {
+) -> BoxedStrategy<WorkloadSpec> {
     let role = || role(pod());
     let project = prop::option::weighted(0.9, (0..projects).prop_map(ProjectId));
     let pools = prop_oneof![
@@ -178,37 +184,41 @@ fn workload_of<P: Strategy<Value = PodSpec>>(
     let standing = (select(vec![25, 80, 80, 125]), prop::bool::weighted(preemptible), 0..=5i64);
     let times = (select(vec![0, 1000, 30_000]), prop::option::weighted(0.2, select(vec![-1, 0, 2000])));
     let roles = prop_oneof![3 => prop::collection::vec(role(), 1), 1 => prop::collection::vec(role(), 2)];
-    (project, pools, topology, node_type, standing, times, roles).prop_map(
-        |(project, pools, topology, node_type, (priority, preemptible, submitted), times, mut roles)| {
-            roles.iter_mut().enumerate().for_each(|(at, role)| role.name = format!("role{at}"));
-            if node_type.is_some() {
-                // Whether a node type counts as affinity there is left open by the rules.
-                let spread = |role: &mut RoleSpec| Arc::make_mut(&mut role.pod).topology_spread.clear();
-                roles.iter_mut().for_each(spread);
-            }
-            WorkloadSpec {
-                namespace: "open".to_owned(),
-                priority: Priority(priority),
-                preemptible,
-                grace: Millis(times.0),
-                stale_grace: times.1.map(Millis),
-                pools,
-                node_type: node_type.map(str::to_owned),
-                topology,
-                ..WorkloadSpec::new(WorkloadId(0), project, Timestamp(submitted), roles)
-            }
-        },
-    )
+    (project, pools, topology, node_type, standing, times, roles)
+        .prop_map(
+            |(project, pools, topology, node_type, (priority, preemptible, submitted), times, mut roles)| {
+                roles.iter_mut().enumerate().for_each(|(at, role)| role.name = format!("role{at}"));
+                if node_type.is_some() {
+                    // Whether a node type counts as affinity there is left open by the rules.
+                    let spread = |role: &mut RoleSpec| Arc::make_mut(&mut role.pod).topology_spread.clear();
+                    roles.iter_mut().for_each(spread);
+                }
+                WorkloadSpec {
+                    namespace: "open".to_owned(),
+                    priority: Priority(priority),
+                    preemptible,
+                    grace: Millis(times.0),
+                    stale_grace: times.1.map(Millis),
+                    pools,
+                    node_type: node_type.map(str::to_owned),
+                    topology,
+                    ..WorkloadSpec::new(WorkloadId(0), project, Timestamp(submitted), roles)
+                }
+            },
+        )
+        .boxed()
 }
 
-fn role(pod: impl Strategy<Value = PodSpec>) -> impl Strategy<Value = RoleSpec> {
+fn role(pod: BoxedStrategy<PodSpec>) -> BoxedStrategy<RoleSpec> {
     let count = (1..=4u32, 0..=4u32).prop_map(|(count, less)| (count, count.saturating_sub(less / 2)));
     let app = prop::option::weighted(0.8, select(vec!["a", "b"]));
-    (count, app, pod).prop_map(|((count, min), app, pod)| RoleSpec {
-        name: String::new(),
-        count,
-        min,
-        labels: app.map(|app| ("app".to_owned(), app.to_owned())).into_iter().collect(),
-        pod: Arc::new(pod),
-    })
+    (count, app, pod)
+        .prop_map(|((count, min), app, pod)| RoleSpec {
+            name: String::new(),
+            count,
+            min,
+            labels: app.map(|app| ("app".to_owned(), app.to_owned())).into_iter().collect(),
+            pod: Arc::new(pod),
+        })
+        .boxed()
 }

@@ -19,21 +19,23 @@ pub(crate) fn labels<const N: usize>(pairs: [(&str, &str); N]) -> Labels {
 }
 
 /// A pod.
-pub(crate) fn pod() -> impl Strategy<Value = PodSpec> {
+pub(crate) fn pod() -> BoxedStrategy<PodSpec> {
     let extras = prop_oneof![
         5 => Just(Vec::new()),
         3 => prop::collection::vec(extra(), 1..=1),
         2 => prop::collection::vec(extra(), 2..=3),
     ];
-    (resources(), gpu(), extras).prop_map(|(requests, gpu, extras)| {
-        let mut pod = PodSpec { requests, gpu, ..PodSpec::default() };
-        extras.into_iter().for_each(|extra| extra.enter(&mut pod));
-        pod
-    })
+    (resources(), gpu(), extras)
+        .prop_map(|(requests, gpu, extras)| {
+            let mut pod = PodSpec { requests, gpu, ..PodSpec::default() };
+            extras.into_iter().for_each(|extra| extra.enter(&mut pod));
+            pod
+        })
+        .boxed()
 }
 
 /// A pod that seldom wants anything beyond room.
-pub(crate) fn plain_pod() -> impl Strategy<Value = PodSpec> {
+pub(crate) fn plain_pod() -> BoxedStrategy<PodSpec> {
     let extra = prop_oneof![7 => Just(None), 1 => extra().prop_map(Some)];
     let cpu = select(vec![0, 500, 500, 1000, 2000]).prop_map(MilliCpu);
     let requests = (cpu, select(vec![1, 2, 4])).prop_map(|(cpu, memory)| Resources {
@@ -48,28 +50,30 @@ pub(crate) fn plain_pod() -> impl Strategy<Value = PodSpec> {
         3 => select(vec![250_000, 500_000, 700_000]).prop_map(share),
         1 => gpu(),
     ];
-    (requests, gpu, extra).prop_map(|(requests, gpu, extra)| {
-        let mut pod = PodSpec { requests, gpu, ..PodSpec::default() };
-        extra.into_iter().for_each(|extra| extra.enter(&mut pod));
-        pod
-    })
+    (requests, gpu, extra)
+        .prop_map(|(requests, gpu, extra)| {
+            let mut pod = PodSpec { requests, gpu, ..PodSpec::default() };
+            extra.into_iter().for_each(|extra| extra.enter(&mut pod));
+            pod
+        })
+        .boxed()
 }
 
-fn resources() -> impl Strategy<Value = Resources> {
+fn resources() -> BoxedStrategy<Resources> {
     let cpu = select(vec![0, 500, 1000, 1000, 2000, 3000]);
     let memory = select(vec![0, 1, 2, 2, 4, 8]);
-    (cpu, memory, prop::bool::weighted(0.1), prop::bool::weighted(0.1)).prop_map(
-        |(cpu, memory, disk, nic)| Resources {
+    (cpu, memory, prop::bool::weighted(0.1), prop::bool::weighted(0.1))
+        .prop_map(|(cpu, memory, disk, nic)| Resources {
             cpu: MilliCpu(cpu),
             memory: Bytes(memory * GIB),
             ephemeral: Bytes(if disk { 5 * GIB } else { 0 }),
             pods: 0,
             extended: if nic { [("example.com/nic".to_owned(), 1)].into() } else { Default::default() },
-        },
-    )
+        })
+        .boxed()
 }
 
-fn gpu() -> impl Strategy<Value = GpuRequest> {
+fn gpu() -> BoxedStrategy<GpuRequest> {
     let share = (select(vec![100_000, 250_000, 333_333, 500_000, 700_000]), 1..=2u32, any::<bool>());
     let memory = (select(vec![100, 300, 500, 900, 1500]), 1..=2u32, any::<bool>());
     prop_oneof![
@@ -86,6 +90,7 @@ fn gpu() -> impl Strategy<Value = GpuRequest> {
             limit: burst.then_some(GpuMemoryMib(1600)),
         }),
     ]
+    .boxed()
 }
 
 /// Something a pod wants beyond room.
@@ -138,7 +143,7 @@ impl Extra {
     }
 }
 
-fn extra() -> impl Strategy<Value = Extra> {
+fn extra() -> BoxedStrategy<Extra> {
     let toleration =
         (select(vec!["", "dedicated", "old", "node.kubernetes.io/unschedulable"]), any::<bool>()).prop_map(
             |(key, all)| Toleration {
@@ -163,10 +168,11 @@ fn extra() -> impl Strategy<Value = Extra> {
         3 => (0..VOLUMES).prop_map(Extra::Volume),
         1 => Just(Extra::Gate),
     ]
+    .boxed()
 }
 
 /// A term about a node's labels or its name.
-pub(crate) fn term() -> impl Strategy<Value = NodeTerm> {
+pub(crate) fn term() -> BoxedStrategy<NodeTerm> {
     let requirement = |key: &str, operator, values: &[&str]| Requirement {
         key: key.to_owned(),
         operator,
@@ -190,44 +196,47 @@ pub(crate) fn term() -> impl Strategy<Value = NodeTerm> {
         4 => by_label.prop_map(|r| NodeTerm { match_expressions: vec![r], match_fields: Vec::new() }),
         1 => by_name.prop_map(|r| NodeTerm { match_expressions: Vec::new(), match_fields: vec![r] }),
     ]
+    .boxed()
 }
 
-fn selector() -> impl Strategy<Value = Option<LabelSelector>> {
+fn selector() -> BoxedStrategy<Option<LabelSelector>> {
     let app =
         |value: &str| Some(LabelSelector { match_labels: labels([("app", value)]), ..Default::default() });
-    select(vec![app("a"), app("a"), app("b"), Some(LabelSelector::default()), None])
+    select(vec![app("a"), app("a"), app("b"), Some(LabelSelector::default()), None]).boxed()
 }
 
-fn pod_term() -> impl Strategy<Value = PodAffinityTerm> {
+fn pod_term() -> BoxedStrategy<PodAffinityTerm> {
     let key = select(vec![HOSTNAME, "zone", "rack"]);
-    (selector(), key, prop::bool::weighted(0.3)).prop_map(|(label_selector, key, all_namespaces)| {
-        PodAffinityTerm {
+    (selector(), key, prop::bool::weighted(0.3))
+        .prop_map(|(label_selector, key, all_namespaces)| PodAffinityTerm {
             label_selector,
             namespaces: Vec::new(),
             all_namespaces,
             topology_key: key.to_owned(),
-        }
-    })
+        })
+        .boxed()
 }
 
-fn spread() -> impl Strategy<Value = TopologySpread> {
+fn spread() -> BoxedStrategy<TopologySpread> {
     let key = select(vec![HOSTNAME, "zone", "rack"]);
     let flags = (prop::bool::weighted(0.7), any::<bool>(), any::<bool>());
-    (1..=2u32, key, selector(), prop::option::of(1..=3u32), flags).prop_map(
-        |(max_skew, key, label_selector, min_domains, (hard, honor_affinity, honor_taints))| TopologySpread {
-            max_skew,
-            topology_key: key.to_owned(),
-            when_unsatisfiable: if hard {
-                Unsatisfiable::DoNotSchedule
-            } else {
-                Unsatisfiable::ScheduleAnyway
-            },
-            label_selector,
-            min_domains: min_domains.filter(|_| hard),
-            honor_affinity,
-            honor_taints,
-        },
-    )
+    (1..=2u32, key, selector(), prop::option::of(1..=3u32), flags)
+        .prop_map(|(max_skew, key, label_selector, min_domains, (hard, honor_affinity, honor_taints))| {
+            TopologySpread {
+                max_skew,
+                topology_key: key.to_owned(),
+                when_unsatisfiable: if hard {
+                    Unsatisfiable::DoNotSchedule
+                } else {
+                    Unsatisfiable::ScheduleAnyway
+                },
+                label_selector,
+                min_domains: min_domains.filter(|_| hard),
+                honor_affinity,
+                honor_taints,
+            }
+        })
+        .boxed()
 }
 
 const VOLUMES: usize = 6;

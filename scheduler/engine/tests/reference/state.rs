@@ -154,6 +154,7 @@ impl State {
                     self.break_reservations(|r| r.pods.iter().any(|(kept, _)| kept == pod));
                 }
             }
+            Event::PodWanted { pod } => drop(self.ended.remove(pod)),
             Event::PodReserved { pod, at, until } => self.found_reserved(*pod, *at, *until, true),
             Event::EvictFailed { pod } => {
                 let seat = self.pods.get_mut(pod).expect("a pod on a node");

@@ -50,6 +50,12 @@ impl Cluster {
             Event::PodRunning(state) => return self.pod_running(state),
             Event::PodLeaving { pod, until } => self.leave(*pod, *until, None),
             Event::PodEnded { pod, outcome } => self.pod_ended(*pod, *outcome),
+            Event::PodWanted { pod } => {
+                if let Some(workload) = self.workloads.get_mut(&pod.workload) {
+                    workload.set_ended(*pod, None);
+                    self.note(pod.workload);
+                }
+            }
             Event::PodReserved { pod, at, .. } => return self.pod_reserved(*pod, *at),
             Event::EvictFailed { pod } => self.stay(*pod),
             Event::BindFailed { pod, node } => self.bind_failed(*pod, *node),
