@@ -6,10 +6,11 @@
 //! of their submission, and those submitted at one instant in the order of their ids.
 
 use crate::input::Synthetic;
+use berth_model::words::Names;
 use berth_model::{
-    DepartmentSpec, DeviceHealth, DeviceIndex, DeviceStrategy, GpuGrant, GpuMemoryMib, Millis, NodeId,
-    NodeSpec, PodId, PodOutcome, PoolId, PoolSpec, ProjectSpec, QueueId, QueueQuota, ReasonKind, Strategy,
-    Timestamp, WorkloadId, WorkloadSpec,
+    DepartmentId, DepartmentSpec, DeviceHealth, DeviceIndex, DeviceStrategy, GpuGrant, GpuMemoryMib, Millis,
+    NodeId, NodeSpec, PodId, PodOutcome, PoolId, PoolSpec, ProjectId, ProjectSpec, QueueId, QueueQuota,
+    ReasonKind, Strategy, Timestamp, WorkloadId, WorkloadSpec,
 };
 
 /// One simulation's whole input.
@@ -60,6 +61,28 @@ pub struct Cluster {
     pub projects: Vec<ProjectSpec>,
     /// Nodes.
     pub nodes: Vec<NodeSpec>,
+}
+
+impl Names for Cluster {
+    fn pool(&self, id: PoolId) -> Option<&str> {
+        self.pools.get(id.index()).map(|pool| &*pool.name)
+    }
+
+    fn node(&self, id: NodeId) -> Option<&str> {
+        self.nodes.get(id.index()).map(|node| &*node.name)
+    }
+
+    fn department(&self, id: DepartmentId) -> Option<&str> {
+        self.departments.get(id.index()).map(|department| &*department.name)
+    }
+
+    fn project(&self, id: ProjectId) -> Option<&str> {
+        self.projects.get(id.index()).map(|project| &*project.name)
+    }
+
+    fn time(&self, at: Timestamp) -> String {
+        Millis(at.0).to_string()
+    }
 }
 
 /// What wants to run.

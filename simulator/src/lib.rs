@@ -17,5 +17,4 @@ pub mod report;
 pub mod strategies;
 pub mod verdict;
 pub mod whatif;
-pub mod words;
 pub mod world;

@@ -21,6 +21,7 @@ mod pod;
 mod reason;
 mod selector;
 mod units;
+pub mod words;
 mod workload;
 
 pub use decision::{Budget, Cause, Decision, GpuGrant, Placement, Warning};

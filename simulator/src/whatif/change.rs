@@ -1,8 +1,8 @@
 //! What is changed.
 
 use crate::case::{Arrival, Cluster};
-use crate::words::Words;
 use crate::world::{SimError, World};
+use berth_model::words::Words;
 use berth_model::{NodeId, NodeSpec, PoolId, QueueId, QueueQuota};
 
 /// One change to a cluster.

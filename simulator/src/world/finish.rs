@@ -5,7 +5,7 @@ use super::run::World;
 use super::state::{Job, JobState, PodPhase};
 use crate::outcome::{Outcome, PendingWorkload, PoolOutcome, ProjectOutcome, Totals};
 use crate::strategies::strategy_name;
-use crate::words::Words;
+use berth_model::words::Words;
 use berth_model::{DeviceMask, Explanation, Millis, NodeId, ReasonKind, Timestamp, WorkloadId};
 
 /// Version of the outcome's format.

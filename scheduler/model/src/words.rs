@@ -1,20 +1,33 @@
-//! Reasons and changes in words, with names instead of identifiers.
+//! Reasons and changes in words, with names instead of identifiers (S29).
 
-use crate::case::Cluster;
-use berth_model::{
-    Bytes, Change, Constraint, GpuMemoryMib, GpuShare, MilliCpu, Missing, NodeId, PolicyReason, PoolId,
-    PoolState, QueueId, Reason, Resource,
+use crate::{
+    Bytes, Change, Constraint, DepartmentId, GpuMemoryMib, GpuShare, MilliCpu, Missing, NodeId, PolicyReason,
+    PoolId, PoolState, ProjectId, QueueId, Reason, Resource, Timestamp,
 };
+
+/// Whoever knows what the objects of a cluster are called.
+pub trait Names {
+    /// A pool's name.
+    fn pool(&self, id: PoolId) -> Option<&str>;
+    /// A node's name.
+    fn node(&self, id: NodeId) -> Option<&str>;
+    /// A department's name.
+    fn department(&self, id: DepartmentId) -> Option<&str>;
+    /// A project's name.
+    fn project(&self, id: ProjectId) -> Option<&str>;
+    /// A point in time, as people in front of the cluster read it.
+    fn time(&self, at: Timestamp) -> String;
+}
 
 /// Speaks of one cluster.
 pub struct Words<'a> {
-    cluster: &'a Cluster,
+    names: &'a dyn Names,
 }
 
 impl<'a> Words<'a> {
     /// For reasons about this cluster.
-    pub fn new(cluster: &'a Cluster) -> Self {
-        Self { cluster }
+    pub fn new(names: &'a dyn Names) -> Self {
+        Self { names }
     }
 
     /// Why a workload waits.
@@ -52,7 +65,7 @@ impl<'a> Words<'a> {
                 "room is kept in pool {}; {} must leave first, by {}",
                 self.pool(*pool),
                 count(leaving.len() as u64, "pod"),
-                berth_model::Millis(until.0)
+                self.names.time(*until)
             ),
         }
     }
@@ -84,7 +97,7 @@ impl<'a> Words<'a> {
             Change::Choose { allowed } => format!("it chose one of {}", allowed.join(", ")),
             Change::Ungate { gates } => format!("the gates {} were removed", gates.join(", ")),
             Change::Wait { until } => {
-                format!("nothing is needed; it starts by {}", berth_model::Millis(until.0))
+                format!("nothing is needed; it starts by {}", self.names.time(*until))
             }
         }
     }
@@ -117,23 +130,21 @@ impl<'a> Words<'a> {
     }
 
     fn pool(&self, pool: PoolId) -> String {
-        self.cluster.pools.get(pool.index()).map_or_else(|| pool.to_string(), |p| p.name.clone())
+        self.names.pool(pool).map_or_else(|| pool.to_string(), str::to_owned)
     }
 
     fn node(&self, node: NodeId) -> String {
-        self.cluster.nodes.get(node.index()).map_or_else(|| node.to_string(), |n| n.name.clone())
+        self.names.node(node).map_or_else(|| node.to_string(), str::to_owned)
     }
 
     /// A department or project by its name.
-    pub(crate) fn queue(&self, queue: QueueId) -> String {
+    pub fn queue(&self, queue: QueueId) -> String {
         match queue {
             QueueId::Department(id) => {
-                let spec = self.cluster.departments.get(id.index());
-                spec.map_or_else(|| id.to_string(), |d| format!("department {}", d.name))
+                self.names.department(id).map_or_else(|| id.to_string(), |name| format!("department {name}"))
             }
             QueueId::Project(id) => {
-                let spec = self.cluster.projects.get(id.index());
-                spec.map_or_else(|| id.to_string(), |p| format!("project {}", p.name))
+                self.names.project(id).map_or_else(|| id.to_string(), |name| format!("project {name}"))
             }
         }
     }
