@@ -7,7 +7,6 @@ pub mod differs;
 mod error;
 pub mod node;
 pub mod openb;
-mod quantity;
 pub mod scenario;
 mod streams;
 mod synthetic;
@@ -16,6 +15,7 @@ mod yaml;
 pub use error::InputError;
 pub use synthetic::Synthetic;
 
+use berth_api::quantity;
 use berth_model::{Millis, PodSpec, ProjectId, ProjectSpec, QueueQuota, Timestamp};
 
 /// A duration as users write it; else what is allowed.

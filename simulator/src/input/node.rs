@@ -1,13 +1,8 @@
 //! Nodes made from a description, with the labels that every input gives them.
 
+pub use berth_api::names::node::{GPU_PRODUCT as MODEL_LABEL, HOSTNAME as HOSTNAME_LABEL};
+pub use berth_api::names::written::POOL as POOL_LABEL;
 use berth_model::{Bytes, DeviceSpec, GpuMemoryMib, Labels, MilliCpu, NodeId, NodeSpec, Resources};
-
-/// The label that says which pool a node is in.
-pub const POOL_LABEL: &str = "berth.dev/pool";
-/// The label that says which model a node's devices are.
-pub const MODEL_LABEL: &str = "nvidia.com/gpu.product";
-/// The label with a node's name.
-pub const HOSTNAME_LABEL: &str = "kubernetes.io/hostname";
 
 /// What equal nodes have in common.
 pub struct Pattern<'a> {

@@ -3,6 +3,7 @@
 use crate::outcome::Outcome;
 use crate::report::waits::Waits;
 use crate::report::words;
+use berth_api::quantity::quantity;
 use berth_model::Millis;
 use std::fmt;
 use std::str::FromStr;
@@ -189,7 +190,7 @@ fn duration(text: &str) -> Result<i64, String> {
 fn percent(text: &str) -> Result<i64, String> {
     let wrong = || format!("{text:?} is no percentage; allowed: 0% to 100%, at most four decimals");
     let number = text.strip_suffix('%').ok_or_else(wrong)?.trim();
-    super::numbers::decimal(number, 4).filter(|millionths| *millionths <= 1_000_000).ok_or_else(wrong)
+    quantity(number, 10_000).ok().filter(|share| (0..=1_000_000).contains(share)).ok_or_else(wrong)
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Kinds of node that a plan may buy.
 
-use super::numbers::{cores, decimal, quantity};
+use berth_api::quantity::quantity;
 use berth_model::{Bytes, GpuMemoryMib, Labels, MilliCpu};
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
@@ -193,11 +193,11 @@ impl Written {
             return Err(wrong("name", "missing; allowed: any text".into()));
         }
         let price =
-            read("price", self.price.as_ref(), &|t| decimal(t, 6), "0 or more, at most six decimals")?;
-        let cpu = read("cpu", Some(&self.cpu), &cores, "cores, as in 96 or 500m")?;
+            read("price", self.price.as_ref(), &in_units(1_000_000), "0 or more, a multiple of 0.000001")?;
+        let cpu = read("cpu", Some(&self.cpu), &in_units(1000), "cores, as in 96 or 500m")?;
         let bytes = "a quantity, as in 768Gi, 512Mi or 1000000";
-        let memory = read("memory", Some(&self.memory), &quantity, bytes)?;
-        let gpu_memory = read("gpu-memory", self.gpu_memory.as_ref(), &quantity, bytes)?;
+        let memory = read("memory", Some(&self.memory), &in_units(1), bytes)?;
+        let gpu_memory = read("gpu-memory", self.gpu_memory.as_ref(), &in_units(1), bytes)?;
         let gpus = read("gpus", self.gpus.as_ref(), &whole(GPUS_MAX), "0 to 64")?;
         let pods = read("pods", self.pods.as_ref(), &whole(i64::from(u32::MAX)), "0 to 4294967295")?;
         let gpus = gpus.unwrap_or(0) as u32;
@@ -256,6 +256,11 @@ pub fn kinds(texts: &[String], file: Option<&Path>) -> Result<Vec<Kind>, KindErr
     Ok(kinds.into_iter().map(|(kind, _)| kind).collect())
 }
 
+/// Reads a quantity of 0 or more in units of `1 / per_one`, exactly or not at all.
+fn in_units(per_one: i64) -> impl Fn(&str) -> Option<i64> {
+    move |text| quantity(text, per_one).ok().filter(|amount| *amount >= 0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -279,8 +284,9 @@ mod tests {
             ("name=a,cpu=1,memory=1Gi,gpus=1", "gpu-memory: missing or below 1Mi"),
             ("name=a,cpu=-1,memory=1Gi", "cpu: \"-1\"; allowed: cores"),
             ("name=a,cpu=1,memory=1Zi", "memory: \"1Zi\"; allowed: a quantity"),
+            ("name=a,cpu=1,memory=0.5", "memory: \"0.5\"; allowed: a quantity"),
             ("name=a,cpu=1", "memory: \"\"; allowed: a quantity"),
-            ("name=a,cpu=1,memory=1Gi,price=1e3", "price: \"1e3\"; allowed: 0 or more"),
+            ("name=a,cpu=1,memory=1Gi,price=0.0000001", "price: \"0.0000001\"; allowed: 0 or more"),
             ("name=a,color=red", "color: is no field of a kind; allowed: name, price"),
             ("name=a,name=b", "name: is there twice"),
             ("cpu=1,memory=1Gi", "name: missing"),

@@ -19,7 +19,6 @@ use std::path::PathBuf;
 pub mod goal;
 pub mod kind;
 mod line;
-mod numbers;
 pub mod result;
 pub mod search;
 pub mod show;

@@ -3,8 +3,8 @@
 use super::affinity;
 use super::cluster::{EFFECTS, extended, text_map};
 use crate::input::error::InputError;
-use crate::input::quantity;
 use crate::input::yaml::{At, Fields};
+use berth_api::quantity;
 use berth_model::{
     Bytes, GpuMemoryMib, GpuRequest, HostPort, Labels, MilliCpu, PodSpec, Protocol, Resources, Toleration,
     TolerationOperator, VolumeUse,

@@ -6,7 +6,7 @@
 mod tree;
 
 use super::error::{InputError, shown};
-use super::quantity::{self, Allowed};
+use berth_api::quantity::{self, Allowed};
 use berth_model::{GpuShare, Millis};
 use serde_saphyr::Spanned;
 use std::fmt;

@@ -1,12 +1,16 @@
 //! Exact numbers as users write them: Kubernetes quantities, decimals, durations.
 //!
-//! Nothing passes through floating point. A number finer than the unit it is wanted in is refused,
-//! never rounded. A parser returns what would have been allowed as its error; the caller knows the field.
+//! Nothing passes through floating point. What people write for Berth ([`quantity`]) is refused if it is finer than the
+//! unit it is wanted in, never rounded. What Kubernetes has already accepted ([`rounded_up`]: requests of pods, what nodes
+//! can give out) is read as Kubernetes reads it: up to the next whole unit. A parser returns what would have been allowed
+//! as its error; the caller knows the object and the field.
+//!
+//! Absent: printing (`berth_model`'s amounts print themselves), suffixes that Kubernetes does not know.
 
 use berth_model::{GpuShare, Millis};
 
 /// What would have been allowed.
-pub(crate) type Allowed = &'static str;
+pub type Allowed = &'static str;
 
 const QUANTITY: Allowed = "a Kubernetes quantity such as 500m, 2, 1.5, 2e3, 64Gi or 100M";
 const DURATION: Allowed = "a duration such as 500ms, 60s, -120s, 1h30m or 1d";
@@ -42,20 +46,24 @@ impl Decimal {
         Some(Self { digits: if negative { -digits } else { digits }, exponent, binary })
     }
 
-    /// The value in units of `1 / per_one`, if it is a whole number of them and fits.
-    fn in_units(&self, per_one: i64) -> Option<i64> {
+    /// The value in units of `1 / per_one`, if it is a whole number of them (or may be rounded up to one) and fits.
+    fn in_units(&self, per_one: i64, round_up: bool) -> Option<i64> {
+        i64::try_from(self.wide(per_one, round_up)?).ok()
+    }
+
+    fn wide(&self, per_one: i64, round_up: bool) -> Option<i128> {
         if self.digits == 0 {
             return Some(0);
         }
         let scale = 1i128.checked_shl(self.binary)?.checked_mul(i128::from(per_one))?;
         let value = self.digits.checked_mul(scale)?;
         let power = 10i128.checked_pow(self.exponent.unsigned_abs())?;
-        let value = match self.exponent {
-            0.. => value.checked_mul(power)?,
-            _ if value % power == 0 => value / power,
-            _ => return None,
-        };
-        i64::try_from(value).ok()
+        match self.exponent {
+            0.. => value.checked_mul(power),
+            _ if value % power == 0 => Some(value / power),
+            _ if round_up => Some(value.div_euclid(power) + 1),
+            _ => None,
+        }
     }
 }
 
@@ -90,22 +98,56 @@ fn suffix_scale(suffix: &str) -> Option<(i32, u32)> {
 }
 
 /// A Kubernetes quantity in units of `1 / per_one`: 1 for bytes, 1000 for thousandths of a core.
-pub(crate) fn quantity(text: &str, per_one: i64) -> Result<i64, Allowed> {
+///
+/// # Errors
+/// What is allowed, if the text is no quantity, finer than the unit, or too large.
+pub fn quantity(text: &str, per_one: i64) -> Result<i64, Allowed> {
     let decimal = Decimal::parse(text).ok_or(QUANTITY)?;
-    decimal.in_units(per_one).ok_or(match per_one {
+    decimal.in_units(per_one, false).ok_or(match per_one {
         1 => "a whole number that fits 64 bits",
         1000 => "a multiple of 1m that fits 64 bits",
         _ => "a multiple of 0.000001 that fits 64 bits",
     })
 }
 
+/// A Kubernetes quantity in units of `1 / per_one`, rounded up to whole ones as Kubernetes does.
+///
+/// # Errors
+/// What is allowed, if the text is no quantity or too large.
+pub fn rounded_up(text: &str, per_one: i64) -> Result<i64, Allowed> {
+    whole_units(billionths(text)?, per_one).ok_or("a quantity that fits 64 bits")
+}
+
+/// A Kubernetes quantity in billionths, the finest that the API server keeps; finer ones are rounded up, as it does.
+///
+/// Requests of a pod's containers are added in billionths and rounded once, as Kubernetes does: two of `500u` are `1m`.
+///
+/// # Errors
+/// What is allowed.
+pub fn billionths(text: &str) -> Result<i128, Allowed> {
+    let decimal = Decimal::parse(text).ok_or(QUANTITY)?;
+    decimal.wide(1_000_000_000, true).filter(|n| n.unsigned_abs() < 1 << 100).ok_or("a quantity below 2^70")
+}
+
+/// Billionths in units of `1 / per_one`, rounded up.
+pub fn whole_units(billionths: i128, per_one: i64) -> Option<i64> {
+    let unit = 1_000_000_000 / i128::from(per_one);
+    i64::try_from(billionths.div_euclid(unit) + i128::from(billionths.rem_euclid(unit) != 0)).ok()
+}
+
 /// A number of GPU devices, whole or not, in millionths of a device.
-pub(crate) fn devices(text: &str) -> Result<GpuShare, Allowed> {
+///
+/// # Errors
+/// What is allowed.
+pub fn devices(text: &str) -> Result<GpuShare, Allowed> {
     quantity(text, GpuShare::DEVICE.0).map(GpuShare)
 }
 
 /// A share of one device: more than 0, less than 1, in millionths.
-pub(crate) fn fraction(text: &str) -> Result<GpuShare, Allowed> {
+///
+/// # Errors
+/// What is allowed.
+pub fn fraction(text: &str) -> Result<GpuShare, Allowed> {
     const ALLOWED: Allowed = "a multiple of 0.000001, more than 0 and less than 1";
     match devices(text) {
         Ok(share) if share > GpuShare::ZERO && share < GpuShare::DEVICE => Ok(share),
@@ -114,7 +156,10 @@ pub(crate) fn fraction(text: &str) -> Result<GpuShare, Allowed> {
 }
 
 /// A factor more than 0, in millionths.
-pub(crate) fn factor(text: &str) -> Result<i64, Allowed> {
+///
+/// # Errors
+/// What is allowed.
+pub fn factor(text: &str) -> Result<i64, Allowed> {
     match quantity(text, 1_000_000) {
         Ok(factor) if factor > 0 => Ok(factor),
         _ => Err("a number more than 0, a multiple of 0.000001"),
@@ -122,7 +167,10 @@ pub(crate) fn factor(text: &str) -> Result<i64, Allowed> {
 }
 
 /// A duration: numbers with units `d`, `h`, `m`, `s`, `ms`, largest first, with an optional sign; or 0.
-pub(crate) fn duration(text: &str) -> Result<Millis, Allowed> {
+///
+/// # Errors
+/// What is allowed.
+pub fn duration(text: &str) -> Result<Millis, Allowed> {
     let (negative, mut rest) = match text.strip_prefix('-') {
         Some(rest) => (true, rest),
         None => (false, text),
@@ -147,7 +195,7 @@ pub(crate) fn duration(text: &str) -> Result<Millis, Allowed> {
         if unit >= last {
             return Err(DURATION);
         }
-        let millis = Decimal::parse(number).and_then(|d| d.in_units(unit)).ok_or(DURATION)?;
+        let millis = Decimal::parse(number).and_then(|d| d.in_units(unit, false)).ok_or(DURATION)?;
         total = total.checked_add(millis).ok_or(DURATION)?;
         (last, rest) = (unit, tail);
     }
@@ -157,6 +205,7 @@ pub(crate) fn duration(text: &str) -> Result<Millis, Allowed> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn quantities_are_exact() {
@@ -205,6 +254,85 @@ mod tests {
             ("1e-40", 1),
         ] {
             assert!(quantity(text, per_one).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn sums_of_decimals_are_exact() {
+        let tenths = |text| devices(text).unwrap();
+        assert_eq!(tenths("0.1") + tenths("0.2"), tenths("0.3"));
+        assert_eq!(quantity("1Ki", 1), Ok(1024));
+        assert_eq!(quantity("1e3", 1), quantity("1k", 1));
+        assert_eq!(quantity("100m", 1000), Ok(100));
+        assert_eq!(quantity("-1.5Gi", 1), Ok(-(3 << 29)));
+    }
+
+    #[test]
+    fn kubernetes_rounds_up() {
+        let cases = [
+            ("0.5", 1, 1),
+            ("1500m", 1, 2),
+            ("500u", 1000, 1),
+            ("1n", 1000, 1),
+            ("0.1Ki", 1, 103),
+            ("100m", 1000, 100),
+            ("2", 1, 2),
+            ("1e-30", 1, 1),
+            ("-0.5", 1, 0),
+        ];
+        for (text, per_one, expected) in cases {
+            assert_eq!(rounded_up(text, per_one), Ok(expected), "{text}");
+        }
+        for text in ["9223372036854775808", "10E", "16Ei", "half", "", "1e31"] {
+            assert!(rounded_up(text, 1).is_err(), "{text}");
+        }
+    }
+
+    /// A number of thousandths as a decimal, with a suffix of a power of two or ten, or an exponent.
+    fn written() -> impl Strategy<Value = (i64, String, i64)> {
+        let suffixes = [
+            ("", 1),
+            ("k", 1000),
+            ("M", 1_000_000),
+            ("e3", 1000),
+            ("E+3", 1000),
+            ("Ki", 1 << 10),
+            ("Mi", 1 << 20),
+            ("Gi", 1 << 30),
+        ];
+        (-1_000_000_000i64..1_000_000_000, prop::sample::select(suffixes.to_vec())).prop_map(
+            |(thousandths, (suffix, unit))| {
+                let text = format!("{}{suffix}", berth_model::MilliCpu(thousandths));
+                (thousandths, text, unit)
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read((thousandths, text, unit) in written()) {
+            prop_assert_eq!(quantity(&text, 1000), Ok(thousandths * unit));
+            let exact = i128::from(thousandths) * i128::from(unit);
+            let up = (exact.div_euclid(1000) + i128::from(exact.rem_euclid(1000) != 0)) as i64;
+            prop_assert_eq!(rounded_up(&text, 1), Ok(up));
+            prop_assert_eq!(quantity(&text, 1).ok(), (exact % 1000 == 0).then_some(up));
+        }
+
+        #[test]
+        fn no_text_is_read_as_two_numbers(text in "[-+]?[0-9.]{0,6}[eEinumkKMGTPi]{0,3}[-+]?[0-9]{0,2}") {
+            if let Ok(exact) = quantity(&text, 1000) {
+                prop_assert_eq!(rounded_up(&text, 1000), Ok(exact));
+                prop_assert_eq!(billionths(&text), Ok(i128::from(exact) * 1_000_000));
+            }
+        }
+
+        #[test]
+        fn bytes_round_trip(bytes in 0i64..1 << 50) {
+            prop_assert_eq!(quantity(&bytes.to_string(), 1), Ok(bytes));
+            let shown = berth_model::Bytes(bytes << 10).to_string();
+            if !shown.contains('.') {
+                prop_assert_eq!(quantity(&shown, 1), Ok(bytes << 10));
+            }
         }
     }
 

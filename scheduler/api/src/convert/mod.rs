@@ -1,0 +1,39 @@
+//! Objects -> the model, exactly as kube-scheduler 1.36 reads them (S11).
+//!
+//! Pure functions of the objects and of their [`Surroundings`]. Where an object's meaning depends on others (claims of
+//! volumes, namespaces that a selector selects), [`depends_on`] says so, and whoever watches converts it again when one of
+//! them changes.
+//!
+//! Two things differ from kube-scheduler on purpose. Its built-in spread over hosts and zones, which holds for pods of
+//! services that state no constraint, is a preference against packing and not applied: the pool's strategy decides (S12). And
+//! an object that it would fail on in every cycle is an error here, once.
+
+mod affinity;
+mod node;
+mod organisation;
+mod pod;
+mod resources;
+mod selector;
+mod storage;
+
+pub use node::{NodeFacts, node};
+pub(crate) use organisation::created;
+pub use organisation::{department, node_pool, project, queue_quota};
+pub use pod::{Depends, depends_on, pod};
+pub use selector::{label_selector, selects};
+
+use crate::slim;
+
+/// The objects that others are read with.
+pub trait Surroundings {
+    /// A claim.
+    fn claim(&self, namespace: &str, name: &str) -> Option<&slim::PersistentVolumeClaim>;
+    /// A volume.
+    fn volume(&self, name: &str) -> Option<&slim::PersistentVolume>;
+    /// A storage class.
+    fn class(&self, name: &str) -> Option<&slim::StorageClass>;
+    /// The volumes of a storage class that no claim is bound to, by name.
+    fn free_volumes(&self, class: &str) -> Vec<&slim::PersistentVolume>;
+    /// Every namespace, by name.
+    fn namespaces(&self) -> Vec<&slim::Namespace>;
+}

@@ -1,0 +1,169 @@
+//! Volumes: S11.
+
+use super::{Around, object, pod};
+use berth_api::convert;
+use berth_model::{NodeTerm, VolumeUse};
+
+const SPEC: &str = "{volumes: [{name: v, persistentVolumeClaim: {claimName: c}}, {name: tmp}]}";
+
+fn term(term: &NodeTerm) -> String {
+    let all = term.match_expressions.iter().chain(&term.match_fields);
+    let text: Vec<_> = all.map(|r| format!("{} {:?} {}", r.key, r.operator, r.values.join("/"))).collect();
+    text.join(" & ")
+}
+
+fn show(used: &VolumeUse) -> String {
+    if !used.unusable.is_empty() {
+        return used.unusable.clone();
+    }
+    let reach = match &used.reachable_from {
+        None => "everywhere".to_owned(),
+        Some(selector) => selector.node_selector_terms.iter().map(term).collect::<Vec<_>>().join(" | "),
+    };
+    let exclusive = if used.exclusive { " exclusive" } else { "" };
+    format!("{} [{}]{exclusive} at {reach}", used.handle, used.driver)
+}
+
+/// Claims, volumes and classes as YAML lists, and what the one volume of the pod comes to.
+fn check(claims: &str, volumes: &str, classes: &str, expected: &str) {
+    let around = Around {
+        claims: object(claims),
+        volumes: object(volumes),
+        classes: object(classes),
+        namespaces: vec![],
+    };
+    let found = convert::pod(&pod("", SPEC), &around).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(found.volumes.iter().map(show).collect::<Vec<_>>(), [expected]);
+}
+
+const BOUND: &str = "[{metadata: {name: c, namespace: team-a, annotations: {pv.kubernetes.io/bind-completed: 'yes'}}, \
+    spec: {volumeName: pv1, accessModes: [ReadWriteOncePod]}, status: {phase: Bound}}]";
+
+#[test]
+fn s11_a_bound_claim_is_where_its_volume_is() {
+    check(
+        BOUND,
+        "[{metadata: {name: pv1}, spec: {csi: {driver: d, volumeHandle: h}, nodeAffinity: {required: \
+        {nodeSelectorTerms: [{matchExpressions: [{key: host, operator: In, values: [n1]}]}]}}}}]",
+        "[]",
+        "d^h [d] exclusive at host In n1",
+    );
+    check(BOUND, "[{metadata: {name: pv1}, spec: {}}]", "[]", "volume:pv1 [] exclusive at everywhere");
+    check(BOUND, "[]", "[]", "PersistentVolume pv1 does not exist");
+}
+
+#[test]
+fn s11_a_volume_with_a_zone_is_for_nodes_there_or_without_zones() {
+    let none = "topology.kubernetes.io/zone DoesNotExist  & failure-domain.beta.kubernetes.io/zone DoesNotExist  & \
+        topology.kubernetes.io/region DoesNotExist  & failure-domain.beta.kubernetes.io/region DoesNotExist ";
+    check(
+        BOUND,
+        "[{metadata: {name: pv1, labels: {topology.kubernetes.io/zone: z1__z2}}, spec: {}}]",
+        "[]",
+        &format!("volume:pv1 [] exclusive at topology.kubernetes.io/zone In z1/z2 | {none}"),
+    );
+    let older = "failure-domain.beta.kubernetes.io/zone";
+    check(
+        BOUND,
+        &format!("[{{metadata: {{name: pv1, labels: {{{older}: z1}}}}, spec: {{}}}}]"),
+        "[]",
+        &format!(
+            "volume:pv1 [] exclusive at {older} In z1 | {older} DoesNotExist  & topology.kubernetes.io/zone In z1 | {none}"
+        ),
+    );
+}
+
+#[test]
+fn s11_claims_that_cannot_be_used_say_why() {
+    let claim = |rest: &str| format!("[{{metadata: {{name: c, namespace: team-a{rest}}}]");
+    check("[]", "[]", "[]", "PersistentVolumeClaim c does not exist");
+    check(
+        &claim("}, status: {phase: Lost}"),
+        "[]",
+        "[]",
+        "PersistentVolumeClaim c is bound to a volume that does not exist",
+    );
+    check(
+        &claim(", deletionTimestamp: '2026-11-20T10:00:00Z'}"),
+        "[]",
+        "[]",
+        "PersistentVolumeClaim c is being deleted",
+    );
+    check(
+        &claim("}, spec: {volumeName: pv1}"),
+        "[{metadata: {name: pv1}}]",
+        "[]",
+        "PersistentVolumeClaim c is not bound yet",
+    );
+    check(
+        &claim("}, spec: {storageClassName: s}"),
+        "[]",
+        "[]",
+        "StorageClass s of PersistentVolumeClaim c does not exist",
+    );
+    check(
+        &claim("}, spec: {storageClassName: s}"),
+        "[]",
+        "[{metadata: {name: s}, provisioner: d, volumeBindingMode: Immediate}]",
+        "PersistentVolumeClaim c is not bound yet",
+    );
+    check(
+        &claim("}, spec: {storageClassName: s}"),
+        "[]",
+        "[{metadata: {name: s}, provisioner: kubernetes.io/no-provisioner, volumeBindingMode: WaitForFirstConsumer}]",
+        "no free PersistentVolume would do for PersistentVolumeClaim c, and none can be made",
+    );
+}
+
+const WAITS: &str = "[{metadata: {name: c, namespace: team-a}, spec: {storageClassName: s, accessModes: [ReadWriteOnce], \
+    resources: {requests: {storage: 10Gi}}}}]";
+
+#[test]
+fn s11_a_claim_that_waits_for_its_first_consumer() {
+    let local = "[{metadata: {name: s}, provisioner: kubernetes.io/no-provisioner, volumeBindingMode: WaitForFirstConsumer}]";
+    let volume = |name: &str, size: &str, phase: &str| {
+        format!(
+            "{{metadata: {{name: {name}}}, status: {{phase: {phase}}}, spec: {{storageClassName: s, accessModes: [ReadWriteOnce], \
+            capacity: {{storage: {size}}}, nodeAffinity: {{required: {{nodeSelectorTerms: [{{matchExpressions: [\
+            {{key: host, operator: In, values: [{name}]}}]}}]}}}}}}}}"
+        )
+    };
+    let volumes = format!(
+        "[{}, {}, {}, {}]",
+        volume("a", "10Gi", "Available"),
+        volume("b", "9Gi", "Available"),
+        volume("c", "20Gi", "Available"),
+        volume("d", "20Gi", "Released")
+    );
+    check(WAITS, &volumes, local, "claim:team-a/c [] at host In a | host In c");
+    let made = "[{metadata: {name: s}, provisioner: csi.d, volumeBindingMode: WaitForFirstConsumer, allowedTopologies: \
+        [{matchLabelExpressions: [{key: zone, values: [z1, z2]}]}]}]";
+    check(WAITS, "[]", made, "claim:team-a/c [csi.d] at zone In z1/z2");
+    let anywhere = "[{metadata: {name: s}, provisioner: csi.d, volumeBindingMode: WaitForFirstConsumer}]";
+    check(WAITS, &volumes, anywhere, "claim:team-a/c [csi.d] at everywhere");
+    let selected = WAITS.replace(
+        "namespace: team-a",
+        "namespace: team-a, annotations: {volume.kubernetes.io/selected-node: n7}",
+    );
+    check(&selected, "[]", made, "claim:team-a/c [csi.d] at zone In z1/z2 & metadata.name In n7");
+    check(&selected, "[]", anywhere, "claim:team-a/c [csi.d] at metadata.name In n7");
+}
+
+#[test]
+fn s11_an_ephemeral_claim_must_be_the_pods_own() {
+    let spec = "{volumes: [{name: v, ephemeral: {volumeClaimTemplate: {spec: {}}}}]}";
+    let check = |claims: &str, expected: &str| {
+        let around = Around { claims: object(claims), ..Around::default() };
+        let found = convert::pod(&pod("", spec), &around).unwrap();
+        assert_eq!(show(&found.volumes[0]), expected);
+    };
+    check("[]", "waiting for the controller to make the PersistentVolumeClaim p-v");
+    check(
+        "[{metadata: {name: p-v, namespace: team-a}}]",
+        "PersistentVolumeClaim p-v was not made for this pod",
+    );
+    check(
+        "[{metadata: {name: p-v, namespace: team-a, ownerReferences: [{apiVersion: v1, kind: Pod, name: p, uid: u1, controller: true}]}}]",
+        "PersistentVolumeClaim p-v is not bound yet",
+    );
+}
