@@ -39,7 +39,7 @@ fn a_hundred_thousand_pods_are_small() {
     println!("{each} bytes per pod, {} templates", keeper.templates());
     assert_eq!(keeper.templates(), 50);
     // Templates, owners and nodes are in it: they are shared by fewer pods here than in a cluster of 140,000.
-    assert!(each <= 350, "{each} bytes per pod");
+    assert!(each <= 400, "{each} bytes per pod");
 
     let whole = kept[17].restore();
     assert_eq!(whole.name(), "train-2-17");

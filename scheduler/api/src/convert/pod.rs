@@ -51,6 +51,14 @@ pub fn pod(pod: &slim::Pod, around: &impl Surroundings) -> Result<PodSpec, Malfo
 }
 
 fn read(pod: &slim::Pod, around: &impl Surroundings) -> Result<PodSpec, Bad> {
+    // A pod on its node has its devices already, and the claims of a pod that asks by annotation are made from it.
+    let claims = !pod.spec.resource_claims.is_empty() && asked::gpu(pod)?.is_none();
+    if claims && pod.spec.node_name.is_none() {
+        let names: Vec<_> = pod.spec.resource_claims.iter().map(|claim| claim.name.as_str()).collect();
+        let allowed =
+            "none: Berth does not place pods with ResourceClaims yet; leave them to another scheduler";
+        return Err(Bad::new("spec.resourceClaims", names.join(", "), allowed));
+    }
     let taken = resources::of_pod(pod)?;
     let mut spec = PodSpec {
         requests: taken.resources,

@@ -1,8 +1,12 @@
 //! How many pods each role of a gang has and needs, from its controller's object or from its pods.
+//!
+//! Some controllers make pods only once others run: the later jobs of a JobSet in order, the workers of a LeaderWorkerSet that
+//! waits for its leader, the launcher of an MPIJob that waits for its workers. Those cannot be needed for the start, which would
+//! never come; they join a workload that runs.
 
 use crate::error::{Bad, Malformed};
 use crate::names::owner;
-use crate::slim::owners::{Job, JobSet, JobSpec, PodGroup, RayCluster, TrainingSpec};
+use crate::slim::owners::{Job, JobSet, JobSpec, LeaderWorkerSet, PodGroup, RayCluster, TrainingSpec};
 use crate::slim::{self, named};
 
 /// A role as its controller describes it.
@@ -54,7 +58,7 @@ impl Shape {
         Ok(Self { roles: vec![RoleShape { name: "main".into(), count: pods, min: 1.min(pods) }], min: None })
     }
 
-    /// All pods of all replicated jobs.
+    /// All pods of all replicated jobs, or of the first if they are made in order.
     ///
     /// # Errors
     /// A number is out of range.
@@ -72,7 +76,13 @@ impl Shape {
             };
             read().map_err(|bad| bad.under(field).of(named(set)))
         };
-        Ok(Self { roles: set.spec.replicated_jobs.iter().map(role).collect::<Result<_, _>>()?, min: None })
+        let mut roles: Vec<_> = set.spec.replicated_jobs.iter().map(role).collect::<Result<_, _>>()?;
+        let policy =
+            set.spec.startup_policy.as_ref().and_then(|policy| policy.startup_policy_order.as_deref());
+        if policy == Some("InOrder") {
+            roles.iter_mut().skip(1).for_each(|role| role.min = 0);
+        }
+        Ok(Self { roles, min: None })
     }
 
     /// The head, and of each group of workers its minimum, or all of it if it has none.
@@ -134,7 +144,10 @@ impl Shape {
                 let name = name.to_lowercase();
                 let count_of = count(format!("replicaSpecs[{name}].replicas"), replicas.replicas, 1)?;
                 let least = if name == "worker" { elastic } else { None };
+                let later = name == "launcher"
+                    && spec.launcher_creation_policy.as_deref() == Some("WaitForWorkersReady");
                 let min = count("elasticPolicy.minReplicas", least, count_of)?.min(count_of);
+                let min = if later { 0 } else { min };
                 roles.push(RoleShape { name, count: count_of, min });
             }
             let field = "runPolicy.schedulingPolicy.minAvailable";
@@ -144,11 +157,12 @@ impl Shape {
         read().map_err(|bad: Bad| bad.under("spec").of(object))
     }
 
-    /// A group of a LeaderWorkerSet, from any of its pods: a leader and the rest.
+    /// A group of a LeaderWorkerSet, from any of its pods: a leader and the rest. Without the set's own object it is taken to
+    /// make all pods of a group at once, as it does by default.
     ///
     /// # Errors
     /// The annotation with the size of the group is missing or malformed.
-    pub fn leader_worker_set(pod: &slim::Pod) -> Result<Self, Malformed> {
+    pub fn leader_worker_set(pod: &slim::Pod, set: Option<&LeaderWorkerSet>) -> Result<Self, Malformed> {
         let text = pod.annotation(owner::LWS_SIZE).unwrap_or_default();
         let size: u32 = text.parse().ok().filter(|size| (1..=PODS_MAX).contains(size)).ok_or_else(|| {
             let field = format!("metadata.annotations[{}]", owner::LWS_SIZE);
@@ -157,7 +171,9 @@ impl Shape {
         let all = |name: &str, count| RoleShape { name: name.to_owned(), count, min: count };
         let mut roles = vec![all("leader", 1)];
         if size > 1 {
-            roles.push(all("worker", size - 1));
+            let waits = set.and_then(|set| set.spec.startup_policy.as_deref()) == Some("LeaderReady");
+            let workers = all("worker", size - 1);
+            roles.push(RoleShape { min: if waits { 0 } else { workers.min }, ..workers });
         }
         Ok(Self { roles, min: None })
     }

@@ -5,7 +5,7 @@
 //! A kept [`Pod`] is what is its own (name, uid, owner, node, times, labels that number the pods of a controller) and an
 //! [`Arc`] of a [`Template`]: everything that pods of one controller have in common. Templates are interned in a [`Keeper`] by
 //! their hash and equality, as are strings that repeat (namespaces, nodes, owners). So 140,000 pods of a few hundred
-//! controllers cost about 0.3 KiB each, and a template, some KiB, once; `tests/memory.rs` measures it. Interning costs one hash
+//! controllers cost less than 0.4 KiB each, and a template, some KiB, once; `tests/memory.rs` measures it. Interning costs one hash
 //! of the specification per pod that is decoded, once; nothing is locked.
 //!
 //! [`Pod::restore`] puts a pod together again for conversion, which whoever keeps pods does once per template and not per pod,

@@ -33,6 +33,10 @@ owner!(
     JobSet, JobSetSpec, "jobset.x-k8s.io", "v1alpha2", "jobsets"
 );
 owner!(
+    /// A LeaderWorkerSet.
+    LeaderWorkerSet, LeaderWorkerSetSpec, "leaderworkerset.x-k8s.io", "v1", "leaderworkersets"
+);
+owner!(
     /// A RayCluster; RayJobs and RayServices make one too.
     RayCluster, RayClusterSpec, "ray.io", "v1", "rayclusters"
 );
@@ -82,6 +86,24 @@ pub struct JobSetSpec {
     /// Jobs.
     #[serde(deserialize_with = "null_as_default")]
     pub replicated_jobs: Vec<ReplicatedJob>,
+    /// Whether they are made one after the other.
+    pub startup_policy: Option<StartupPolicy>,
+}
+
+/// In which order the jobs of a JobSet are made.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct StartupPolicy {
+    /// `AnyOrder`, or `InOrder`: each once the ones before it are ready.
+    pub startup_policy_order: Option<String>,
+}
+
+/// How a LeaderWorkerSet starts its groups.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct LeaderWorkerSetSpec {
+    /// `LeaderCreated`, or `LeaderReady`: the workers are made once the leader is ready.
+    pub startup_policy: Option<String>,
 }
 
 /// Equal jobs of a JobSet.
@@ -165,6 +187,8 @@ pub struct TrainingSpec {
         deserialize_with = "null_as_default"
     )]
     pub replica_specs: BTreeMap<String, ReplicaSpec>,
+    /// Of an MPIJob: `AtStartup`, or `WaitForWorkersReady`: the launcher is made once the workers are ready.
+    pub launcher_creation_policy: Option<String>,
     /// Bounds of workers that come and go.
     pub elastic_policy: Option<ElasticPolicy>,
     /// A minimum of all pods.

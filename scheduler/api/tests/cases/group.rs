@@ -89,6 +89,9 @@ fn s5_controllers_say_how_many_pods_a_gang_needs() {
     let set = "{metadata: {name: s, namespace: t}, spec: {replicatedJobs: [{name: leader, template: {spec: {}}}, \
         {name: worker, replicas: 2, template: {spec: {parallelism: 4, completions: 3}}}]}}";
     assert_eq!(show(Shape::job_set(&object(set))), "leader 1/1, worker 6/6");
+    let in_order =
+        set.replace("replicatedJobs", "startupPolicy: {startupPolicyOrder: InOrder}, replicatedJobs");
+    assert_eq!(show(Shape::job_set(&object(&in_order))), "leader 1/1, worker 0/6");
     assert_eq!(
         show(Shape::job_set(&object(&set.replace("replicas: 2", "replicas: -2")))),
         "JobSet t/s: spec.replicatedJobs[worker].replicas: \"-2\"; allowed: 0 to 1000000"
@@ -114,12 +117,22 @@ fn s5_controllers_say_how_many_pods_a_gang_needs() {
     );
     assert_eq!(training(&mpi, &mpi.spec), "launcher 1/1, worker 4/4, 3 in all");
     assert_eq!(show(Shape::job(&object("{metadata: {name: j}, spec: {parallelism: 8}}"))), "main 1/8");
-    let lws = |size: &str| {
-        show(Shape::leader_worker_set(&pod(&format!("note leaderworkerset.sigs.k8s.io/size={size}"), "{}")))
+    let late = owners::TrainingSpec {
+        launcher_creation_policy: Some("WaitForWorkersReady".into()),
+        ..mpi.spec.clone()
     };
-    assert_eq!(lws("4"), "leader 1/1, worker 3/3");
+    assert_eq!(training(&mpi, &late), "launcher 0/1, worker 4/4, 3 in all");
+    let lws = |size: &str, set: Option<&owners::LeaderWorkerSet>| {
+        show(Shape::leader_worker_set(
+            &pod(&format!("note leaderworkerset.sigs.k8s.io/size={size}"), "{}"),
+            set,
+        ))
+    };
+    assert_eq!(lws("4", None), "leader 1/1, worker 3/3");
+    let waits = object("{metadata: {name: l}, spec: {startupPolicy: LeaderReady}}");
+    assert_eq!(lws("4", Some(&waits)), "leader 1/1, worker 0/3");
     assert_eq!(
-        lws("0"),
+        lws("0", None),
         "Pod team-a/p: metadata.annotations[leaderworkerset.sigs.k8s.io/size]: \"0\"; allowed: the number of pods of the group, 1 or more"
     );
 }

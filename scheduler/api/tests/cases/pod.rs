@@ -212,6 +212,11 @@ fn malformed_pods_are_named() {
     let cases = [
         (
             "",
+            "{resourceClaims: [{name: gpu, resourceClaimName: x}]}",
+            "spec.resourceClaims: \"gpu\"; allowed: none",
+        ),
+        (
+            "",
             "{containers: [{name: a, resources: {requests: {cpu: 1x}}}]}",
             "spec.containers[0].resources.requests[cpu]: \"1x\"; allowed: a Kubernetes quantity",
         ),
