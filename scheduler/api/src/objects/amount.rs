@@ -110,7 +110,7 @@ amount!(
     /// Memory: `"512Gi"`, `1000000`, `"unlimited"`. Read in bytes.
     MemoryAmount, 1, MEMORY_MAX,
     "memory in whole bytes from 0 to 64Pi, as in \"512Gi\", or \"unlimited\"",
-    "type(self) == int ? self >= 0 && self <= 72057594037927936 : self == 'unlimited' || (isQuantity(self) && quantity(self).isInteger() && quantity(self).sign() >= 0 && quantity(self).compareTo(quantity('64Pi')) <= 0)"
+    "type(self) == int ? self >= 0 && self <= 72057594037927936 : self == 'unlimited' || (isQuantity(self) && quantity(self).isInteger() && quantity(self).compareTo(quantity('0')) >= 0 && quantity(self).compareTo(quantity('64Pi')) <= 0)"
 );
 
 /// A span of time: `90s`, `1h30m`, `1d`; units `d`, `h`, `m`, `s`, `ms`, the largest first.

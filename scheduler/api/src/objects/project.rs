@@ -48,9 +48,11 @@ pub struct WorkloadDefaults {
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     validation = Rule::new("self.metadata.name.size() <= 63 && !self.metadata.name.contains('.')")
-        .message("metadata.name: allowed: at most 63 characters, without a point, as for a namespace")
+        .message("metadata.name: allowed: at most 63 characters, without a point, as for a namespace"),
+    validation = Rule::new("has(self.spec.__namespace__) || !(self.metadata.name in ['default', 'kube-system', 'kube-public', 'kube-node-lease'])")
+        .message("metadata.name: allowed: a name of a namespace that is not Kubernetes' own, unless spec.namespace names another")
 )]
-#[x_kube(validation = Rule::new("has(self.namespace) == has(oldSelf.namespace) && (!has(self.namespace) || self.namespace == oldSelf.namespace)")
+#[x_kube(validation = Rule::new("has(self.__namespace__) == has(oldSelf.__namespace__) && (!has(self.__namespace__) || self.__namespace__ == oldSelf.__namespace__)")
     .message("namespace: cannot be changed; make another project"))]
 #[serde(rename_all = "camelCase")]
 pub struct ProjectSpec {
@@ -72,7 +74,7 @@ pub struct ProjectSpec {
     /// Names of the node pools that its workloads try, in this order, when they name none (S10). Unset: every pool by name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 128), inner(length(min = 1, max = 253)))]
-    #[x_kube(validation = Rule::new("self.all(a, self.exists_one(b, a == b))").message("allowed: every pool at most once"))]
+    #[x_kube(validation = Rule::new("self.all(a, self.exists_one(b, a == b))").message(Message::Expression("self.join(', ') + '; allowed: every pool at most once'".into())))]
     pub pool_order: Vec<String>,
     /// What it has, per node pool. In a pool that is not named: a GPU quota of 0, no limit, CPU and memory not managed (S2).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -17,7 +17,7 @@ macro_rules! resource_quota {
         #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, KubeSchema)]
         #[x_kube(validation = Rule::new(
             "!has(self.quota) || !has(self.limit) || string(self.quota) == 'unlimited' || string(self.limit) == 'unlimited' || !isQuantity(string(self.quota)) || !isQuantity(string(self.limit)) || quantity(string(self.limit)).compareTo(quantity(string(self.quota))) >= 0"
-        ).message("limit is less than quota; allowed: a limit of at least the quota, or none"))]
+        ).message(Message::Expression("'limit ' + string(self.limit) + ' is less than quota ' + string(self.quota) + '; allowed: a limit of at least the quota, or none'".into())))]
         #[serde(rename_all = "camelCase")]
         pub struct $name {
             #[doc = $unset]
