@@ -147,3 +147,57 @@ fn every_field_is_described_and_bounded() {
         walk("", &version["schema"]["openAPIV3Schema"]);
     }
 }
+
+/// The cases that a real API server is asked about: what it takes can be read, and what is wrong with an amount, a duration
+/// or a selector is seen here too, should an older server let it through.
+#[test]
+fn what_an_api_server_takes_can_be_read() {
+    #[derive(serde::Deserialize)]
+    struct Case {
+        object: serde_json::Value,
+        #[serde(default)]
+        refused: String,
+        then: Option<serde_json::Value>,
+    }
+    let cases: Vec<Case> = object(include_str!("../data/objects.yaml"));
+    let (mut read, mut refused) = (0, 0);
+    for case in cases.iter().filter(|case| case.then.is_none()) {
+        let mut object = case.object.clone();
+        object["apiVersion"] = "berth.dev/v1alpha1".into();
+        let result = convert_any(object);
+        match (case.refused.as_str(), result) {
+            ("", result) => {
+                result.unwrap_or_else(|error| panic!("{}: {error}", case.object));
+                read += 1;
+            }
+            (_, Err(_)) => refused += 1,
+            // Names, ranges and order are for the server alone.
+            (message, Ok(())) => {
+                let here =
+                    ["GPU devices", "CPU cores", "whole bytes", "is less than", "units largest", "selector:"];
+                assert!(!here.iter().any(|part| message.contains(part)), "{} is read", case.object);
+            }
+        }
+    }
+    assert!(read >= 5 && refused >= 15, "{read} {refused}");
+}
+
+fn convert_any(object: serde_json::Value) -> Result<(), String> {
+    let text = |error: serde_json::Error| error.to_string();
+    let shown = |error: berth_api::Malformed| error.to_string();
+    let pool = |_: &str| Some(PoolId(0));
+    match object["kind"].as_str() {
+        Some("NodePool") => {
+            let object = serde_json::from_value(object).map_err(text)?;
+            convert::node_pool(&object, PoolId(0)).map(drop).map_err(shown)
+        }
+        Some("Department") => {
+            let object = serde_json::from_value(object).map_err(text)?;
+            convert::department(&object, DepartmentId(0), pool).map(drop).map_err(shown)
+        }
+        _ => {
+            let object = serde_json::from_value(object).map_err(text)?;
+            convert::project(&object, ProjectId(0), DepartmentId(0), pool).map(drop).map_err(shown)
+        }
+    }
+}
