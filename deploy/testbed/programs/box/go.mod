@@ -1,0 +1,3 @@
+module berth.dev/testbed/box
+
+go 1.26.0

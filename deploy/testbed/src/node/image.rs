@@ -1,0 +1,100 @@
+//! Images made from files: one layer, in the form that `docker save` writes, which containerd imports.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use ring::digest;
+use serde_json::json;
+
+use crate::error::{Error, Result};
+use crate::programs::Program;
+
+/// The image of our own small program (`programs/box`), which every real node has. Its arguments are steps: `env`,
+/// `print TEXT`, `file PATH`, `sleep SECONDS`, `pause`, `exit CODE`.
+pub const BOX_IMAGE: &str = "berth.dev/testbed/box:own";
+
+/// An image to be made from files of this machine.
+#[derive(Clone, Debug)]
+pub struct Image {
+    name: String,
+    files: Vec<(String, PathBuf)>,
+    entrypoint: Vec<String>,
+}
+
+impl Image {
+    /// An image of this full name, such as `berth.dev/probe:test`. Pods that use it need a pull policy other than `Always`.
+    #[must_use]
+    pub fn new(name: &str) -> Self {
+        Self { name: name.to_owned(), files: Vec::new(), entrypoint: Vec::new() }
+    }
+
+    /// With a file of this machine at a path in the image. A program must be static, or bring its libraries.
+    #[must_use]
+    pub fn file(mut self, in_image: &str, here: &Path) -> Self {
+        self.files.push((in_image.trim_start_matches('/').to_owned(), here.to_owned()));
+        self
+    }
+
+    /// The program that runs, and its first arguments.
+    #[must_use]
+    pub fn entrypoint<'a>(mut self, words: impl IntoIterator<Item = &'a str>) -> Self {
+        self.entrypoint = words.into_iter().map(str::to_owned).collect();
+        self
+    }
+
+    pub(super) async fn of_box() -> Result<Self> {
+        Ok(Self::new(BOX_IMAGE).file("/box", &Program::Box.path().await?).entrypoint(["/box"]))
+    }
+
+    /// Writes it as an archive.
+    pub(super) fn write(&self, to: &Path) -> Result<()> {
+        let failed = || Error::io(format!("writing the image {}", self.name));
+        let layer = self.layer()?;
+        let hash: String = digest::digest(&digest::SHA256, &layer)
+            .as_ref()
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        let architecture = match std::env::consts::ARCH {
+            "x86_64" => "amd64",
+            "aarch64" => "arm64",
+            other => other,
+        };
+        let config = json!({
+            "architecture": architecture,
+            "os": "linux",
+            "config": {"Entrypoint": self.entrypoint, "Env": ["PATH=/"]},
+            "rootfs": {"type": "layers", "diff_ids": [format!("sha256:{hash}")]},
+        });
+        let manifest = json!([{"Config": "config.json", "RepoTags": [self.name], "Layers": ["layer.tar"]}]);
+        let mut archive = tar::Builder::new(File::create(to).map_err(failed())?);
+        append(&mut archive, "config.json", config.to_string().as_bytes(), 0o644).map_err(failed())?;
+        append(&mut archive, "layer.tar", &layer, 0o644).map_err(failed())?;
+        append(&mut archive, "manifest.json", manifest.to_string().as_bytes(), 0o644).map_err(failed())?;
+        archive.into_inner().and_then(|mut file| file.flush()).map_err(failed())
+    }
+
+    fn layer(&self) -> Result<Vec<u8>> {
+        let mut layer = tar::Builder::new(Vec::new());
+        for (name, here) in &self.files {
+            let content = std::fs::read(here).map_err(Error::io(format!("reading {}", here.display())))?;
+            append(&mut layer, name, &content, 0o755)
+                .map_err(Error::io(format!("adding {name} to a layer")))?;
+        }
+        layer.into_inner().map_err(Error::io("ending a layer"))
+    }
+}
+
+fn append<W: Write>(
+    archive: &mut tar::Builder<W>,
+    name: &str,
+    content: &[u8],
+    mode: u32,
+) -> std::io::Result<()> {
+    let mut header = tar::Header::new_gnu();
+    header.set_size(content.len() as u64);
+    header.set_mode(mode);
+    header.set_mtime(0);
+    archive.append_data(&mut header, name, content)
+}
