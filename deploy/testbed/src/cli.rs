@@ -1,5 +1,6 @@
 //! The command line: `up` starts a testbed for hand work, `build` builds the programs.
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
@@ -7,7 +8,9 @@ use k8s_openapi::api::core::v1::Node as NodeObject;
 use kube::Api;
 
 use crate::fake::{AT_ONCE, NodeTemplate, create_all};
-use crate::{ControllerManager, Kwok, Options, Program, Result, Scheduler, Testbed};
+use crate::machine::say;
+use crate::node::BOX_IMAGE;
+use crate::{ControllerManager, Kwok, Node, Options, Program, Result, Scheduler, Testbed};
 
 /// A real Kubernetes on this machine, for trying and testing Berth.
 ///
@@ -40,6 +43,9 @@ struct Up {
     /// GPUs of each fake node
     #[arg(long, default_value_t = 8, value_name = "COUNT")]
     gpus: u32,
+    /// Start a real node of this name, with containerd and kubelet, as root; can be given several times
+    #[arg(long = "real-node", value_name = "NAME")]
+    real_nodes: Vec<String>,
     /// Start kwok: pods that are bound to fake nodes run, and end when they are told to
     #[arg(long)]
     kwok: bool,
@@ -97,10 +103,10 @@ async fn build(programs: &[Program]) -> Result<()> {
 async fn up(wanted: &Up) -> Result<()> {
     tokio::select! {
         done = begin(wanted) => {
-            let testbed = done?;
-            tell(&testbed);
+            let (testbed, nodes) = done?;
+            tell(&testbed, &nodes);
             end().await;
-            println!("ending");
+            say("ending");
         }
         // What was started so far ends with what is dropped here.
         () = end() => {}
@@ -108,7 +114,7 @@ async fn up(wanted: &Up) -> Result<()> {
     Ok(())
 }
 
-async fn begin(wanted: &Up) -> Result<Testbed> {
+async fn begin(wanted: &Up) -> Result<(Testbed, Vec<Node>)> {
     let mut options = Options::new();
     if !wanted.no_controllers {
         options = options.controller_manager(ControllerManager::new());
@@ -132,15 +138,29 @@ async fn begin(wanted: &Up) -> Result<Testbed> {
     let nodes: Api<NodeObject> = Api::all(testbed.client().await?);
     let template = NodeTemplate::new("node").gpus(wanted.gpus);
     create_all(&nodes, template.nodes(0..wanted.nodes), AT_ONCE).await?;
-    Ok(testbed)
+    let mut real = Vec::new();
+    for name in &wanted.real_nodes {
+        real.push(Node::start(&testbed, name.as_str()).await?);
+    }
+    Ok((testbed, real))
 }
 
-fn tell(testbed: &Testbed) {
-    println!("The API server is at {}.", testbed.server());
-    println!("To use it from another terminal:\n");
-    println!("    export KUBECONFIG={}", testbed.admin().kubeconfig().display());
-    println!("    kubectl get nodes\n");
-    println!("Logs are in {}. Ctrl-C ends everything.", testbed.folder().join("logs").display());
+fn tell(testbed: &Testbed, nodes: &[Node]) {
+    let mut text = format!(
+        "The API server is at {}.\nTo use it from another terminal:\n\n    export KUBECONFIG={}\n    kubectl get nodes\n\n",
+        testbed.server(),
+        testbed.admin().kubeconfig().display()
+    );
+    for node in nodes {
+        let (name, folder) = (node.name(), node.folder().display());
+        text.push_str(&format!(
+            "The node {name} is in {folder}; pods on it can use the image {BOX_IMAGE}.\n"
+        ));
+    }
+    let logs = testbed.folder().join("logs");
+    text.push_str(&format!("Logs are in {}. Ctrl-C ends everything.\n", logs.display()));
+    // Nobody who reads it is no reason to end.
+    let _ = std::io::stdout().write_all(text.as_bytes());
 }
 
 /// Returns at Ctrl-C, SIGTERM, or when the terminal goes away.

@@ -42,13 +42,12 @@ impl Component {
         }
     }
 
-    /// Where it says over HTTP that it is ready.
-    pub(crate) fn ready_url(self, port: &Port) -> String {
-        let port = port.number();
+    /// Its URL, and the path under which it says that it is ready.
+    pub(crate) fn ready_url(self, port: &Port) -> (String, &'static str) {
         match self {
-            Self::Etcd | Self::Kwok => format!("http://127.0.0.1:{port}/readyz"),
-            Self::ApiServer | Self::Scheduler => format!("https://127.0.0.1:{port}/readyz"),
-            Self::ControllerManager => format!("https://127.0.0.1:{port}/healthz"),
+            Self::Etcd | Self::Kwok => (url("http", port), "/readyz"),
+            Self::ApiServer | Self::Scheduler => (url("https", port), "/readyz"),
+            Self::ControllerManager => (url("https", port), "/healthz"),
         }
     }
 }

@@ -292,11 +292,11 @@ impl Testbed {
     /// # Errors
     /// If it ends or is not ready in time; the error shows the last lines of its log.
     pub async fn ready(&self, component: Component) -> Result<()> {
-        let url = self.with(component, |part| Ok(component.ready_url(&part.port)))?;
+        let (url, path) = self.with(component, |part| Ok(component.ready_url(&part.port)))?;
         let client = self.prober(component, &url).await?;
         let look = || async {
             self.with(component, |part| part.process.check())?;
-            Ok(ask(&client, &url).await)
+            Ok(ask(&client, path).await.map_err(|error| format!("{url}{path} answers: {error}")))
         };
         until(&format!("{component} is not ready"), READY_WITHIN, look, || self.tail(component)).await
     }
@@ -384,14 +384,8 @@ fn stopped(component: Component, process: &mut Process) -> Result<()> {
     if process.pid().is_none() { Ok(()) } else { Err(Error::WrongState(component, "runs already")) }
 }
 
-/// Asks whether a component is ready; the error says what it said instead.
-async fn ask(client: &Client, url: &str) -> std::result::Result<(), String> {
-    let path = url.rsplit('/').next().unwrap_or_default();
-    let request =
-        http::Request::get(format!("/{path}")).body(Vec::new()).map_err(|error| error.to_string())?;
-    match client.request_text(request).await {
-        Ok(_) => Ok(()),
-        // A component that lists what is not ready yet answers with text, which is no status of the API.
-        Err(error) => Err(format!("{url} answers: {error}")),
-    }
+/// Asks whether a component is ready; the error is what it said instead.
+async fn ask(client: &Client, path: &str) -> std::result::Result<(), String> {
+    let request = http::Request::get(path).body(Vec::new()).map_err(|error| error.to_string())?;
+    client.request_text(request).await.map(drop).map_err(|error| error.to_string())
 }

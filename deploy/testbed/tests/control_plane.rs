@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use berth_testbed::fake::{AT_ONCE, NodeTemplate, PodTemplate, create_all};
+use berth_testbed::pods::{self, phase};
 use berth_testbed::{Component, ControllerManager, Error, Kwok, Options, Scheduler, Testbed};
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Secret, ServiceAccount};
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
@@ -10,25 +11,8 @@ use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use serde_json::json;
 
-/// Looks at a pod until it is as wanted.
-async fn pod_that(pods: &Api<Pod>, name: &str, wanted: impl Fn(&Pod) -> bool) -> Pod {
-    for _ in 0..1200 {
-        let pod = pods.get(name).await.unwrap();
-        if wanted(&pod) {
-            return pod;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    panic!("pod {name} did not become what was wanted: {:?}", pods.get(name).await.unwrap().status);
-}
-
-fn phase(pod: &Pod) -> &str {
-    pod.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or_default()
-}
-
-fn node_of(pod: &Pod) -> Option<&str> {
-    pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref())
-}
+/// How long anything may take that takes a moment on a machine that does nothing else.
+const SOON: Duration = Duration::from_secs(60);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_api_server_alone_keeps_what_it_was_given_through_the_death_of_every_part() {
@@ -90,8 +74,9 @@ async fn a_whole_control_plane_schedules_runs_and_ends_pods() {
     create_all(&pods, template.pods(0..3), AT_ONCE).await.unwrap();
     let mut used = Vec::new();
     for index in 0..3 {
-        let pod = pod_that(&pods, &format!("job-{index}"), |pod| phase(pod) == "Succeeded").await;
-        used.push(node_of(&pod).unwrap().to_owned());
+        let pod =
+            pods::wait(&pods, &format!("job-{index}"), SOON, |pod| phase(pod) == "Succeeded").await.unwrap();
+        used.push(pods::node(&pod).unwrap().to_owned());
     }
     used.sort();
     assert_eq!(used, ["node-0", "node-1", "node-2"]);
@@ -99,27 +84,21 @@ async fn a_whole_control_plane_schedules_runs_and_ends_pods() {
     let fails = PodTemplate::new("fails").scheduler("theirs").annotation("berth.dev/testbed-run-for", "0.1s");
     let fails = fails.annotation("berth.dev/testbed-fail", "true").pod(0);
     pods.create(&PostParams::default(), &fails).await.unwrap();
-    pod_that(&pods, "fails-0", |pod| phase(pod) == "Failed").await;
+    pods::wait(&pods, "fails-0", SOON, |pod| phase(pod) == "Failed").await.unwrap();
 
     // One that has no time to run stays until it is deleted.
     let stays = PodTemplate::new("stays").on_node("node-1").pod(0);
     pods.create(&PostParams::default(), &stays).await.unwrap();
-    let pod = pod_that(&pods, "stays-0", |pod| phase(pod) == "Running").await;
+    let pod = pods::wait(&pods, "stays-0", SOON, |pod| phase(pod) == "Running").await.unwrap();
     assert!(pod.status.unwrap().pod_ip.is_some());
     pods.delete("stays-0", &DeleteParams::default()).await.unwrap();
-    for _ in 0..400 {
-        if pods.get_opt("stays-0").await.unwrap().is_none() {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    assert!(pods.get_opt("stays-0").await.unwrap().is_none(), "kwok deletes what is to go");
+    pods::wait_gone(&pods, "stays-0", SOON).await.unwrap();
 
     // Another scheduler in its place, on the same objects.
     testbed.stop(Component::Scheduler).await.unwrap();
     testbed.start_scheduler(&Scheduler::new()).await.unwrap();
     pods.create(&PostParams::default(), &PodTemplate::new("next").gpus(1).pod(0)).await.unwrap();
-    pod_that(&pods, "next-0", |pod| node_of(pod).is_some()).await;
+    pods::wait(&pods, "next-0", SOON, |pod| pods::node(pod).is_some()).await.unwrap();
     let again = testbed.start_scheduler(&Scheduler::new()).await.unwrap_err();
     assert_eq!(again.to_string(), "kube-scheduler runs already");
 }
