@@ -120,16 +120,14 @@ async fn a_service_account_may_do_what_its_role_says_and_nothing_else() {
     let absent = testbed.service_account("default", "reader").await.unwrap_err();
     assert!(absent.to_string().contains("default/reader"), "{absent}");
     let apply = PatchParams::apply("test");
-    accounts
-        .patch("reader", &apply, &Patch::Apply(json!({"apiVersion": "v1", "kind": "ServiceAccount"})))
-        .await
-        .unwrap();
+    let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "reader"}});
+    accounts.patch("reader", &apply, &Patch::Apply(account)).await.unwrap();
     let reader = testbed.service_account("default", "reader").await.unwrap();
     let client = reader.client().await.unwrap();
     assert_eq!(may_list_pods(&client).await, Err(403));
 
     let rules = json!({
-        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role",
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": {"name": "reader"},
         "rules": [{"apiGroups": [""], "resources": ["pods"], "verbs": ["list"]}],
     });
     Api::<Role>::default_namespaced(admin.clone())
@@ -137,7 +135,7 @@ async fn a_service_account_may_do_what_its_role_says_and_nothing_else() {
         .await
         .unwrap();
     let binding = json!({
-        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding",
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": "reader"},
         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "reader"},
         "subjects": [
             {"kind": "ServiceAccount", "name": "reader", "namespace": "default"},
