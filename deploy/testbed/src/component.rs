@@ -158,18 +158,17 @@ pub(crate) async fn api_server(
 }
 
 fn admission(options: &ApiServer, service_accounts: bool) -> Vec<String> {
-    let mut on = vec!["NodeRestriction".to_owned()];
-    on.extend(options.admission_on.iter().cloned());
-    let mut off = options.admission_off.clone();
-    if !service_accounts {
-        off.push("ServiceAccount".to_owned());
+    let (mut on, mut off) = (options.admission_on.clone(), options.admission_off.clone());
+    // What was asked for holds against what is usual here.
+    let usual = [("ServiceAccount", !service_accounts), ("TaintNodesByCondition", !options.taint_new_nodes)];
+    for (plugin, is_off) in usual {
+        if is_off && !on.iter().any(|it| it == plugin) {
+            off.push(plugin.to_owned());
+        }
     }
-    if !options.taint_new_nodes {
-        off.push("TaintNodesByCondition".to_owned());
+    if !off.iter().any(|it| it == "NodeRestriction") {
+        on.push("NodeRestriction".to_owned());
     }
-    // Nobody is told to be both.
-    on.retain(|plugin| !off.contains(plugin));
-    off.retain(|plugin| !options.admission_on.contains(plugin));
     [("enable", on), ("disable", off)]
         .into_iter()
         .filter(|(_, plugins)| !plugins.is_empty())
@@ -300,7 +299,7 @@ mod tests {
     use crate::options::Options;
 
     #[test]
-    fn a_plugin_is_never_both_on_and_off() {
+    fn plugins_are_on_and_off_as_asked_then_as_usual() {
         let flags = |options: Options, accounts| admission(&options.api_server, accounts).join(" ");
         assert_eq!(
             flags(Options::new(), false),
