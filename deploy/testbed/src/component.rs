@@ -130,6 +130,8 @@ pub(crate) async fn api_server(
         format!("--kubelet-client-certificate={}", kubelets.certificate.display()),
         format!("--kubelet-client-key={}", kubelets.key.display()),
         format!("--kubelet-certificate-authority={}", context.pki("ca.crt")),
+        // Nobody here knows a node by its name.
+        "--kubelet-preferred-address-types=InternalIP".to_owned(),
         "--authorization-mode=Node,RBAC".to_owned(),
         "--service-cluster-ip-range=10.96.0.0/16".to_owned(),
         "--allow-privileged=true".to_owned(),

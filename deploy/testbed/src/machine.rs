@@ -14,6 +14,8 @@ use crate::error::{Error, Result};
 #[derive(Clone, Debug)]
 pub(crate) struct Machine {
     path: OsString,
+    /// Whether the usual folders are looked into beside those of the path.
+    usual: bool,
     may_install: bool,
 }
 
@@ -31,19 +33,23 @@ impl Machine {
     pub(crate) fn here() -> Self {
         let root = rustix::process::geteuid().is_root();
         let forbidden = std::env::var_os("BERTH_TESTBED_INSTALL").is_some_and(|value| value == "0");
-        Self { path: std::env::var_os("PATH").unwrap_or_default(), may_install: root && !forbidden }
+        Self {
+            path: std::env::var_os("PATH").unwrap_or_default(),
+            usual: true,
+            may_install: root && !forbidden,
+        }
     }
 
     /// A machine on which only `path` is looked into and nothing is installed.
     #[cfg(test)]
     pub(crate) fn with_path(path: &str) -> Self {
-        Self { path: path.into(), may_install: false }
+        Self { path: path.into(), usual: false, may_install: false }
     }
 
     /// The first program of this name on the path, then in the folders for administrators.
     pub(crate) fn find(&self, program: &str, also_in: &[&str]) -> Option<PathBuf> {
         std::env::split_paths(&self.path)
-            .chain(also_in.iter().map(PathBuf::from))
+            .chain(also_in.iter().filter(|_| self.usual).map(PathBuf::from))
             .map(|folder| folder.join(program))
             .find(|path| path.is_file())
     }

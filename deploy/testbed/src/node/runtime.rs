@@ -41,7 +41,7 @@ pub(super) async fn import(space: &Space, folder: &Path, image: &Image) -> Resul
     image.write(&archive)?;
     let ctr = path(&Program::Ctr.path().await?);
     let address = path(&socket(folder));
-    let arguments = ["--address", &address, "-n", "k8s.io", "images", "import", "--snapshotter", "native"];
+    let arguments = ["--address", &address, "-n", "k8s.io", "images", "import", "--no-unpack"];
     space.run(&ctr, &[&arguments[..], &[&path(&archive)]].concat())?;
     fs::remove_file(&archive).map_err(Error::io(format!("removing {}", archive.display())))
 }
