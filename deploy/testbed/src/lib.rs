@@ -45,3 +45,32 @@ pub use options::{ControllerManager, Kwok, Options, Scheduler};
 pub use pki::Certificate;
 pub use programs::Program;
 pub use testbed::Testbed;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Compiles only if tests and benches may start all of it in tasks of their own and share it among threads.
+    #[test]
+    fn everything_can_be_used_from_any_thread() {
+        fn sent<T: Send>(it: T) {
+            drop(it);
+        }
+        fn shared<T: Send + Sync>() {}
+        shared::<Testbed>();
+        shared::<Node>();
+        sent(Testbed::start(Options::new()));
+    }
+
+    /// As above, for what borrows a testbed.
+    #[allow(dead_code)]
+    fn futures_that_borrow(
+        testbed: &'static Testbed,
+    ) -> [std::pin::Pin<Box<dyn Future<Output = ()> + Send>>; 3] {
+        [
+            Box::pin(async move { drop(Node::start(testbed, "node").await) }),
+            Box::pin(async move { drop(testbed.start_again(Component::Etcd).await) }),
+            Box::pin(async move { drop(testbed.service_account("a", "b").await) }),
+        ]
+    }
+}
