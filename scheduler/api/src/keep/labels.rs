@@ -15,13 +15,21 @@ pub(super) const NUMBERING_LABELS: [&str; 6] = [
     owner::LWS_WORKER_INDEX,
 ];
 
+/// True for a label that tells the pods of one controller apart.
+pub fn numbers_pods(key: &str) -> bool {
+    NUMBERING_LABELS.contains(&key) || key == POD_NAME_LABEL
+}
+
+/// The name of a StatefulSet's pod.
+const POD_NAME_LABEL: &str = "statefulset.kubernetes.io/pod-name";
+
 /// Labels whose value is known without them, as a rule; where it is, a bit says that the label is there.
 pub(super) const DERIVED_LABELS: [(&str, Source); 5] = [
     ("batch.kubernetes.io/job-name", Source::OwnerName),
     ("job-name", Source::OwnerName),
     ("batch.kubernetes.io/controller-uid", Source::OwnerUid),
     ("controller-uid", Source::OwnerUid),
-    ("statefulset.kubernetes.io/pod-name", Source::PodName),
+    (POD_NAME_LABEL, Source::PodName),
 ];
 
 /// What a derived label repeats.

@@ -18,6 +18,7 @@ mod keeper;
 mod labels;
 
 pub use keeper::Keeper;
+pub use labels::numbers_pods;
 
 use crate::slim;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
@@ -191,6 +192,23 @@ impl Pod {
     /// `PodResizePending`.
     pub fn conditions(&self) -> &[slim::PodCondition] {
         self.rest.as_deref().map_or(&[], |rest| &rest.conditions)
+    }
+
+    /// True if the two differ in nothing that is read; the version of the object is not.
+    pub fn reads_like(&self, other: &Self) -> bool {
+        let version = other.resource_version.clone();
+        Self { resource_version: version, ..self.clone() } == *other
+    }
+
+    /// True if it has a controller, which replaces it when it is gone.
+    pub fn has_owner(&self) -> bool {
+        self.owner.is_some()
+    }
+
+    /// An annotation that Berth writes.
+    pub fn own_annotation(&self, key: &str) -> Option<&str> {
+        let own = &self.rest.as_deref()?.annotations;
+        own.iter().find(|(known, _)| *known == key).map(|(_, text)| &**text)
     }
 
     /// True if its requests are not simply what its template asks for.

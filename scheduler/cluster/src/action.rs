@@ -1,0 +1,116 @@
+//! What is to be done in the cluster.
+
+use berth_model::{Cause, DeviceMask, Millis, Timestamp};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// A pod by name and uid, so that nothing is done to another of the same name.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct PodRef {
+    /// Namespace.
+    pub namespace: Arc<str>,
+    /// Name.
+    pub name: Box<str>,
+    /// Uid.
+    pub uid: Box<str>,
+}
+
+/// A pod to be bound.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Bind {
+    /// The pod.
+    pub pod: PodRef,
+    /// Its node.
+    pub node: Arc<str>,
+    /// The devices that were chosen for it; empty = none, or whichever the kubelet picks.
+    pub devices: DeviceMask,
+    /// Claims of its that wait for their first consumer, by name: the node is written on them first, and the bind waits for
+    /// their volumes.
+    pub claims: Vec<String>,
+}
+
+/// Where room is kept for a pod, as written on it (S23, S33).
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Reservation {
+    /// The node.
+    pub node: String,
+    /// Indices of the devices.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub devices: Vec<u8>,
+    /// When the last of those that leave must be gone, in milliseconds since 1970.
+    pub until: Timestamp,
+    /// When it was decided.
+    pub at: Timestamp,
+    /// Workloads that were stopped for it (S25), as in [`Victim`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub victims: Vec<Victim>,
+}
+
+/// A workload that was stopped for another, by what holds its pods together.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+pub struct Victim {
+    /// Its namespace.
+    pub namespace: String,
+    /// What holds it together, as in `Job`.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+}
+
+/// Why a pod is stopped, for those who ask afterwards.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Notice {
+    /// By which rule.
+    pub cause: Cause,
+    /// The workload that it makes room for, if any, in words.
+    pub beneficiary: Option<String>,
+    /// The same in a sentence.
+    pub text: String,
+}
+
+/// One thing to do.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Action {
+    /// Bind pods. Several in one are a gang's: if some fail, the gang is completed or undone (S5).
+    Bind(Vec<Bind>),
+    /// Tell a pod to end, by the Eviction API, with this long to do it (S23).
+    Evict {
+        /// The pod.
+        pod: PodRef,
+        /// How long it may take, at least 1 s.
+        grace: Millis,
+        /// Why.
+        notice: Notice,
+    },
+    /// Write down that room is kept for a pod: as `nominatedNodeName`, and whole in an annotation (S33).
+    Reserve {
+        /// The pod.
+        pod: PodRef,
+        /// Where and until when.
+        reservation: Reservation,
+    },
+    /// Take both back.
+    Release {
+        /// The pod.
+        pod: PodRef,
+    },
+    /// Say why pods are pending (S29): the condition `PodScheduled`, and one Event for all.
+    Pending {
+        /// The pods.
+        pods: Vec<PodRef>,
+        /// `Unschedulable`, or `SchedulingGated`.
+        reason: &'static str,
+        /// In a sentence.
+        message: String,
+    },
+    /// Say that something is wrong with a pod; an Event.
+    Warn {
+        /// The pod.
+        pod: PodRef,
+        /// A word.
+        reason: &'static str,
+        /// In a sentence.
+        message: String,
+    },
+}

@@ -1,0 +1,28 @@
+//! A live cluster: what the API server says becomes events, what is decided becomes requests.
+//!
+//! Three places, bounded queues between them: take in, decide, act. This crate is the first and the last; whoever owns the
+//! engine decides in between, on one thread:
+//!
+//! ```text
+//! watches --Change--> Mirror --Event--> (engine) --Decision--> Mirror --Action--> requests --Outcome--> Mirror
+//! ```
+//!
+//! Modules, in reading order:
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | `change` | what a watch or a request tells: objects set, gone, listed; what became of an action |
+//! | `mirror` | the cluster as seen, what the engine has been told, and the events that bring the one to the other |
+//! | `action` | what is to be done in the cluster, with the names it is done to |
+//! | `words` | reasons and warnings in words, with the names of things |
+//!
+//! Invariants: the mirror has no clock and does no I/O; time and objects are handed in. It never sees the engine.
+
+pub mod action;
+pub mod change;
+pub mod mirror;
+mod words;
+
+pub use action::{Action, Bind, PodRef};
+pub use change::{Change, Kind, Object, Outcome};
+pub use mirror::Mirror;

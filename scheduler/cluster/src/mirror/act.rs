@@ -1,0 +1,185 @@
+//! Decisions -> actions: names instead of identifiers, and what the mirror must remember of them.
+
+use super::Mirror;
+use super::groups::Told;
+use crate::action::{Action, Bind, Notice, PodRef, Reservation, Victim};
+use crate::words;
+use berth_model::words::Words;
+use berth_model::{
+    Cause, Decision, DeviceMask, Event, Eviction, GpuGrant, Millis, Placement, PodId, PolicyReason, Reason,
+    Timestamp, Warning, WorkloadId,
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The shortest grace that is sent: 0 would delete the object while its containers still run (S23).
+const GRACE_MIN: Millis = Millis::from_secs(1);
+
+impl Mirror {
+    /// What is to be done for these decisions, which were made at `now`, and for what has come up since the last call.
+    pub fn carry_out(&mut self, decisions: &[Decision], now: Timestamp) -> Vec<Action> {
+        self.now = self.now.max(now);
+        let mut actions = std::mem::take(&mut self.waiting_actions);
+        let mut binds: Vec<(WorkloadId, Bind)> = Vec::new();
+        let mut victims: BTreeMap<WorkloadId, BTreeSet<Victim>> = BTreeMap::new();
+        for decision in decisions {
+            if let Decision::Evict { pod, beneficiary: Some(beneficiary), .. } = decision {
+                victims.entry(*beneficiary).or_default().extend(self.victim(pod.workload));
+            }
+        }
+        for decision in decisions {
+            match decision {
+                Decision::Place { pod, at } => binds.extend(self.place(*pod, *at)),
+                Decision::Evict { pod, grace, beneficiary, cause } => {
+                    actions.extend(self.evict(*pod, *grace, *beneficiary, *cause));
+                }
+                Decision::Reserve { pod, at, until } => {
+                    let victims = victims.get(&pod.workload).cloned().unwrap_or_default();
+                    actions.extend(self.reserve(*pod, *at, *until, victims));
+                }
+                Decision::Release { pod } => {
+                    actions.extend(self.reference(*pod).map(|pod| Action::Release { pod }));
+                }
+                Decision::Warn { pod, warning } => actions.extend(self.warn(*pod, *warning)),
+                Decision::Report { workload, reason } => actions.extend(self.report(*workload, reason)),
+            }
+        }
+        let mut all: Vec<Action> = Vec::new();
+        for (workload, bind) in binds {
+            match all.last_mut() {
+                Some(Action::Bind(group)) if self.belongs(&group[0].pod, workload) => group.push(bind),
+                _ => all.push(Action::Bind(vec![bind])),
+            }
+        }
+        all.extend(actions);
+        all
+    }
+
+    fn place(&mut self, pod: PodId, at: Placement) -> Option<(WorkloadId, Bind)> {
+        let node = self.nodes.name(at.node)?.clone();
+        let group = self.groups.find(pod.workload)?;
+        let slot = self.groups.get_mut(group)?.slot_mut(pod)?;
+        slot.told = Told::Placed(at.node);
+        let Some(ix) = slot.pod else {
+            // Its pod is expected: it is bound when it comes.
+            return None;
+        };
+        slot.expected = None;
+        let entry = self.pods.get_mut(ix)?;
+        entry.binding = Some(node.clone());
+        let bind =
+            Bind { pod: entry.reference(), node, devices: chosen(at.gpus), claims: entry.claims.to_vec() };
+        Some((pod.workload, bind))
+    }
+
+    fn evict(
+        &mut self,
+        pod: PodId,
+        grace: Millis,
+        beneficiary: Option<WorkloadId>,
+        cause: Cause,
+    ) -> Option<Action> {
+        let name = beneficiary.and_then(|id| self.group_name(id));
+        if let (Some(beneficiary), Some(group)) = (beneficiary, self.groups.find(pod.workload)) {
+            let at = self.now;
+            if let Some(group) = self.groups.get_mut(group) {
+                group.evictions.retain(|eviction| eviction.beneficiary != beneficiary);
+                group.evictions.push(Eviction { beneficiary, at });
+            }
+        }
+        let ix = self.seated(pod)?;
+        let entry = self.pods.get_mut(ix)?;
+        entry.evicted = true;
+        let text = words::eviction(cause, name.as_deref());
+        let notice = Notice { cause, beneficiary: name, text };
+        Some(Action::Evict { pod: entry.reference(), grace: grace.max(GRACE_MIN), notice })
+    }
+
+    fn reserve(
+        &self,
+        pod: PodId,
+        at: Placement,
+        until: Timestamp,
+        victims: BTreeSet<Victim>,
+    ) -> Option<Action> {
+        let reservation = Reservation {
+            node: self.nodes.name(at.node)?.to_string(),
+            devices: chosen(at.gpus).iter().map(|device| device.0).collect(),
+            until,
+            at: self.now,
+            victims: victims.into_iter().collect(),
+        };
+        Some(Action::Reserve { pod: self.reference(pod)?, reservation })
+    }
+
+    fn warn(&self, pod: PodId, warning: Warning) -> Option<Action> {
+        let (reason, message) = words::warning(warning, self);
+        Some(Action::Warn { pod: self.reference(pod)?, reason, message })
+    }
+
+    /// Why the waiting pods of a workload wait.
+    fn report(&self, workload: WorkloadId, reason: &Reason) -> Option<Action> {
+        let group = self.groups.get(self.groups.find(workload)?)?;
+        let slots = group.roles.iter().flat_map(|role| &role.slots);
+        let waiting = slots.filter(|slot| slot.told == Told::Waiting).filter_map(|slot| slot.pod);
+        let pods: Vec<PodRef> =
+            waiting.filter_map(|ix| self.pods.get(ix)).map(super::pods::Entry::reference).collect();
+        let gated = matches!(reason, Reason::Policy(PolicyReason::Gated { .. }));
+        let said = if gated { "SchedulingGated" } else { "Unschedulable" };
+        let message = format!("{}: {}", reason.kind(), Words::new(self).reason(reason));
+        (!pods.is_empty()).then_some(Action::Pending { pods, reason: said, message })
+    }
+
+    /// An eviction will not happen: the engine is told with the next events.
+    pub(super) fn stale_eviction(&mut self, ix: u32) {
+        let Some(seat) = self.pods.get(ix).and_then(|entry| entry.seat) else { return };
+        let Some(group) = self.groups.get(seat.group) else { return };
+        let pod = PodId { workload: group.id, role: seat.role, index: seat.slot };
+        let told = group.roles[usize::from(seat.role)].slots[seat.slot as usize].told;
+        if matches!(told, Told::On(_, None) | Told::Placed(_)) {
+            self.waiting_events.push(Event::EvictFailed { pod });
+        }
+    }
+
+    /// What a workload is called, namespace and all.
+    pub fn group_name(&self, workload: WorkloadId) -> Option<String> {
+        self.groups.find(workload).and_then(|ix| self.groups.get(ix)).map(super::groups::Group::name)
+    }
+
+    /// The workload of a pod, by the pod's namespace and name.
+    pub fn workload_of(&self, namespace: &str, name: &str) -> Option<WorkloadId> {
+        let ix = self.pods.find(&crate::change::Name::new(namespace, name))?;
+        let seat = self.pods.get(ix)?.seat?;
+        self.groups.get(seat.group).map(|group| group.id)
+    }
+
+    fn victim(&self, workload: WorkloadId) -> Option<Victim> {
+        let key = &self.groups.get(self.groups.find(workload)?)?.key.key;
+        Some(Victim {
+            namespace: key.namespace.clone(),
+            kind: format!("{:?}", key.kind),
+            name: key.name.clone(),
+        })
+    }
+
+    fn seated(&self, pod: PodId) -> Option<u32> {
+        let group = self.groups.get(self.groups.find(pod.workload)?)?;
+        group.roles.get(usize::from(pod.role))?.slots.get(pod.index as usize)?.pod
+    }
+
+    fn reference(&self, pod: PodId) -> Option<PodRef> {
+        self.pods.get(self.seated(pod)?).map(super::pods::Entry::reference)
+    }
+
+    fn belongs(&self, pod: &PodRef, workload: WorkloadId) -> bool {
+        self.workload_of(&pod.namespace, &pod.name) == Some(workload)
+    }
+}
+
+/// The devices of a grant that were chosen by the engine and are handed out by Berth's own driver. With the device plugin
+/// the kubelet picks the cards, and the engine's choice is only a count.
+fn chosen(gpus: GpuGrant) -> DeviceMask {
+    match gpus {
+        GpuGrant::Shared { devices, .. } => devices,
+        GpuGrant::Whole(_) | GpuGrant::None => DeviceMask(0),
+    }
+}

@@ -1,0 +1,132 @@
+//! Nodes: seen, and told. A node is told when it is new or something that scheduling reads is different.
+
+use super::ids::Ids;
+use super::seen::Seen;
+use crate::change::Name;
+use berth_api::convert::{self, NodeFacts};
+use berth_api::slim;
+use berth_model::{Event, NodeId, NodeSpec};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// The nodes.
+#[derive(Debug)]
+pub(crate) struct Nodes {
+    seen: Seen<slim::Node>,
+    csi: Seen<slim::CsiNode>,
+    ids: Ids<Arc<str>>,
+    told: BTreeMap<NodeId, NodeSpec>,
+    dirty: BTreeSet<Name>,
+    /// What is wrong with a node, by name.
+    pub(crate) problems: BTreeMap<Box<str>, String>,
+}
+
+impl Default for Nodes {
+    fn default() -> Self {
+        Self {
+            seen: Seen::default(),
+            csi: Seen::default(),
+            ids: Ids::from(0),
+            told: BTreeMap::new(),
+            dirty: BTreeSet::new(),
+            problems: BTreeMap::new(),
+        }
+    }
+}
+
+/// What has changed.
+#[derive(Debug, Default)]
+pub(crate) struct Changed {
+    /// Nodes that are new or different.
+    pub(crate) set: Vec<Event>,
+    /// Names of nodes that are new, for the pods that are bound to them.
+    pub(crate) new: Vec<Arc<str>>,
+    /// Nodes that are gone, with their names.
+    pub(crate) gone: Vec<(NodeId, Arc<str>)>,
+}
+
+impl Nodes {
+    pub(crate) fn set(&mut self, node: slim::Node) {
+        let name = Name::cluster(node.metadata.name.as_deref().unwrap_or_default());
+        if self.seen.set(name.clone(), node) {
+            self.dirty.insert(name);
+        }
+    }
+
+    pub(crate) fn set_csi(&mut self, csi: slim::CsiNode) {
+        let name = Name::cluster(csi.metadata.name.as_deref().unwrap_or_default());
+        if self.csi.set(name.clone(), csi) {
+            self.dirty.insert(name);
+        }
+    }
+
+    pub(crate) fn gone(&mut self, name: &Name) {
+        if self.seen.gone(name) {
+            self.dirty.insert(name.clone());
+        }
+    }
+
+    pub(crate) fn csi_gone(&mut self, name: &Name) {
+        if self.csi.gone(name) {
+            self.dirty.insert(name.clone());
+        }
+    }
+
+    pub(crate) fn list_begun(&mut self, csi: bool) {
+        if csi { self.csi.list_begun() } else { self.seen.list_begun() }
+    }
+
+    pub(crate) fn list_ended(&mut self, csi: bool) {
+        let gone = if csi { self.csi.list_ended() } else { self.seen.list_ended() };
+        self.dirty.extend(gone);
+    }
+
+    /// The node of a name, if it has been told.
+    pub(crate) fn id(&self, name: &str) -> Option<NodeId> {
+        self.ids.get(name).map(NodeId).filter(|id| self.told.contains_key(id))
+    }
+
+    /// The name of a node.
+    pub(crate) fn name(&self, id: NodeId) -> Option<&Arc<str>> {
+        self.ids.name(id.0)
+    }
+
+    /// Brings what was told to what is seen; those that are gone are for the caller to tell, after their pods.
+    pub(crate) fn events(&mut self) -> Changed {
+        let mut changed = Changed::default();
+        for name in std::mem::take(&mut self.dirty) {
+            let Some(node) = self.seen.get(&name) else {
+                if let Some(id) = self.id(&name.name) {
+                    self.told.remove(&id);
+                    changed.gone.push((id, Arc::from(&*name.name)));
+                    self.ids.forget(&*name.name);
+                }
+                self.problems.remove(&name.name);
+                continue;
+            };
+            let key: Arc<str> = Arc::from(&*name.name);
+            let id = NodeId(self.ids.give(&key));
+            let facts = NodeFacts { id, csi: self.csi.get(&name), devices: None };
+            let spec = match convert::node(node, facts) {
+                Ok(spec) => {
+                    self.problems.remove(&name.name);
+                    spec
+                }
+                Err(bad) => {
+                    // A node that cannot be read takes no new pods; what is known of it stays.
+                    self.problems.insert(name.name.clone(), bad.to_string());
+                    let Some(known) = self.told.get(&id) else { continue };
+                    NodeSpec { unschedulable: true, ..known.clone() }
+                }
+            };
+            if self.told.get(&id) == Some(&spec) {
+                continue;
+            }
+            if self.told.insert(id, spec.clone()).is_none() {
+                changed.new.push(key);
+            }
+            changed.set.push(Event::NodeSet(spec));
+        }
+        changed
+    }
+}

@@ -1,0 +1,32 @@
+//! Evictions and warnings in words.
+
+use berth_model::words::Names;
+use berth_model::{Cause, Warning};
+
+/// Why a pod is stopped.
+pub(crate) fn eviction(cause: Cause, beneficiary: Option<&str>) -> String {
+    let whom = beneficiary.unwrap_or("another workload");
+    match cause {
+        Cause::Reclaim => {
+            format!("its project is over its share, and {whom} takes back what is its own (S22)")
+        }
+        Cause::Preempt => format!("{whom} of the same project has a higher priority (S21)"),
+        Cause::Consolidate => format!("it is moved, so that room comes together for {whom} (S26)"),
+        Cause::Stale => "its gang has been below its minimum for too long (S27)".to_owned(),
+        Cause::OverLimit => "it uses more GPU memory than it was given (S19)".to_owned(),
+    }
+}
+
+/// A word and a sentence for what is wrong with a pod.
+pub(crate) fn warning(warning: Warning, names: &dyn Names) -> (&'static str, String) {
+    match warning {
+        Warning::OverLimit { device, used, limit } => (
+            "GpuMemoryOverLimit",
+            format!("it uses {used} of GPU memory on device {}, its limit is {limit} (S19)", device.0),
+        ),
+        Warning::OutlivesGrace { until } => (
+            "OutlivesGrace",
+            format!("it should have been gone by {} and is still there (S23)", names.time(until)),
+        ),
+    }
+}
