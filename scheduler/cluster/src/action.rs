@@ -1,6 +1,6 @@
 //! What is to be done in the cluster.
 
-use berth_model::{Cause, DeviceMask, Millis, Timestamp};
+use berth_model::{Cause, DeviceMask, GpuGrant, Millis, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -35,9 +35,9 @@ pub struct Bind {
 pub struct Reservation {
     /// The node.
     pub node: String,
-    /// Indices of the devices.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub devices: Vec<u8>,
+    /// The devices.
+    #[serde(default)]
+    pub gpus: GpuGrant,
     /// When the last of those that leave must be gone, in milliseconds since 1970.
     pub until: Timestamp,
     /// When it was decided.

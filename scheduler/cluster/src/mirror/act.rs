@@ -103,7 +103,7 @@ impl Mirror {
     ) -> Option<Action> {
         let reservation = Reservation {
             node: self.nodes.name(at.node)?.to_string(),
-            devices: chosen(at.gpus).iter().map(|device| device.0).collect(),
+            gpus: at.gpus,
             until,
             at: self.now,
             victims: victims.into_iter().collect(),
@@ -152,6 +152,22 @@ impl Mirror {
         self.groups.get(seat.group).map(|group| group.id)
     }
 
+    /// Where the engine has a pod: `waiting`, `on NODE`, or `absent`.
+    pub fn told(&self, namespace: &str, name: &str) -> String {
+        let slot = || {
+            let ix = self.pods.find(&crate::change::Name::new(namespace, name))?;
+            let seat = self.pods.get(ix)?.seat?;
+            Some(self.groups.get(seat.group)?.roles[usize::from(seat.role)].slots[seat.slot as usize].told)
+        };
+        match slot() {
+            Some(Told::Waiting) => "waiting".to_owned(),
+            Some(Told::Placed(node) | Told::On(node, _)) => {
+                format!("on {}", self.nodes.name(node).map_or("a node that is gone", |name| &**name))
+            }
+            Some(Told::New | Told::Absent) | None => "absent".to_owned(),
+        }
+    }
+
     fn victim(&self, workload: WorkloadId) -> Option<Victim> {
         let key = &self.groups.get(self.groups.find(workload)?)?.key.key;
         Some(Victim {
@@ -166,7 +182,7 @@ impl Mirror {
         group.roles.get(usize::from(pod.role))?.slots.get(pod.index as usize)?.pod
     }
 
-    fn reference(&self, pod: PodId) -> Option<PodRef> {
+    pub(super) fn reference(&self, pod: PodId) -> Option<PodRef> {
         self.pods.get(self.seated(pod)?).map(super::pods::Entry::reference)
     }
 

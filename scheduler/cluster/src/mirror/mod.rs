@@ -345,8 +345,9 @@ impl Mirror {
             entry.problem = problem.map(Into::into);
         }
         if !self.is_seated(ix, &reading) {
-            self.unseat(ix, PodOutcome::Deleted);
+            let before = self.unseat(ix, PodOutcome::Deleted);
             let group = self.groups.of(&reading.key);
+            self.hand_over_evictions(before, group);
             let wanted = wanted(&reading);
             if let Some((role, slot)) = self.groups.get_mut(group).map(|g| g.seat(&wanted, ix))
                 && let Some(entry) = self.pods.get_mut(ix)
@@ -369,14 +370,25 @@ impl Mirror {
         same && (spec || entry.kept.node.is_some() && takes)
     }
 
-    fn unseat(&mut self, ix: u32, outcome: PodOutcome) {
-        let Some(seat) = self.pods.get_mut(ix).and_then(|entry| entry.seat.take()) else { return };
+    /// A workload whose pods come from another remembers for whom that was evicted (S25).
+    fn hand_over_evictions(&mut self, from: Option<u32>, to: u32) {
+        let known = from.filter(|from| *from != to).and_then(|from| self.groups.get(from));
+        let Some(evictions) = known.map(|group| group.evictions.clone()) else { return };
+        if let Some(group) = self.groups.get_mut(to).filter(|group| group.told.is_none()) {
+            group.evictions = evictions;
+        }
+    }
+
+    /// Takes a pod out of its seat; names the workload it was in.
+    fn unseat(&mut self, ix: u32, outcome: PodOutcome) -> Option<u32> {
+        let seat = self.pods.get_mut(ix).and_then(|entry| entry.seat.take())?;
         let until = self.now.plus(REPLACED_WITHIN);
         if let Some(group) = self.groups.get_mut(seat.group) {
             group.unseat(seat.role, seat.slot, outcome, Some(until));
             self.timers.insert((until, seat.group));
         }
         self.dirty.insert(seat.group);
+        Some(seat.group)
     }
 
     /// The workload of a pod is to be compared.

@@ -1,7 +1,7 @@
 //! What was told -> what is seen, as events.
 //!
-//! Order: pools and queues; nodes that are there; workloads; what frees room; what takes room; and at the end workloads,
-//! nodes and queues that are gone.
+//! Order: pools and queues; nodes that are there; workloads; what frees room, workloads that
+//! are gone included; what takes room; and at the end nodes and queues that are gone.
 
 use super::Mirror;
 use super::groups::{Group, GroupKey, Slot, Told};
@@ -13,8 +13,8 @@ use berth_api::asked::{Asked, asked};
 use berth_api::group::{self, Context, Identity, RolePods};
 use berth_api::names::{owner, written};
 use berth_model::{
-    DeviceIndex, DeviceMask, Event, Eviction, GpuGrant, NodeId, Placement, PodId, PodOutcome, PodState,
-    RoleSpec, Timestamp, WorkloadSpec,
+    DeviceMask, Event, Eviction, GpuGrant, NodeId, Placement, PodId, PodOutcome, PodState, RoleSpec,
+    Timestamp, WorkloadSpec,
 };
 
 /// Events of one call, in the order in which they are told.
@@ -23,7 +23,6 @@ struct Out {
     set: Vec<Event>,
     free: Vec<Event>,
     take: Vec<Event>,
-    gone: Vec<Event>,
 }
 
 /// What should be told of a slot.
@@ -76,7 +75,7 @@ impl Mirror {
         let mut events = organisation.first;
         events.extend(nodes.set);
         events.append(&mut self.waiting_events);
-        for part in [out.set, out.free, out.take, out.gone] {
+        for part in [out.set, out.free, out.take] {
             events.extend(part);
         }
         events.extend(gone.into_iter().map(Event::NodeRemoved));
@@ -159,9 +158,10 @@ impl Mirror {
         let expected = |slot: &Slot| slot.expected.is_some_and(|until| until > self.now);
         let busy = group.pods > 0 || group.roles.iter().any(|role| role.slots.iter().any(expected));
         group.evictions.retain(|eviction| remembered(eviction.at, self.now));
-        if !busy && group.evictions.is_empty() {
+        let project = self.organisation.project_of(&group.key.key.namespace).map(|(id, _)| id);
+        if !busy && (group.evictions.is_empty() || group.key.project != project) {
             if group.told.is_some() {
-                out.gone.push(Event::WorkloadRemoved(group.id));
+                out.free.push(Event::WorkloadRemoved(group.id));
             }
             self.groups.put_back(ix, group);
             self.groups.remove(ix);
@@ -351,7 +351,8 @@ impl Mirror {
         if let Some(node) = &entry.kept.node {
             let Some(node) = self.nodes.id(node) else { return Wish::Absent(PodOutcome::Deleted) };
             let evicted = entry.evicted || entry.kept.own_annotation(written::EVICTED).is_some();
-            return Wish::On { node, since: entry.since(), leaving: entry.leaving(), evicted };
+            let since = entry.since().min(self.now);
+            return Wish::On { node, since, leaving: entry.leaving(), evicted };
         }
         let ours = entry.is_for(&self.settings.schedulers) && entry.problem.is_none();
         if !ours || entry.kept.deleted.is_some() {
@@ -403,9 +404,11 @@ impl Mirror {
                 continue;
             };
             let pod = PodId { workload: group.id, role: seat.role, index: seat.slot };
-            let devices: DeviceMask = kept.devices.iter().map(|index| DeviceIndex(*index)).collect();
-            let gpus = if devices.is_empty() { GpuGrant::None } else { GpuGrant::Whole(devices) };
-            events.push(Event::PodReserved { pod, at: Placement { node, gpus }, until: kept.until });
+            events.push(Event::PodReserved {
+                pod,
+                at: Placement { node, gpus: kept.gpus },
+                until: kept.until,
+            });
             for victim in kept.victims {
                 evictions.push((victim, Eviction { beneficiary: group.id, at: kept.at }));
             }
@@ -427,9 +430,17 @@ impl Mirror {
     /// The engine has refused an event. If a pod on a node does not fit its devices, what it takes besides is counted; all else
     /// is a fault that is logged.
     pub fn refused(&mut self, event: &Event, error: &berth_model::EventError) {
-        let Event::PodRunning(state) = event else {
-            tracing::error!(%error, "the engine has refused an event");
-            return;
+        let state = match event {
+            Event::PodRunning(state) => state,
+            Event::PodReserved { pod, .. } => {
+                tracing::warn!(%error, "room that was kept before the start is given up");
+                self.waiting_actions.extend(self.reference(*pod).map(|pod| Action::Release { pod }));
+                return;
+            }
+            _ => {
+                tracing::error!(%error, "the engine has refused an event");
+                return;
+            }
         };
         let slot = |group: &Group| {
             group.roles.get(usize::from(state.pod.role))?.slots.get(state.pod.index as usize)?.pod

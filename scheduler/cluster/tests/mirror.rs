@@ -1,0 +1,241 @@
+//! The mirror with a real engine behind it and an API server of maps before it.
+
+mod world;
+
+use berth_cluster::{Action, Change, Kind, Outcome};
+use serde_json::json;
+use world::World;
+
+fn owned(kind: &str, name: &str) -> serde_json::Value {
+    let version = if kind == "Job" { "batch/v1" } else { "apps/v1" };
+    json!({"metadata": {"ownerReferences": [
+        {"apiVersion": version, "kind": kind, "name": name, "uid": format!("{kind}-{name}"), "controller": true}
+    ]}})
+}
+
+fn gang(of: &str, min: u32) -> serde_json::Value {
+    json!({"metadata": {
+        "labels": {"berth.dev/workload": of}, "annotations": {"berth.dev/min-members": min.to_string()}
+    }})
+}
+
+#[test]
+fn a_pod_is_bound_once() {
+    let mut world = World::new();
+    world.node("n0", 1);
+    world.pod("a", 1, json!({}));
+    assert_eq!(world.act(), ["a -> n0"]);
+    assert_eq!(world.act(), [""; 0]);
+    assert_eq!(world.bound(), ["a -> n0"]);
+}
+
+#[test]
+fn s3_pods_of_other_schedulers_count_once_they_are_bound() {
+    let mut world = World::new();
+    world.node("n0", 1);
+    world.pod("other", 1, json!({"spec": {"schedulerName": "default-scheduler"}}));
+    assert_eq!(world.says(), [""; 0]);
+    world.edit("other", |pod| pod["spec"]["nodeName"] = json!("n0"));
+    world.pod("a", 1, json!({}));
+    assert_eq!(world.says(), ["a pending: capacity"]);
+    world.delete(Kind::Pod, "open", "other");
+    assert_eq!(world.says(), ["a -> n0"]);
+}
+
+#[test]
+fn s5_a_gang_waits_until_its_pods_exist_and_is_bound_as_one() {
+    let mut world = World::new();
+    world.node("n0", 4);
+    world.pod("a-0", 1, gang("train", 3));
+    world.pod("a-1", 1, gang("train", 3));
+    assert_eq!(world.act(), [""; 0]);
+    world.pod("a-2", 1, gang("train", 3));
+    assert_eq!(world.act(), ["a-0 -> n0, a-1 -> n0, a-2 -> n0"]);
+}
+
+#[test]
+fn s5_pods_of_a_job_come_and_go_in_the_same_slots() {
+    let mut world = World::new();
+    world.project("p", 4);
+    world.node("n0", 2);
+    for round in 0..5 {
+        let name = format!("p/job-{round}");
+        world.pod(&name, 2, owned("Job", "job"));
+        assert_eq!(world.act(), [format!("job-{round} -> n0")]);
+        world.edit(&name, |pod| pod["status"]["phase"] = json!("Failed"));
+        world.delete(Kind::Pod, "p", &format!("job-{round}"));
+    }
+    let sets = world.events.iter().filter(|event| matches!(event, berth_model::Event::WorkloadSet(_)));
+    assert!(sets.count() <= 5, "a workload whose pods are replaced is told seldom: {:?}", world.events);
+}
+
+#[test]
+fn a_pod_on_a_node_that_is_not_known_yet_counts_when_the_node_comes() {
+    let mut world = World::new();
+    world.pod("a", 1, json!({"spec": {"nodeName": "n0"}}));
+    world.pod("b", 1, json!({}));
+    assert_eq!(world.says(), ["b pending: pool"]);
+    world.node("n0", 1);
+    assert_eq!(world.says(), ["b pending: capacity"]);
+}
+
+#[test]
+fn pods_of_a_node_that_is_gone_are_not_placed_again() {
+    let mut world = World::new();
+    world.node("n0", 1);
+    world.node("n1", 1);
+    world.pod("a", 1, json!({}));
+    assert_eq!(world.act(), ["a -> n0"]);
+    world.delete(Kind::Node, "", "n0");
+    assert_eq!(world.act(), [""; 0]);
+    world.pod("b", 1, json!({}));
+    assert_eq!(world.act(), ["b -> n1"]);
+    world.node("n0", 1);
+    world.pod("c", 1, json!({}));
+    assert_eq!(world.act(), ["c pending: capacity"]);
+}
+
+#[test]
+fn a_bind_that_fails_is_decided_again() {
+    let mut world = World::new();
+    world.node("n0", 1);
+    world.pod("a", 1, json!({}));
+    let actions = world.round();
+    let [Action::Bind(binds)] = &actions[..] else { panic!("{actions:?}") };
+    // While the answer is awaited nothing is decided about it.
+    assert_eq!(world.says(), [""; 0]);
+    let failed = Outcome::BindFailed(binds[0].pod.clone(), "no".to_owned());
+    world.pending.push(Change::Outcome(failed));
+    assert_eq!(world.act(), ["a -> n0"]);
+}
+
+#[test]
+fn a_pod_that_somebody_else_bound_meanwhile_is_where_it_is() {
+    let mut world = World::new();
+    world.node("n0", 1);
+    world.node("n1", 1);
+    world.pod("a", 1, json!({}));
+    assert_eq!(world.says(), ["a -> n0"]);
+    world.edit("a", |pod| pod["spec"]["nodeName"] = json!("n1"));
+    world.pod("b", 1, json!({}));
+    assert_eq!(world.act(), ["b -> n0"]);
+}
+
+#[test]
+fn another_pod_of_the_same_name_is_another_pod() {
+    let mut world = World::new();
+    world.node("n0", 1);
+    world.pod("a", 1, json!({}));
+    assert_eq!(world.act(), ["a -> n0"]);
+    world.delete(Kind::Pod, "open", "a");
+    // The watch never shows that it was gone in between.
+    world.pending.clear();
+    world.pod("a", 1, json!({}));
+    assert_eq!(world.act(), ["a -> n0"]);
+}
+
+#[test]
+fn what_does_not_fit_its_node_counts_without_its_devices() {
+    let mut world = World::new();
+    world.node("n0", 1);
+    world.pod("a", 1, json!({"spec": {"nodeName": "n0"}}));
+    world.pod("b", 1, json!({"spec": {"nodeName": "n0"}}));
+    world.sync();
+    let filler = json!({"spec": {"containers": [
+        {"name": "main", "resources": {"requests": {"cpu": "7"}}}
+    ]}});
+    world.pod("c", 0, filler);
+    assert_eq!(world.says(), ["c pending: capacity"], "both take a CPU");
+    world.delete(Kind::Pod, "open", "b");
+    assert_eq!(world.says(), ["c -> n0"]);
+}
+
+#[test]
+fn a_malformed_pod_is_told_and_stands_in_nobodys_way() {
+    let mut world = World::new();
+    world.node("n0", 1);
+    world.pod("a", 0, json!({"metadata": {"annotations": {"berth.dev/gpu-fraction": "x"}}}));
+    world.pod("b", 1, json!({}));
+    let actions = world.round();
+    let said: Vec<_> = actions
+        .iter()
+        .filter_map(|action| match action {
+            Action::Pending { message, .. } => Some(message.as_str()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(said.len(), 1, "{actions:?}");
+    assert!(said[0].contains("Pod open/a: metadata.annotations[berth.dev/gpu-fraction]"), "{said:?}");
+    assert!(actions.iter().any(|action| matches!(action, Action::Bind(_))));
+}
+
+#[test]
+fn a_project_whose_department_is_missing_holds_its_pods() {
+    let mut world = World::new();
+    world.node("n0", 1);
+    world.set(Kind::Project, "", "p", json!({"spec": {"department": "d", "pools": []}}));
+    world.pod("p/a", 1, json!({}));
+    assert_eq!(world.says(), ["a pending: project p is not in force"]);
+    world.project("p", 1);
+    assert_eq!(world.act(), ["a -> n0"]);
+}
+
+#[test]
+fn s22_s23_reclaim_evicts_and_the_room_goes_to_whom_it_was_taken_for() {
+    let mut world = World::new();
+    world.project("p", 0);
+    world.project("q", 1);
+    world.node("n0", 1);
+    world.pod("p/low", 1, owned("Job", "low"));
+    assert_eq!(world.act(), ["low -> n0"]);
+    world.pod("q/high", 1, json!({}));
+    let said = world.act();
+    assert_eq!(said, ["evict low", "reserve high on n0", "high pending: waiting"]);
+    world.delete(Kind::Pod, "p", "low");
+    // Its controller makes another one at once, which must not get in.
+    world.pod("p/low-2", 1, owned("Job", "low"));
+    let said = world.act();
+    assert!(said.contains(&"high -> n0".to_owned()), "{said:?}");
+}
+
+#[test]
+fn s33_a_restart_in_the_middle_of_taking_back_loses_nothing() {
+    let mut world = World::new();
+    world.project("p", 0);
+    world.project("q", 1);
+    world.node("n0", 1);
+    world.pod("p/low", 1, owned("Job", "low"));
+    world.act();
+    world.pod("q/high", 1, json!({}));
+    world.act();
+    world.restart();
+    world.pod("q/other", 1, json!({}));
+    world.delete(Kind::Pod, "p", "low");
+    let said = world.act();
+    assert!(said.contains(&"high -> n0".to_owned()), "{said:?}");
+}
+
+#[test]
+fn s11_a_claim_that_does_not_exist_holds_its_pod_until_it_does() {
+    let mut world = World::new();
+    world.node("n0", 1);
+    world.pod(
+        "a",
+        1,
+        json!({"spec": {"volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}]}}),
+    );
+    let said = world.says();
+    assert!(said.len() == 1 && said[0].starts_with("a pending"), "{said:?}");
+    world.set(
+        Kind::Claim,
+        "open",
+        "data",
+        json!({
+            "metadata": {"annotations": {"pv.kubernetes.io/bind-completed": "yes"}},
+            "spec": {"volumeName": "pv", "accessModes": ["ReadWriteOnce"]},
+            "status": {"phase": "Bound"},
+        }),
+    );
+    world.set(Kind::Volume, "", "pv", json!({"spec": {}, "status": {"phase": "Bound"}}));
+    assert_eq!(world.act(), ["a -> n0"]);
+}
