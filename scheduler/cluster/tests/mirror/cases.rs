@@ -1,10 +1,8 @@
-//! The mirror with a real engine behind it and an API server of maps before it.
+//! What becomes of pods, case by case.
 
-mod world;
-
+use crate::world::World;
 use berth_cluster::{Action, Change, Kind, Outcome};
 use serde_json::json;
-use world::World;
 
 fn owned(kind: &str, name: &str) -> serde_json::Value {
     let version = if kind == "Job" { "batch/v1" } else { "apps/v1" };

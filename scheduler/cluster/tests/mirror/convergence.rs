@@ -1,13 +1,11 @@
 //! Whatever happens to the watches, the engine's picture comes to what is there: lost, doubled and reordered changes, lists in
 //! between, objects deleted while nobody looked.
 
-mod world;
-
+use crate::world::{World, view};
 use berth_cluster::{Change, Kind};
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 use serde_json::json;
-use world::{World, view};
 
 /// One thing that happens to the cluster, or to what is told of it.
 #[derive(Clone, Debug)]

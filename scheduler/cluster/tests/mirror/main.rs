@@ -1,0 +1,5 @@
+//! The mirror with a real engine behind it and an API server of maps before it.
+
+mod cases;
+mod convergence;
+mod world;
