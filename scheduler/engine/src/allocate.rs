@@ -15,7 +15,7 @@ use crate::place::Step;
 use crate::verdict::{Refusal, nearest};
 use crate::waiting::Said;
 use crate::workload::Template;
-use berth_model::{Budget, Cause, Decision, GpuRequest, Placement, PoolState, Reason, ReasonKind};
+use berth_model::{Budget, Cause, Decision, GpuRequest, Placement, PoolState, Reason};
 use smallvec::SmallVec;
 use std::cmp::Reverse;
 
@@ -117,8 +117,8 @@ impl Engine {
                 }
             }
         }
-        if let Some(pool) = self.fits_later(group, &said) {
-            return self.keep_leaving(group, pool, decisions);
+        if self.fits_later(group).is_some() {
+            return self.keep_leaving(group, decisions);
         }
         if said.is_empty() {
             let reason = Reason::Pool { pool: None, state: PoolState::Empty };
@@ -128,16 +128,15 @@ impl Engine {
         self.park(group, said, dominant, &unblocks);
     }
 
-    /// The first pool in which the first member of a group would fit if all leaving pods were gone (S23). The trial is left as it is then.
-    pub(crate) fn fits_later(&mut self, group: GroupIx, said: &[Said]) -> Option<PoolIx> {
-        if self.reservations.leaving.is_empty() {
+    /// The first pool in which the first member of a group would fit if all leaving pods were gone and all that have room
+    /// kept were there (S23). The trial is left as it is then.
+    pub(crate) fn fits_later(&mut self, group: GroupIx) -> Option<PoolIx> {
+        if self.reservations.leaving.is_empty() && self.reservations.is_empty() {
             return None;
         }
-        for (at, said) in said.iter().enumerate() {
-            let Some(pool) = self.nth_pool(group, at) else { break };
-            let short =
-                matches!(said.reason.kind(), ReasonKind::Capacity | ReasonKind::Limit | ReasonKind::Quota);
-            if !(short || said.reason.kind() == ReasonKind::Feasibility) || !self.some_leave(pool) {
+        let pools: SmallVec<[PoolIx; 4]> = self.pools_of(group).collect();
+        for pool in pools {
+            if !self.later_differs(pool) {
                 continue;
             }
             self.lift_leaving(pool);
@@ -150,29 +149,10 @@ impl Engine {
     }
 
     /// Keeps the room of the trial under way until the leaving pods are gone that it counts on.
-    pub(crate) fn keep_leaving(&mut self, group: GroupIx, pool: PoolIx, decisions: &mut Vec<Decision>) {
+    pub(crate) fn keep_leaving(&mut self, group: GroupIx, decisions: &mut Vec<Decision>) {
         let (_, _, workload) = self.waiting.at(group).first().expect("an active group has members");
-        let outcome = self.conclude();
-        let awaits = self.bound_by_leaving(group, pool);
-        self.keep_room(workload, &outcome, Cause::Reclaim, awaits, decisions);
-    }
-
-    /// The leaving pods of the group's project and department that must be gone before its gates let it pass; none if
-    /// they do already.
-    pub(crate) fn bound_by_leaving(&self, group: GroupIx, pool: PoolIx) -> Vec<PodIx> {
-        let waiting = self.waiting.at(group);
-        let template = self.templates.at(waiting.key.template);
-        let ask = self.ask(template, &waiting.key.want, pool);
-        if self.org.gate(template.queue, pool, ask, template.preemptible).is_ok() {
-            return Vec::new();
-        }
-        let above = self.org.at(template.queue).path.last();
-        let of_queue = |pod: &&PodIx| {
-            let other = self.templates.at(self.workloads.at(pod.workload.0).template).queue;
-            let there = self.pod(**pod).node.and_then(|node| self.nodes.at(node.0).pool);
-            self.org.at(other).path.last() == above && there == Some(pool)
-        };
-        self.reservations.leaving.iter().filter(of_queue).copied().collect()
+        let outcome = self.conclude(workload);
+        self.keep_room(workload, &outcome, Cause::Reclaim, decisions);
     }
 
     /// Tries to place all that the first member of the group wants into a pool. On failure nothing has changed.
@@ -187,11 +167,7 @@ impl Engine {
         let template = self.templates.at(waiting.key.template);
         let known = waiting.ask.filter(|(first, _)| *first == pool);
         let ask = known.map_or_else(|| self.ask(template, &want, pool), |(_, ask)| ask);
-        let mut gate = self.org.gate(template.queue, pool, ask, template.preemptible);
-        if gate.is_ok() && self.lifted == 0 && !self.reservations.is_empty() {
-            gate = self.org.gate_now(template.queue, pool, ask, template.preemptible);
-        }
-        if let Err(shut) = gate {
+        if let Err(shut) = self.org.gate(template.queue, pool, ask, template.preemptible) {
             let mut refusal = self.shut(shut, template.queue, pool, ask, ask);
             if self.asks_for_memory(template) {
                 // What MiB come to depends on the devices the pool has.
@@ -281,6 +257,7 @@ impl Engine {
         let trial = std::mem::take(&mut self.trial);
         for step in &trial {
             let Step::Put(pod) = *step else { continue };
+            self.second.fresh.push(pod);
             let placed = self.pod(pod);
             if let Some(node) = placed.node {
                 let at = Placement { node: self.nodes.at(node.0).id, gpus: placed.gpus };
@@ -290,7 +267,6 @@ impl Engine {
         self.trial = trial;
         self.trial.clear();
         self.workloads.at_mut(workload.0).reported = 0;
-        self.second.fresh.push(workload);
         self.requeue(workload);
         self.wake_neighbours();
     }

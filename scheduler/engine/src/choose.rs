@@ -17,7 +17,7 @@ use crate::device::need;
 use crate::index::{List, Part, first_run};
 use crate::ix::{ClassIx, NodeIx, PodIx, PoolIx, ShapeIx, StateIx, TopologyIx};
 use crate::matching::{NodeView, labels_hold, repelling, selector_matches, taints_of};
-use crate::neighbours::Floor;
+use crate::neighbours::{Floor, View, Views};
 use crate::node::Node;
 use crate::remember::{About, Scored};
 use crate::score::{Place, Score, measure};
@@ -52,7 +52,7 @@ struct Ask<'a> {
     kind: (ShapeIx, u32),
     pool: PoolIx,
     strategy: Strategy,
-    floors: &'a [Floor],
+    views: &'a [View],
     /// Nothing need be judged node by node but what is free.
     plain: bool,
 }
@@ -99,7 +99,7 @@ impl Engine {
     }
 
     fn best(&mut self, kind: (ShapeIx, u32), pool: PoolIx, scope: Scope) -> Option<Choice> {
-        let floors = self.floors(kind.0);
+        let views = self.views(kind.0);
         let spec = self.pools.spec(pool);
         let device = spec.device;
         let shape = self.shapes.at(kind.0);
@@ -107,7 +107,7 @@ impl Engine {
         let plain = !shape.local && self.neighbours.idle();
         let prefers = shape.prefers_names || self.neighbours.wishes(kind.0).is_some_and(|w| w.prefers());
         let one_by_one = prefers || shape.pinned.is_some() || scope != Scope::Everywhere;
-        let ask = Ask { kind, pool, strategy, floors: &floors, plain };
+        let ask = Ask { kind, pool, strategy, views: &views, plain };
         let tiers = self.classes.tiers(kind.0, pool).len();
         let (_, node) = match strategy {
             _ if one_by_one => self.best_among(&ask, |engine, found| engine.listed(&ask, scope, found)),
@@ -119,11 +119,19 @@ impl Engine {
         Some(Choice { node, gpus })
     }
 
+    /// In which ways the neighbours of a pod of the shape count: with those for whom room is kept, and without them
+    /// unless the trial under way is as if they were there (S23).
+    pub(crate) fn views(&self, shape: ShapeIx) -> Views {
+        let both =
+            [true, false].into_iter().take(if self.as_if || self.reservations.is_empty() { 1 } else { 2 });
+        both.map(|kept| View { kept, floors: self.floors(shape, kept) }).collect()
+    }
+
     /// What the domains of each spread constraint of the shape hold. As in Kubernetes, nodes that are not ready count.
-    pub(crate) fn floors(&self, shape: ShapeIx) -> Vec<Floor> {
+    fn floors(&self, shape: ShapeIx, kept: bool) -> Vec<Floor> {
         let Some(wishes) = self.neighbours.wishes(shape).filter(|w| w.spreads()) else { return Vec::new() };
         let spec = &*self.shapes.at(shape).spec;
-        self.neighbours.floors(&self.topologies, wishes, |ix, affinity, taints| {
+        self.neighbours.floors(&self.topologies, wishes, kept, |ix, affinity, taints| {
             let node = &self.nodes.at(ix.0).spec;
             let view = NodeView::of(node);
             let affine = || {
@@ -148,15 +156,15 @@ impl Engine {
     fn takes(&self, ask: &Ask<'_>, ix: NodeIx) -> bool {
         let node = self.nodes.at(ix.0);
         let shape = self.shapes.at(ask.kind.0);
-        node.fits(shape) && (ask.plain || self.admits(shape, ask.kind, ask.floors, ix).is_ok())
+        node.fits(shape) && (ask.plain || self.admits(shape, ask.kind, ask.views, ix).is_ok())
     }
 
     /// True if a node of the pool takes one more pod of the kind now, everything considered.
     pub(crate) fn accepts(&self, kind: (ShapeIx, u32), pool: PoolIx, ix: NodeIx) -> bool {
-        let floors = self.floors(kind.0);
+        let views = self.views(kind.0);
         let shape = self.shapes.at(kind.0);
         let plain = !shape.local && self.neighbours.idle();
-        let ask = Ask { kind, pool, strategy: Strategy::Binpack, floors: &floors, plain };
+        let ask = Ask { kind, pool, strategy: Strategy::Binpack, views: &views, plain };
         self.takes(&ask, ix)
     }
 
@@ -204,7 +212,7 @@ impl Engine {
         &self,
         shape: &Shape,
         kind: (ShapeIx, u32),
-        floors: &[Floor],
+        views: &[View],
         ix: NodeIx,
     ) -> Result<(), Constraint> {
         if shape.local {
@@ -221,14 +229,15 @@ impl Engine {
                 v.exclusive && taken(&v.handle)
                     || v.reachable_from.as_ref().is_some_and(|s| !selector_matches(s, view))
             };
-            if spec.volumes.iter().any(closed) {
+            let fits = self.as_if || node.volumes_fit_now(shape);
+            if !fits || spec.volumes.iter().any(closed) {
                 return Err(Constraint::Volume);
             }
         }
         if self.neighbours.idle() {
             return Ok(());
         }
-        self.neighbours.judge(&self.topologies, kind, ix, floors)
+        self.neighbours.judge(&self.topologies, kind, ix, views)
     }
 
     /// The best of the candidates from the index, for classes preferred equally.
@@ -338,7 +347,8 @@ impl Engine {
         for tier in self.classes.tiers(ask.kind.0, ask.pool) {
             let mut consider = |ix: NodeIx, node: &Node| {
                 if tier.classes.contains(&node.class) && self.takes(ask, ix) {
-                    let points = wishes.map_or(0, |w| self.neighbours.points(&self.topologies, w, ix));
+                    let points =
+                        wishes.map_or(0, |w| self.neighbours.points(&self.topologies, w, ix, self.as_if));
                     let own = if shape.prefers_names {
                         points_of(shape, &node.spec.taints, NodeView::of(&node.spec))
                     } else {

@@ -8,26 +8,41 @@
 
 use crate::Engine;
 use crate::choose::Scope;
-use crate::ix::{NodeIx, PodIx, WorkloadIx};
+use crate::ix::{NodeIx, PodIx, PoolIx, WorkloadIx};
 use crate::legal::{Hunt, Rule, Taken};
 use crate::room::Need;
-use crate::victims::Unit;
+use crate::victims::{Unit, UnitId};
 use crate::workload::Pod;
+use berth_model::{PodId, Priority, Timestamp, WorkloadId};
 use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
 use std::cmp::Reverse;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 /// Sets of moves that are played through for one pod.
-pub(crate) const MOST_PLAYS: u64 = 16;
+pub(crate) const MOST_PLAYS: u64 = 256;
+
+/// By how much charges may exceed what is taken.
+const ROUNDING: [i64; 3] = [1000, 0, 0];
+
+/// S9, among those that are moved.
+type Turn = (Reverse<Priority>, bool, Timestamp, WorkloadId);
 
 impl Engine {
     /// The one layer of consolidation, if the pool allows it and has enough free in all.
     pub(crate) fn consolidate_rules(&self, hunt: &Hunt) -> Vec<Rule> {
-        let pool = self.pools.at(hunt.pool);
         let spec = self.pools.spec(hunt.pool);
-        let free = pool.devices * berth_model::GpuShare::DEVICE.0 - pool.allocated;
-        let may = spec.consolidation && spec.max_moves > 0 && hunt.ask[0] > 0 && free >= hunt.ask[0];
-        if may { vec![Rule::Consolidate] } else { Vec::new() }
+        let free = self.pools.at(hunt.pool).unclaimed;
+        // Charges in MiB are rounded up, device by device.
+        let lacks = |at: usize| hunt.ask[at] > 0 && hunt.ask[at] > free[at] + ROUNDING[at];
+        // A node that has shrunk below what runs there takes nothing off the others.
+        let enough = !lacks(0) && (!(lacks(1) || lacks(2)) || self.some_node_is_short(hunt.pool));
+        if spec.consolidation && spec.max_moves > 0 && enough { vec![Rule::Consolidate] } else { Vec::new() }
+    }
+
+    fn some_node_is_short(&self, pool: PoolIx) -> bool {
+        let mut nodes = self.nodes.iter().map(|(_, node)| node).filter(|node| node.pool == Some(pool));
+        nodes.any(|node| node.free.cpu < 0 || node.free.memory < 0)
     }
 
     /// True if the units, stopped for one pod on a node, all find other places.
@@ -47,7 +62,7 @@ impl Engine {
         let gpu = self.shapes.at(need.kind.0).gpu;
         let found = self.nodes.at(node.0).devices.choose(gpu, strategy).is_some_and(|gpus| {
             self.try_put(need.pod, node, gpus);
-            self.place_again(hunt, units.iter().flat_map(|unit| unit.pods.iter().copied()))
+            self.place_again(hunt, units.iter().map(|unit| (unit.id, &unit.pods[..])))
         });
         self.roll_back_to(mark);
         found
@@ -55,26 +70,65 @@ impl Engine {
 
     /// Finds new places for everything that was taken, in the trial under way.
     pub(crate) fn replace_moved(&mut self, hunt: &Hunt, taken: &Taken) -> bool {
-        let moved: BTreeSet<WorkloadIx> = taken.units.iter().map(|unit| unit.pods[0].workload).collect();
-        let few = moved.len() <= self.pools.spec(hunt.pool).max_moves as usize;
-        few && self.place_again(hunt, taken.units.iter().flat_map(|unit| unit.pods.iter().copied()))
+        self.place_again(hunt, taken.units.iter().map(|unit| (unit.id, &unit.pods[..])))
     }
 
-    /// Places pods that were lifted: workloads in S9 order, the hardest role first.
-    fn place_again(&mut self, hunt: &Hunt, pods: impl Iterator<Item = PodIx>) -> bool {
-        let mut pods: Vec<PodIx> = pods.collect();
-        pods.sort_by_cached_key(|pod| {
-            let workload = self.workloads.at(pod.workload.0);
-            let template = self.templates.at(workload.template);
-            let (role, _) = template.role_of(pod.pod);
-            let every = vec![1; template.roles.len()];
-            let place =
-                self.hardest_first(workload.template, &every).iter().position(|r| *r == usize::from(role));
-            (Reverse(template.priority), workload.submitted, workload.id, place, pod.pod)
+    /// Places the pods of units that were lifted, workload by workload in S9 order; few enough workloads.
+    fn place_again<'a>(&mut self, hunt: &Hunt, units: impl Iterator<Item = (UnitId, &'a [PodIx])>) -> bool {
+        let mut moves: BTreeMap<Turn, (WorkloadIx, Vec<PodIx>)> = BTreeMap::new();
+        for (id, pods) in units {
+            let ix = pods[0].workload;
+            let workload = self.workloads.at(ix.0);
+            let elastic = matches!(id, UnitId::Pod(_));
+            let priority = Reverse(self.templates.at(workload.template).priority);
+            let turn = (priority, elastic, workload.submitted, workload.id);
+            moves.entry(turn).or_insert_with(|| (ix, Vec::new())).1.extend(pods);
+        }
+        moves.len() <= self.pools.spec(hunt.pool).max_moves as usize
+            && moves.into_iter().all(|((_, elastic, ..), (ix, pods))| self.move_one(hunt, ix, pods, elastic))
+    }
+
+    /// Places pods of one workload that were lifted, hardest role first, if it could start in the pool anew.
+    fn move_one(&mut self, hunt: &Hunt, ix: WorkloadIx, mut pods: Vec<PodIx>, elastic: bool) -> bool {
+        let of = self.workloads.at(ix.0).template;
+        let template = self.templates.at(of);
+        if !self.may_use(template, hunt.pool) {
+            return false;
+        }
+        let mut want: SmallVec<[u32; 2]> = smallvec::smallvec![0; template.roles.len()];
+        pods.iter().for_each(|pod| want[usize::from(template.role_of(pod.pod).0)] += 1);
+        let ask = self.ask(template, &want, hunt.pool);
+        if self.org.gate(template.queue, hunt.pool, ask, template.preemptible).is_err() {
+            return false;
+        }
+        let topology = template.topology.clone().filter(|_| !elastic);
+        let roles = self.hardest_first(of, &want);
+        let template = self.templates.at(of);
+        pods.sort_by_key(|pod| {
+            let (role, index) = template.role_of(pod.pod);
+            (roles.iter().position(|r| *r == usize::from(role)), index)
         });
+        let Some(topology) = topology else { return self.move_into(hunt, &pods, Scope::Everywhere) };
+        let Some(level) = self.topologies.find(&topology.key) else { return false };
+        let domains = self.domains_that_complete(ix, hunt.pool, &want, level);
+        domains.into_iter().any(|domain| self.move_into(hunt, &pods, Scope::Domain(level, domain)))
+            || (!topology.required && self.move_into(hunt, &pods, Scope::Everywhere))
+    }
+
+    fn move_into(&mut self, hunt: &Hunt, pods: &[PodIx], scope: Scope) -> bool {
+        let mark = self.trial.len();
         for pod in pods {
-            let Some(choice) = self.choose(pod, hunt.pool, Scope::Everywhere) else { return false };
-            self.try_put(pod, choice.node, choice.gpus);
+            let choice = self.choose(*pod, hunt.pool, scope);
+            let open = choice.filter(|choice| {
+                let template = self.templates.at(self.workloads.at(pod.workload.0).template);
+                let cost = self.cost(self.kind_of(*pod).0, choice.node, choice.gpus);
+                self.org.gate(template.queue, hunt.pool, cost, template.preemptible).is_ok()
+            });
+            let Some(choice) = open else {
+                self.roll_back_to(mark);
+                return false;
+            };
+            self.try_put(*pod, choice.node, choice.gpus);
         }
         true
     }
@@ -85,12 +139,14 @@ impl Engine {
             return;
         }
         let mut order: Vec<usize> = (0..taken.units.len()).collect();
-        order.sort_by(|a, b| {
-            let key = |at: usize| (taken.units[at].cost, taken.units[at].id);
-            key(*b).cmp(&key(*a))
+        order.sort_by_cached_key(|at| {
+            let unit = &taken.units[*at];
+            let mut pods: Vec<PodId> = unit.order.iter().map(|(_, pod)| *pod).collect();
+            pods.sort_unstable();
+            let whole = matches!(unit.id, UnitId::Whole(_));
+            Reverse((unit.lost, pods.len(), self.workloads.at(unit.pods[0].workload.0).id, whole, pods))
         });
-        let before = self.touched_by_trial();
-        let seats: FxHashMap<PodIx, Option<Pod>> = before.into_iter().collect();
+        let seats: FxHashMap<PodIx, Option<Pod>> = self.touched_by_trial().into_iter().collect();
         let mut needed = vec![true; taken.units.len()];
         for at in order {
             needed[at] = !self.can_return(hunt, &taken.units[at].pods, &seats, scope);
@@ -101,7 +157,8 @@ impl Engine {
         }
     }
 
-    /// Puts a victim back where it was, if the beneficiary's pods that are in its way find other free room.
+    /// Puts a victim back where it was, if the beneficiary's pods on its nodes find other free room and the others still
+    /// fit where they are.
     fn can_return(
         &mut self,
         hunt: &Hunt,
@@ -113,32 +170,33 @@ impl Engine {
         let mut nodes: Vec<NodeIx> = victim.iter().filter_map(|pod| seats[pod]?.node).collect();
         nodes.sort_unstable();
         nodes.dedup();
-        let put = |engine: &Self, pod: &PodIx| {
-            engine.pod(*pod).on_node() && seats.get(pod).is_some_and(Option::is_none)
-        };
-        let moving: Vec<PodIx> = if self.neighbours.idle() {
-            let here = nodes.iter().flat_map(|node| self.nodes.at(node.0).pods.iter().copied());
-            here.filter(|pod| put(self, pod)).collect()
-        } else {
-            self.touched_by_trial().into_iter().map(|(pod, _)| pod).filter(|pod| put(self, pod)).collect()
-        };
+        let own: Vec<PodIx> = self.touched_by_trial().into_iter().map(|(pod, _)| pod).collect();
+        let own: Vec<PodIx> = own.into_iter().filter(|pod| pod.workload == hunt.beneficiary).collect();
+        let on_them =
+            |engine: &Self, pod: &PodIx| engine.pod(*pod).node.is_some_and(|node| nodes.contains(&node));
+        let (moving, staying): (Vec<PodIx>, Vec<PodIx>) = own.into_iter().partition(|pod| on_them(self, pod));
         moving.iter().for_each(|pod| self.try_lift(*pod));
         for pod in victim {
             if let Some(was) = seats[pod] {
                 self.try_return(*pod, was);
             }
         }
-        for pod in moving {
-            let Some(choice) = self.choose(pod, hunt.pool, scope) else {
-                self.roll_back_to(mark);
-                return false;
-            };
-            self.try_put(pod, choice.node, choice.gpus);
-        }
-        let fits = self.within_bounds(hunt);
+        let fits = moving.iter().all(|pod| self.move_into(hunt, &[*pod], scope))
+            && (self.local_to_pools() || staying.iter().all(|pod| self.still_fits(hunt, *pod)))
+            && self.within_bounds(hunt);
         if !fits {
             self.roll_back_to(mark);
         }
+        fits
+    }
+
+    /// True if a pod of the trial under way would be let onto its node again.
+    fn still_fits(&mut self, hunt: &Hunt, pod: PodIx) -> bool {
+        let Pod { node: Some(node), gpus, .. } = *self.pod(pod) else { return false };
+        let mark = self.trial.len();
+        self.try_lift(pod);
+        let fits = self.fits_kept(pod, node, gpus, hunt.pool);
+        self.roll_back_to(mark);
         fits
     }
 }

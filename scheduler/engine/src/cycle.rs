@@ -14,8 +14,9 @@ impl Engine {
         let mut decisions = Vec::new();
         self.cycle += 1;
         self.second.fresh.clear();
+        self.second.touched.clear();
         self.wake_deferred();
-        self.start_reserved(&mut decisions);
+        self.judge_room(&mut decisions);
         self.look_at_changes();
         self.deciding = true;
         self.allocate(budget, &mut decisions);

@@ -221,6 +221,23 @@ impl Devices {
         }
     }
 
+    /// True if the grant is what the request comes to on its devices (S13, S14).
+    pub(crate) fn comes_to(&self, request: GpuRequest, grant: GpuGrant) -> bool {
+        let mask = grant.devices();
+        let there = self.each.len() == 64 || mask.0 >> self.each.len() == 0;
+        there
+            && mask.count() == request.devices()
+            && match grant {
+                GpuGrant::None => request == GpuRequest::None,
+                GpuGrant::Whole(_) => !request.is_fraction(),
+                GpuGrant::Shared { each, limit: most, .. } => {
+                    let right =
+                        |total: u32| mib(each) == need(request, total) && mib(most) == limit(request, total);
+                    request.is_fraction() && mask.iter().all(|d| right(self.get(d).total))
+                }
+            }
+    }
+
     /// True if exactly these devices can be taken now.
     pub(crate) fn can_take(&self, grant: GpuGrant) -> bool {
         match grant {

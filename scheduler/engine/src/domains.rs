@@ -5,7 +5,7 @@
 
 use crate::Engine;
 use crate::choose::Scope;
-use crate::ix::{GroupIx, PoolIx, TopologyIx};
+use crate::ix::{GroupIx, PoolIx, TopologyIx, WorkloadIx};
 use crate::node::slots;
 use crate::park::Unblock;
 use crate::verdict::Refusal;
@@ -45,9 +45,36 @@ impl Engine {
         }
     }
 
+    /// The domains of a level in a pool in which the wanted pods of a workload would complete its minimums, least free
+    /// GPUs first.
+    pub(crate) fn domains_that_complete(
+        &self,
+        workload: WorkloadIx,
+        pool: PoolIx,
+        want: &[u32],
+        level: TopologyIx,
+    ) -> Vec<u32> {
+        let topology = self.topologies.at(level);
+        let mut found: Vec<(i64, &str, u32)> = Vec::new();
+        for domain in 0..topology.len() {
+            let here = topology.nodes[domain].iter().map(|node| self.nodes.at(node.0));
+            let mut here = here.filter(|node| node.usable() && node.pool == Some(pool)).peekable();
+            if here.peek().is_some() && self.would_complete(workload, want, level, domain as u32) {
+                let free = here.map(|node| i64::from(node.devices.free.count())).sum();
+                found.push((free, &topology.values[domain], domain as u32));
+            }
+        }
+        found.sort_unstable();
+        found.into_iter().map(|(_, _, domain)| domain).collect()
+    }
+
     /// True if the wanted pods in the domain, with those of the workload that are there, are all its minimums (S31).
     fn completes(&self, group: GroupIx, want: &[u32], level: TopologyIx, domain: u32) -> bool {
-        let Some((_, _, workload)) = self.waiting.at(group).first() else { return false };
+        let first = self.waiting.at(group).first();
+        first.is_some_and(|(_, _, workload)| self.would_complete(workload, want, level, domain))
+    }
+
+    fn would_complete(&self, workload: WorkloadIx, want: &[u32], level: TopologyIx, domain: u32) -> bool {
         let workload = self.workloads.at(workload.0);
         let template = self.templates.at(workload.template);
         let counts = |pod: &&Pod| match (pod.stage, pod.node) {

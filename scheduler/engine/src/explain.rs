@@ -141,14 +141,14 @@ impl Engine {
         &self,
         kind: (ShapeIx, u32),
         pool: PoolIx,
-        floors: &[crate::neighbours::Floor],
+        views: &[crate::neighbours::View],
     ) -> Option<Vec<(Constraint, u32)>> {
         let shape = self.shapes.at(kind.0);
         let mut failed = self.failed_constraints(kind.0, pool);
         let tiers = self.classes.tiers(kind.0, pool).iter();
         for ix in tiers.flat_map(|t| &t.classes).flat_map(|c| self.classes.at(*c).nodes.iter()) {
             let node = self.nodes.at(ix.0);
-            let constraint = match self.admits(shape, kind, floors, *ix) {
+            let constraint = match self.admits(shape, kind, views, *ix) {
                 Err(constraint) => constraint,
                 Ok(()) if !node.ports_free(shape) => Constraint::HostPort,
                 Ok(()) => return None,
@@ -179,10 +179,10 @@ impl Engine {
             }
         };
         if asked.local || !self.neighbours.idle() {
-            let floors = self.floors(kind.0);
+            let views = self.views(kind.0);
             for ix in classes.flat_map(|c| self.classes.at(*c).nodes.iter().copied()) {
                 let free = self.nodes.at(ix.0).ports_free(asked);
-                if free && self.admits(asked, kind, &floors, ix).is_ok() {
+                if free && self.admits(asked, kind, &views, ix).is_ok() {
                     consider(ix);
                 }
             }

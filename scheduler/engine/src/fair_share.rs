@@ -118,7 +118,7 @@ impl Engine {
         let mut touched: Vec<QueueIx> = Vec::new();
         for project in projects {
             let mut demand = self.pending_demand(project, pool);
-            add(&mut demand, self.org.in_pool(project, pool).allocated, 1);
+            add(&mut demand, self.org.in_pool(project, pool).used(), 1);
             let before = std::mem::replace(&mut self.org.in_pool_mut(project, pool).demand, demand);
             if (before != demand || all)
                 && let Some(department) = self.org.parent(project)
@@ -172,7 +172,7 @@ impl Engine {
                 continue;
             }
             let ask = self.ask(template, &self.waiting.at(ix).key.want, pool);
-            if self.org.gate_beside(project, pool, ask, template.preemptible, false).is_ok() {
+            if self.org.gate_alone(project, pool, ask, template.preemptible).is_ok() {
                 add(&mut demand, self.ask_of(template, waits.iter().copied(), pool), 1);
             }
         }

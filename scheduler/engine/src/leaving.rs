@@ -3,7 +3,7 @@
 use crate::Engine;
 use crate::apply::{Applied, conflict};
 use crate::ix::PodIx;
-use crate::workload::Stage;
+use crate::workload::{Pod, Stage};
 use berth_model::{Placement, PodId, Timestamp};
 
 impl Engine {
@@ -40,14 +40,14 @@ impl Engine {
     pub(crate) fn pod_reserved(&mut self, id: PodId, at: Placement, until: Timestamp) -> Applied {
         let pod = self.find_pod("podReserved", id)?;
         let node = self.find_node("podReserved", at.node)?;
-        if self.pod(pod).stage != Stage::Waiting {
+        if !matches!(self.pod(pod).stage, Stage::Waiting | Stage::Leaving) || self.has_room_kept(pod) {
             return Err(conflict(id, "it is not waiting"));
         }
-        if !self.nodes.at(node.0).usable() {
-            return Err(conflict(id, format!("{} takes no pods", at.node)));
-        }
         self.check_grant(pod, node, id, at.gpus)?;
-        self.restore_reservation(pod, node, at.gpus, until);
+        let (node, gpus) = (Some(node), at.gpus);
+        self.dequeue(pod.workload);
+        self.give_room(pod, Pod { stage: Stage::Reserved, node, gpus, until, ..Pod::default() });
+        self.enqueue(pod.workload);
         Ok(())
     }
 }

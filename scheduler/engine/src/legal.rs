@@ -4,7 +4,7 @@
 //! unit is judged without going through all of them.
 
 use crate::Engine;
-use crate::ix::{PoolIx, QueueIx, WorkloadIx};
+use crate::ix::{PodIx, PoolIx, QueueIx, WorkloadIx};
 use crate::org::{InPool, Triple, add};
 use crate::reserve::PING_PONG;
 use crate::victims::{Stream, Unit, UnitId};
@@ -171,15 +171,21 @@ impl Engine {
         }
     }
 
-    /// True if a workload may be stopped for the hunter: past its minimum runtime, and not who replaced it of late. What
-    /// only time forbids is noted for the timer.
-    pub(crate) fn may_be_stopped(&mut self, hunt: &Hunt, workload: WorkloadIx) -> bool {
+    /// True if a unit may be stopped for the hunter: in its pool, nothing of it placed only now, past its minimum runtime,
+    /// and not who replaced it of late. What only time forbids is noted for the timer.
+    pub(crate) fn may_be_stopped(&mut self, hunt: &Hunt, unit: UnitId) -> bool {
+        let (UnitId::Pod(PodIx { workload, .. }) | UnitId::Whole(workload)) = unit;
         let state = self.workloads.at(workload.0);
         let (id, now) = (state.id, self.now);
-        if workload == hunt.beneficiary || !self.templates.at(state.template).preemptible {
+        let template = self.templates.at(state.template);
+        if workload == hunt.beneficiary || !template.preemptible || state.pool != Some(hunt.pool) {
             return false;
         }
-        if self.second.fresh.binary_search(&workload).is_ok() {
+        let is_fresh = match unit {
+            UnitId::Pod(pod) => self.second.fresh.binary_search(&pod).is_ok(),
+            UnitId::Whole(_) => self.second.fresh.iter().any(|pod| pod.workload == workload),
+        };
+        if is_fresh {
             // Who has just been placed is no victim before the next cycle.
             self.second.again = true;
             return false;

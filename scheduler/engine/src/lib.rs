@@ -138,6 +138,8 @@ pub struct Engine {
     /// What the trial under way has done, in order, and how many pods it has taken off their nodes.
     trial: Vec<place::Step>,
     lifted: u32,
+    /// The trial is as if all leaving pods were gone and all that have room kept were there.
+    as_if: bool,
     /// How many cycles there have been, and whether one is under way.
     cycle: u64,
     deciding: bool,
@@ -183,6 +185,7 @@ impl Engine {
             candidates: Vec::new(),
             trial: Vec::new(),
             lifted: 0,
+            as_if: false,
             cycle: 0,
             deciding: false,
         }

@@ -10,8 +10,10 @@ use crate::ix::{NodeIx, ShapeIx, TermIx, TopologyIx};
 use crate::matching::pod_matches;
 use crate::shape::Shape;
 use crate::topology::{NOWHERE, Topologies};
+use crate::workload::Stage;
 use berth_model::{Constraint, LabelSelector, Labels, PodAffinityTerm, Unsatisfiable};
 use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
 
 /// Which pods: by labels (none = no pod), in which namespaces (none = all).
 type Selection = (Option<LabelSelector>, Option<Vec<Box<str>>>);
@@ -32,15 +34,35 @@ struct TermKey {
 #[derive(Clone, Debug)]
 struct Term {
     key: TermKey,
-    /// Placed pods that the term selects, by domain.
+    /// Pods on nodes, and those for whom room is kept there (S23).
+    all: Counts,
+    /// The latter alone.
+    kept: Counts,
+}
+
+/// Pods that a term is about.
+#[derive(Clone, Debug, Default)]
+struct Counts {
+    /// Pods that the term selects, by domain.
     count: Vec<u32>,
     total: u32,
-    /// Placed pods that must be away from those it selects, by domain.
+    /// Pods that must be away from those it selects, by domain.
     repelled: Vec<u32>,
     repelled_total: u32,
-    /// The same pods by node; only where leaving pods do not count.
+    /// Those that it selects by node; only where leaving pods do not count.
     by_node: Vec<u32>,
 }
+
+/// How a pod's neighbours are counted: with those for whom room is kept or without, and what the domains of its spread
+/// constraints hold then. Every view must allow the pod.
+#[derive(Clone, Debug)]
+pub(crate) struct View {
+    pub(crate) kept: bool,
+    pub(crate) floors: Vec<Floor>,
+}
+
+/// All views that count.
+pub(crate) type Views = SmallVec<[View; 2]>;
 
 /// What the domains of a spread constraint hold.
 #[derive(Clone, Debug, Default)]
@@ -186,14 +208,7 @@ impl Neighbours {
             }
         }
         self.by_key.insert(key.clone(), ix);
-        self.terms.push(Term {
-            key,
-            count: Vec::new(),
-            total: 0,
-            repelled: Vec::new(),
-            repelled_total: 0,
-            by_node: Vec::new(),
-        });
+        self.terms.push(Term { key, all: Counts::default(), kept: Counts::default() });
         ix
     }
 
@@ -202,22 +217,29 @@ impl Neighbours {
         &mut self,
         topologies: &Topologies,
         (shape, identity): (ShapeIx, u32),
-        (node, leaving): (NodeIx, bool),
+        (node, stage): (NodeIx, Stage),
         sign: i32,
         only: Option<&[TermIx]>,
     ) {
         let counted = |term: &TermIx| only.is_none_or(|only| only.contains(term));
         for term in self.identities[identity as usize].1.iter().copied().filter(|t| counted(t)) {
             let term = &mut self.terms[term.i()];
-            if !(leaving && term.key.staying) {
-                term.bump(topologies, node, sign);
+            if !(stage == Stage::Leaving && term.key.staying) {
+                let domain = topologies.at(term.key.topology).domain(node);
+                term.all.bump(domain, node, sign, term.key.staying);
+                if stage == Stage::Reserved {
+                    term.kept.bump(domain, node, sign, term.key.staying);
+                }
             }
         }
         let Some(wishes) = self.wishes.get(&shape) else { return };
         for term in wishes.anti.iter().copied().filter(|t| counted(t)) {
             let term = &mut self.terms[term.i()];
             let domain = topologies.at(term.key.topology).domain(node);
-            bump(&mut term.repelled, &mut term.repelled_total, domain, sign);
+            bump(&mut term.all.repelled, &mut term.all.repelled_total, domain, sign);
+            if stage == Stage::Reserved {
+                bump(&mut term.kept.repelled, &mut term.kept.repelled_total, domain, sign);
+            }
         }
     }
 
@@ -226,19 +248,43 @@ impl Neighbours {
         self.wishes.get(&shape)
     }
 
-    /// The first constraint about pods that keeps a pod away from the node.
+    /// True if a pod of the first kind, wherever it is, can matter for where one of the second may go.
+    pub(crate) fn concerns(&self, other: (ShapeIx, u32), kind: (ShapeIx, u32)) -> bool {
+        let selecting = |identity: u32| &self.identities[identity as usize].1;
+        let sought = self.wishes.get(&kind.0).is_some_and(|wishes| {
+            let affinity = wishes.affinity.iter().map(|(term, _)| term);
+            let mut terms = affinity.chain(&wishes.anti).chain(wishes.spread.iter().map(|s| &s.term));
+            terms.any(|term| selecting(other.1).contains(term))
+        });
+        let repels = || {
+            let wishes = self.wishes.get(&other.0);
+            wishes.is_some_and(|wishes| wishes.anti.iter().any(|term| selecting(kind.1).contains(term)))
+        };
+        sought || repels()
+    }
+
+    /// The first constraint about pods that keeps a pod away from the node, in some view.
     pub(crate) fn judge(
+        &self,
+        topologies: &Topologies,
+        kind: (ShapeIx, u32),
+        node: NodeIx,
+        views: &[View],
+    ) -> Result<(), Constraint> {
+        views.iter().try_for_each(|view| self.judge_by(topologies, kind, node, view))
+    }
+
+    fn judge_by(
         &self,
         topologies: &Topologies,
         (shape, identity): (ShapeIx, u32),
         node: NodeIx,
-        floors: &[Floor],
+        view: &View,
     ) -> Result<(), Constraint> {
         for term in &self.identities[identity as usize].1 {
             let term = &self.terms[term.i()];
-            if term.repelled_total > 0
-                && at(&term.repelled, topologies.at(term.key.topology).domain(node)) > 0
-            {
+            let domain = topologies.at(term.key.topology).domain(node);
+            if term.all.repelled_total > 0 && term.by(view.kept, |c| at(&c.repelled, domain)) > 0 {
                 return Err(Constraint::PodAntiAffinity);
             }
         }
@@ -246,18 +292,21 @@ impl Neighbours {
         let here = |term: &TermIx| {
             let term = &self.terms[term.i()];
             let domain = topologies.at(term.key.topology).domain(node);
-            (term, domain, at(&term.count, domain))
+            (term, domain, term.by(view.kept, |c| at(&c.count, domain)))
         };
         if wishes.anti.iter().any(|t| here(t).2 > 0) {
             return Err(Constraint::PodAntiAffinity);
         }
         // The first of a group that wants to be together may start anywhere, as in Kubernetes.
         let first = !wishes.affinity.is_empty()
-            && wishes.affinity.iter().all(|(t, own)| *own && self.terms[t.i()].total == 0);
+            && wishes
+                .affinity
+                .iter()
+                .all(|(t, own)| *own && self.terms[t.i()].by(view.kept, |c| c.total) == 0);
         if wishes.affinity.iter().any(|(t, _)| here(t).1 == NOWHERE || !first && here(t).2 == 0) {
             return Err(Constraint::PodAffinity);
         }
-        for (spread, floor) in wishes.spread.iter().zip(floors).filter(|(s, _)| !s.soft) {
+        for (spread, floor) in wishes.spread.iter().zip(&view.floors).filter(|(s, _)| !s.soft) {
             let (_, domain, _) = here(&spread.term);
             let count = at(&floor.counts, domain);
             if domain == NOWHERE
@@ -270,10 +319,12 @@ impl Neighbours {
     }
 
     /// Preference points of a node from other pods (S12): weight times pods near, less pods where spreading is wished.
-    pub(crate) fn points(&self, topologies: &Topologies, wishes: &Wishes, node: NodeIx) -> i64 {
+    /// Those for whom room is kept count only if `kept`.
+    pub(crate) fn points(&self, topologies: &Topologies, wishes: &Wishes, node: NodeIx, kept: bool) -> i64 {
         let here = |term: TermIx| {
             let term = &self.terms[term.i()];
-            i64::from(at(&term.count, topologies.at(term.key.topology).domain(node)))
+            let domain = topologies.at(term.key.topology).domain(node);
+            i64::from(term.by(kept, |c| at(&c.count, domain)))
         };
         let preferred: i64 = wishes.preferred.iter().map(|(term, weight)| weight * here(*term)).sum();
         preferred - wishes.spread.iter().filter(|s| s.soft).map(|s| here(s.term)).sum::<i64>()
@@ -285,6 +336,7 @@ impl Neighbours {
         &self,
         topologies: &Topologies,
         wishes: &Wishes,
+        kept: bool,
         eligible: impl Fn(NodeIx, bool, bool) -> bool,
     ) -> Vec<Floor> {
         let topology = |s: &Spread| topologies.at(self.terms[s.term.i()].key.topology);
@@ -293,7 +345,7 @@ impl Neighbours {
             if spread.soft {
                 return Floor::default();
             }
-            let (domains, by_node) = (topology(spread), &self.terms[spread.term.i()].by_node);
+            let (domains, term) = (topology(spread), &self.terms[spread.term.i()]);
             let mut counts = vec![0; domains.len()];
             let (mut known, mut least) = (0, u32::MAX);
             for (domain, nodes) in domains.nodes.iter().enumerate() {
@@ -301,7 +353,7 @@ impl Neighbours {
                     hard().all(|s| topology(s).domain(**n) != NOWHERE)
                         && eligible(**n, spread.honor_affinity, spread.honor_taints)
                 });
-                let pods = counting.map(|n| by_node.get(n.i()).copied().unwrap_or(0)).reduce(|a, b| a + b);
+                let pods = counting.map(|n| term.by(kept, |c| at(&c.by_node, n.0))).reduce(|a, b| a + b);
                 if let Some(pods) = pods {
                     (counts[domain], known, least) = (pods, known + 1, least.min(pods));
                 }
@@ -319,6 +371,11 @@ impl Wishes {
         !self.preferred.is_empty() || self.spread.iter().any(|s| s.soft)
     }
 
+    /// True if a pod may have to be where certain others are.
+    pub(crate) fn depends_on_others(&self) -> bool {
+        !self.affinity.is_empty() || self.spread.iter().any(|spread| !spread.soft)
+    }
+
     /// True if a spread constraint must hold.
     pub(crate) fn spreads(&self) -> bool {
         !self.spread.is_empty()
@@ -326,9 +383,16 @@ impl Wishes {
 }
 
 impl Term {
-    fn bump(&mut self, topologies: &Topologies, node: NodeIx, sign: i32) {
-        bump(&mut self.count, &mut self.total, topologies.at(self.key.topology).domain(node), sign);
-        if self.key.staying {
+    /// A count, with those for whom room is kept or without.
+    fn by(&self, kept: bool, count: impl Fn(&Counts) -> u32) -> u32 {
+        count(&self.all) - if kept { 0 } else { count(&self.kept) }
+    }
+}
+
+impl Counts {
+    fn bump(&mut self, domain: u32, node: NodeIx, sign: i32, by_node: bool) {
+        bump(&mut self.count, &mut self.total, domain, sign);
+        if by_node {
             bump(&mut self.by_node, &mut 0, node.0, sign);
         }
     }

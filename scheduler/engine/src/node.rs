@@ -119,16 +119,6 @@ impl Free {
         larger
     }
 
-    /// True if this much can be taken. What is not asked for is not looked at.
-    pub(crate) fn covers(&self, takes: &Self) -> bool {
-        let enough = |have: i64, need: i64| need <= have || need == 0;
-        enough(self.cpu, takes.cpu)
-            && enough(self.memory, takes.memory)
-            && enough(self.ephemeral, takes.ephemeral)
-            && enough(self.pods, takes.pods)
-            && takes.extended.iter().enumerate().all(|(at, n)| enough(self.extended(at as u16), *n))
-    }
-
     /// How many pods of the shape fit one after the other, GPUs apart.
     fn slots(&self, shape: &Shape) -> i64 {
         let times = |have: i64, need: i64| if need == 0 { i64::MAX } else { have.max(0) / need };
@@ -278,25 +268,23 @@ impl Node {
         self.forget(pod, shape);
     }
 
-    /// True if the room kept for a pod is free by now.
-    pub(crate) fn can_start(&self, pod: PodIx, shape: &Shape) -> bool {
-        let free = self.overlap.as_ref().is_some_and(|overlap| overlap.can_start(pod));
-        free && (!shape.local || self.ports_free_for(shape, Some(pod)))
-    }
-
     /// The pods for which room is kept here.
     pub(crate) fn kept(&self) -> impl Iterator<Item = PodIx> + '_ {
         self.overlap.iter().flat_map(|overlap| overlap.kept())
     }
 
-    /// Changes what the devices are, not who uses them. False if room that was kept on them is lost by it.
-    pub(crate) fn change_devices(&mut self, change: impl FnOnce(&mut Devices)) -> bool {
+    /// Changes what the devices are, not who uses them.
+    pub(crate) fn change_devices(&mut self, change: impl FnOnce(&mut Devices)) {
         match &mut self.overlap {
             None => change(&mut self.devices),
             Some(overlap) => change(overlap.devices_mut()),
         }
         self.overlap_changed();
-        self.overlap.as_ref().is_none_or(|overlap| overlap.holds())
+    }
+
+    /// The devices as the pods that are here leave them, whoever has room kept.
+    pub(crate) fn devices_now(&self) -> Devices {
+        self.overlap.as_ref().map_or_else(|| self.devices.clone(), |overlap| overlap.free_now().1)
     }
 
     fn overlap_changed(&mut self) {
@@ -331,6 +319,9 @@ impl Node {
 
     /// Ports and volumes follow the pods of a workload whose positions change.
     pub(crate) fn renumber(&mut self, workload: WorkloadIx, moves: &[(u32, u32)]) {
+        if let Some(overlap) = &mut self.overlap {
+            overlap.renumber(workload, moves);
+        }
         let Some(held) = &mut self.held else { return };
         let pods = held.ports.iter_mut().map(|(p, _)| p).chain(held.volumes.iter_mut().map(|(p, _)| p));
         for pod in pods.filter(|p| p.workload == workload) {
@@ -347,17 +338,11 @@ impl Node {
 
     /// True if none of the shape's ports is taken; an empty address means all addresses.
     pub(crate) fn ports_free(&self, shape: &Shape) -> bool {
-        self.ports_free_for(shape, None)
-    }
-
-    /// As [`Self::ports_free`], for a pod whose own ports are entered already.
-    fn ports_free_for(&self, shape: &Shape, own: Option<PodIx>) -> bool {
         let all = |ip: &str| ip.is_empty() || ip == "0.0.0.0";
         let Some(held) = &self.held else { return true };
         !shape.spec.host_ports.iter().any(|want| {
-            held.ports.iter().any(|(pod, has)| {
-                own != Some(*pod)
-                    && want.port == has.port
+            held.ports.iter().any(|(_, has)| {
+                want.port == has.port
                     && want.protocol == has.protocol
                     && (all(&want.host_ip) || all(&has.host_ip) || want.host_ip == has.host_ip)
             })
@@ -369,9 +354,23 @@ impl Node {
         self.volumes_over(shape).next().is_none()
     }
 
+    /// The same without those for whom room is kept.
+    pub(crate) fn volumes_fit_now(&self, shape: &Shape) -> bool {
+        let there = |pod: &PodIx| !self.kept().any(|kept| kept == *pod);
+        self.overlap.is_none() || self.volumes_over_beside(shape, &there).next().is_none()
+    }
+
     /// The drivers that cannot attach the volumes of the shape that are not attached here already, and how many
     /// volumes there would be too many.
     pub(crate) fn volumes_over<'a>(&'a self, shape: &'a Shape) -> impl Iterator<Item = (&'a str, i64)> + 'a {
+        self.volumes_over_beside(shape, &|_| true)
+    }
+
+    fn volumes_over_beside<'a>(
+        &'a self,
+        shape: &'a Shape,
+        beside: &'a dyn Fn(&PodIx) -> bool,
+    ) -> impl Iterator<Item = (&'a str, i64)> + 'a {
         let held: &[_] = self.held.as_ref().map_or(&[], |h| &h.volumes);
         let mut drivers: Vec<&str> = shape.spec.volumes.iter().map(|v| v.driver.as_str()).collect();
         drivers.sort_unstable();
@@ -379,7 +378,12 @@ impl Node {
         drivers.into_iter().filter_map(move |driver| {
             let limit = i64::from(*self.spec.volume_limits.get(driver)?);
             let of = |v: &&'a VolumeUse| v.driver == driver;
-            let attached = held.iter().map(|(_, v)| v).filter(of).map(|v| v.handle.as_str());
+            let attached = held
+                .iter()
+                .filter(|(pod, _)| beside(pod))
+                .map(|(_, v)| v)
+                .filter(of)
+                .map(|v| v.handle.as_str());
             let attached: std::collections::BTreeSet<&str> = attached.collect();
             let mut all = attached.clone();
             all.extend(shape.spec.volumes.iter().filter(of).map(|v| v.handle.as_str()));

@@ -151,7 +151,6 @@ impl Engine {
         self.org.in_pool_mut(ix, pool).quota = quota;
         self.mark_pool(pool);
         self.org.loosen(ix, pool);
-        self.drop_reservations_above(ix, pool);
         Ok(())
     }
 
@@ -213,10 +212,12 @@ impl Engine {
 
     pub(crate) fn remove_node(&mut self, id: NodeId) -> Applied {
         let ix = self.find_node("nodeRemoved", id)?;
-        self.drop_reservations_on(ix);
+        let kept: Vec<PodIx> = self.nodes.at(ix.0).kept().collect();
+        self.lose_room_on(ix);
         let pods: Vec<PodIx> = self.nodes.at(ix.0).pods.clone();
         for pod in &pods {
             self.release(*pod);
+            self.arrive(*pod);
         }
         self.detach(ix);
         self.forget_change(ix);
@@ -225,7 +226,7 @@ impl Engine {
             self.node_names.remove(&*node.spec.name);
         }
         self.node_ids.remove(&id);
-        for pod in pods {
+        for pod in pods.into_iter().chain(kept) {
             self.requeue(pod.workload);
         }
         Ok(())
@@ -288,16 +289,13 @@ impl Engine {
         Ok(())
     }
 
-    /// Changes what the devices of a node are; room that was kept on them may be lost by it.
+    /// Changes what the devices of a node are.
     fn change_devices(&mut self, ix: NodeIx, change: impl FnOnce(&mut Devices)) {
-        let mut held = true;
-        self.change_node(ix, |engine| held = engine.nodes.at_mut(ix.0).change_devices(change));
+        self.change_node(ix, |engine| engine.nodes.at_mut(ix.0).change_devices(change));
         if let Some(pool) = self.nodes.at(ix.0).pool {
             self.victims.touch_node(pool, ix);
         }
-        if !held {
-            self.drop_reservations_on(ix);
-        }
+        self.look_later_on(ix);
     }
 
     fn find_device(
@@ -315,7 +313,7 @@ impl Engine {
 
     /// Takes a node out of pool, class, index and domains, with all that its pods count for there.
     fn detach(&mut self, ix: NodeIx) {
-        self.drop_reservations_on(ix);
+        self.lift_room_on(ix);
         self.note_change(ix);
         self.profile.classes_changed();
         self.count_pods(ix, -1);
@@ -357,6 +355,18 @@ impl Engine {
             self.note_structure(pool, false);
         }
         self.count_pods(ix, 1);
+        self.return_room(Some);
+        self.look_later_on(ix);
+    }
+
+    /// Those who lack room may have it once those that leave the node are gone.
+    fn look_later_on(&mut self, ix: NodeIx) {
+        let node = self.nodes.at(ix.0);
+        let differs = node.kept().next().is_some()
+            || node.pods.iter().any(|pod| self.pod(*pod).stage == Stage::Leaving);
+        if let Some(pool) = node.pool.filter(|_| differs) {
+            self.wake_short(pool);
+        }
     }
 
     /// Notes that a node and all its pods came to a pool or leave it.
@@ -376,6 +386,11 @@ impl Engine {
         bump(&mut pool.nodes, true);
         bump(&mut pool.usable, usable);
         bump(&mut pool.open, open);
+        if usable {
+            let has = node.spec.allocatable.clone();
+            let devices = node.devices.len() as i64 * berth_model::GpuShare::DEVICE.0;
+            crate::org::add(&mut pool.unclaimed, [devices, has.cpu.0, has.memory.0], sign);
+        }
         if open {
             pool.devices += sign * devices;
             pool.cpu += sign * node.spec.allocatable.cpu.0;
@@ -389,18 +404,17 @@ impl Engine {
             let pod = self.nodes.at(ix.0).pods[at];
             let (shape, labels) = self.kind_of(pod);
             if !self.neighbours.idle() {
-                let leaving = self.pod(pod).stage == Stage::Leaving;
-                self.neighbours.count(&self.topologies, (shape, labels), (ix, leaving), sign as i32, None);
+                let stage = self.pod(pod).stage;
+                self.neighbours.count(&self.topologies, (shape, labels), (ix, stage), sign as i32, None);
             }
             let Some(pool) = pool else { continue };
             let cost = self.cost(shape, ix, self.pod(pod).gpus);
-            let charged = self.pod(pod).charged();
+            let state = *self.pod(pod);
             let template = self.templates.at(self.workloads.at(pod.workload.0).template);
-            let queue = template.queue;
-            if charged {
-                self.org.charge(queue, pool, cost, template.preemptible, sign);
-            } else {
-                self.org.note_ahead(queue, pool, cost, template.preemptible, sign);
+            let (queue, preemptible) = (template.queue, template.preemptible);
+            self.charge(queue, pool, (cost, preemptible), &state, sign);
+            if state.stays() && self.nodes.at(ix.0).usable() {
+                crate::org::add(&mut self.pools.at_mut(pool).unclaimed, cost, -sign);
             }
             self.pools.at_mut(pool).allocated += sign * cost[0];
             if queue == self.unmanaged && self.nodes.at(ix.0).open() {
@@ -426,6 +440,7 @@ impl Engine {
             let node = self.nodes.at_mut(ix.0);
             if let Some(pool) = node.pool {
                 self.classes.join(ix, node, pool, &mut self.names);
+                self.victims.touch_node(pool, ix);
             }
             if usable {
                 self.index.insert(ix, self.nodes.at(ix.0));

@@ -58,9 +58,10 @@ pub(crate) struct Queue {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct InPool {
     pub(crate) quota: QueueQuota,
+    /// What will be there when those that leave are gone and those that have room kept have come.
     pub(crate) allocated: Triple,
     pub(crate) non_preemptible: Triple,
-    /// What is really there, less what is charged: pods that make room count, reserved ones do not yet.
+    /// What leaves, less what has room kept.
     pub(crate) ahead: Triple,
     pub(crate) ahead_non_preemptible: Triple,
     /// What it asks for in all, and its fair share (S7), as last divided.
@@ -78,18 +79,19 @@ impl InPool {
         [self.quota.gpu, self.quota.cpu, self.quota.memory]
     }
 
-    /// True if more is used than a limit, or by non-preemptible workloads than a quota, allows (S6).
-    pub(crate) fn exceeded(&self) -> bool {
-        self.bounds().iter().enumerate().any(|(at, bound)| {
-            let over_limit = bound.limit.is_some_and(|limit| self.allocated[at] > limit);
-            let over_quota = matches!(bound.quota, Quota::Of(quota) if self.non_preemptible[at] > quota);
-            bound.managed() && (over_limit || over_quota)
-        })
+    /// What counts as used (S6): what stays, and of what leaves and what has room kept whichever is more.
+    pub(crate) fn used(&self) -> Triple {
+        std::array::from_fn(|at| self.allocated[at] + self.ahead[at].max(0))
+    }
+
+    /// The same of non-preemptible workloads.
+    fn fixed(&self) -> Triple {
+        std::array::from_fn(|at| self.non_preemptible[at] + self.ahead_non_preemptible[at].max(0))
     }
 
     /// True if use plus `ask` stays within the quota of every managed resource asked for.
     pub(crate) fn within_quota(&self, ask: Triple) -> bool {
-        self.bounds().iter().zip(self.allocated).zip(ask).all(|((bound, used), ask)| match bound.quota {
+        self.bounds().iter().zip(self.used()).zip(ask).all(|((bound, used), ask)| match bound.quota {
             Quota::Of(quota) => ask == 0 || used + ask <= quota,
             Quota::Unmanaged | Quota::Unlimited => true,
         })
@@ -282,7 +284,7 @@ impl Org {
         }
     }
 
-    /// Notes a pod that is there and not charged (`sign` 1), or charged and not there yet (`sign` -1).
+    /// Notes a pod that leaves (`sign` 1), or has room kept (`sign` -1).
     pub(crate) fn note_ahead(
         &mut self,
         project: QueueIx,
@@ -301,39 +303,6 @@ impl Org {
         }
     }
 
-    /// Whether the request passes with all pods counted that are really there, pods that make room too (S6).
-    pub(crate) fn gate_now(
-        &self,
-        project: QueueIx,
-        pool: PoolIx,
-        ask: Triple,
-        preemptible: bool,
-    ) -> Result<(), Shut> {
-        if self.all[project.i()].id.is_none() {
-            return Ok(());
-        }
-        for queue in self.all[project.i()].path.iter().copied() {
-            let here = self.in_pool(queue, pool);
-            for (at, bound) in here.bounds().into_iter().enumerate() {
-                if ask[at] == 0 || !bound.managed() {
-                    continue;
-                }
-                let used = here.allocated[at] + here.ahead[at];
-                if let Some(limit) = bound.limit.filter(|limit| used + ask[at] > *limit) {
-                    return Err(Shut { queue, resource: at, limit: true, bound: limit, used });
-                }
-                let used = here.non_preemptible[at] + here.ahead_non_preemptible[at];
-                if let Quota::Of(quota) = bound.quota
-                    && !preemptible
-                    && used + ask[at] > quota
-                {
-                    return Err(Shut { queue, resource: at, limit: false, bound: quota, used });
-                }
-            }
-        }
-        Ok(())
-    }
-
     /// Whether project and department let the request pass (S6). Exact equality passes.
     pub(crate) fn gate(
         &self,
@@ -342,40 +311,59 @@ impl Org {
         ask: Triple,
         preemptible: bool,
     ) -> Result<(), Shut> {
-        self.gate_beside(project, pool, ask, preemptible, true)
+        self.gate_by(project, pool, ask, preemptible, |here| (here.used(), here.fixed()))
     }
 
-    /// As [`Self::gate`]; the use of others counts against the limits only if asked for.
-    pub(crate) fn gate_beside(
+    /// As [`Self::gate`], with the limits as if nothing else ran (S7).
+    pub(crate) fn gate_alone(
         &self,
         project: QueueIx,
         pool: PoolIx,
         ask: Triple,
         preemptible: bool,
-        others: bool,
+    ) -> Result<(), Shut> {
+        self.gate_by(project, pool, ask, preemptible, |here| ([0; 3], here.fixed()))
+    }
+
+    /// As [`Self::gate`], when those that leave are gone.
+    pub(crate) fn gate_later(
+        &self,
+        project: QueueIx,
+        pool: PoolIx,
+        ask: Triple,
+        preemptible: bool,
+    ) -> Result<(), Shut> {
+        self.gate_by(project, pool, ask, preemptible, |here| (here.allocated, here.non_preemptible))
+    }
+
+    /// `count` says what is used, by all and by non-preemptible workloads.
+    fn gate_by(
+        &self,
+        project: QueueIx,
+        pool: PoolIx,
+        ask: Triple,
+        preemptible: bool,
+        count: fn(&InPool) -> (Triple, Triple),
     ) -> Result<(), Shut> {
         if self.all[project.i()].id.is_none() {
             return Ok(());
         }
         for queue in self.all[project.i()].path.iter().copied() {
             let here = self.in_pool(queue, pool);
+            let (all, fixed) = count(here);
             for (at, bound) in here.bounds().into_iter().enumerate() {
                 // What is not asked for, or not managed, blocks nothing (S2).
                 if ask[at] == 0 || !bound.managed() {
                     continue;
                 }
-                if let Some(limit) = bound.limit
-                    && (if others { here.allocated[at] } else { 0 }) + ask[at] > limit
-                {
-                    let used = here.allocated[at];
-                    return Err(Shut { queue, resource: at, limit: true, bound: limit, used });
+                if let Some(limit) = bound.limit.filter(|limit| all[at] + ask[at] > *limit) {
+                    return Err(Shut { queue, resource: at, limit: true, bound: limit, used: all[at] });
                 }
                 if let Quota::Of(quota) = bound.quota
                     && !preemptible
-                    && here.non_preemptible[at] + ask[at] > quota
+                    && fixed[at] + ask[at] > quota
                 {
-                    let used = here.non_preemptible[at];
-                    return Err(Shut { queue, resource: at, limit: false, bound: quota, used });
+                    return Err(Shut { queue, resource: at, limit: false, bound: quota, used: fixed[at] });
                 }
             }
         }

@@ -5,7 +5,7 @@
 //! wait have come. Few nodes have an [`Overlap`] at a time: each change counts its lists anew.
 
 use crate::device::Devices;
-use crate::ix::PodIx;
+use crate::ix::{PodIx, WorkloadIx};
 use crate::node::Free;
 use berth_model::{DeviceIndex, DeviceMask, GpuGrant, GpuMemoryMib};
 
@@ -99,7 +99,7 @@ impl Overlap {
         devices.take(GpuGrant::Whole(whole));
         for (at, (a, b)) in leaving.shared.iter().zip(&kept.shared).enumerate() {
             let (index, each) = (DeviceIndex(at as u8), GpuMemoryMib(*a.max(b)));
-            if each.0 > 0 && !whole.contains(index) {
+            if each.0 > 0 && !devices.get(index).whole() {
                 devices.take(GpuGrant::Shared { devices: DeviceMask::one(index), each, limit: each });
             }
         }
@@ -116,28 +116,18 @@ impl Overlap {
         (free, devices)
     }
 
-    /// True if the room kept for a pod is free by now.
-    pub(crate) fn can_start(&self, pod: PodIx) -> bool {
-        let Some(hold) = self.kept.iter().find(|hold| hold.pod == pod) else { return false };
-        let (free, devices) = self.free_now();
-        free.covers(&hold.takes) && devices.can_take(hold.gpus)
-    }
-
-    /// True if all that is kept still finds its devices once those that leave are gone.
-    pub(crate) fn holds(&self) -> bool {
-        let mut devices = self.devices.clone();
-        self.kept.iter().all(|hold| {
-            let open = devices.can_take(hold.gpus);
-            if open {
-                devices.take(hold.gpus);
-            }
-            open
-        })
-    }
-
     /// The devices as those that stay leave them, to change what they are.
     pub(crate) fn devices_mut(&mut self) -> &mut Devices {
         &mut self.devices
+    }
+
+    /// Pods follow their workload when its positions change.
+    pub(crate) fn renumber(&mut self, workload: WorkloadIx, moves: &[(u32, u32)]) {
+        for hold in self.leaving.iter_mut().chain(&mut self.kept).filter(|h| h.pod.workload == workload) {
+            if let Some((_, after)) = moves.iter().find(|(before, _)| *before == hold.pod.pod) {
+                hold.pod.pod = *after;
+            }
+        }
     }
 
     /// True if nothing is kept, so that the overlap is not needed.

@@ -162,6 +162,16 @@ impl Engine {
         self.wake_all(Watched::Everywhere);
     }
 
+    /// Wakes those who could have room kept, or stop somebody, in a pool, because a pod of a workload leaves or room that
+    /// was kept for it is kept no more.
+    pub(crate) fn wake_for_later(&mut self, workload: crate::ix::WorkloadIx, pool: PoolIx) {
+        self.wake_short(pool);
+        let project = self.templates.at(self.workloads.at(workload.0).template).queue;
+        for queue in self.org.at(project).path.clone() {
+            self.wake_all(Watched::Queue(queue, pool));
+        }
+    }
+
     /// Wakes those whom placed pods keep from starting, or may let start, after more have been placed (S11).
     pub(crate) fn wake_neighbours(&mut self) {
         self.wake_all(Watched::Everywhere);
@@ -205,7 +215,7 @@ impl Engine {
         let watchers = self.watches.of(Watched::Queue(queue, pool)).to_vec();
         for Watcher { group, ask, preemptible } in watchers {
             let project = self.waiting.at(group).queue;
-            if self.org.gate(project, pool, ask, preemptible).is_ok() {
+            if self.org.gate_later(project, pool, ask, preemptible).is_ok() {
                 self.wake(group);
             }
         }

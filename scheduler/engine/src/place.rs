@@ -5,7 +5,7 @@
 //! frees nothing that was not free before the trial, so it wakes nobody (S30).
 
 use crate::Engine;
-use crate::ix::{NodeIx, PodIx, ShapeIx};
+use crate::ix::{NodeIx, PodIx, PoolIx, QueueIx, ShapeIx};
 use crate::node::{Node, hold};
 use crate::org::Triple;
 use crate::overlap::Hold;
@@ -94,29 +94,41 @@ impl Engine {
             (_, false) => engine.nodes.at_mut(node.0).give(pod, engine.shapes.at(shape), gpus),
         });
         if !self.neighbours.idle() {
-            let leaving = state.stage == Stage::Leaving;
-            self.neighbours.count(&self.topologies, (shape, labels), (node, leaving), sign as i32, None);
+            self.neighbours.count(&self.topologies, (shape, labels), (node, state.stage), sign as i32, None);
         }
-        if state.on_node() {
-            self.count_mounts(shape, sign);
-        }
+        self.count_mounts(shape, sign);
         let Some(pool) = pool else { return };
         let template = self.templates.at(self.workloads.at(pod.workload.0).template);
         let (queue, preemptible) = (template.queue, template.preemptible);
-        if state.charged() {
-            self.org.charge(queue, pool, cost, preemptible, sign);
-            self.mark_use(queue, pool);
-        }
-        if state.charged() != state.on_node() {
-            let ahead = if state.on_node() { sign } else { -sign };
-            self.org.note_ahead(queue, pool, cost, preemptible, ahead);
-        }
+        self.charge(queue, pool, (cost, preemptible), state, sign);
+        self.mark_use(queue, pool);
         self.victims.touch(pool, node, pod);
+        if state.stays() && self.nodes.at(node.0).usable() {
+            crate::org::add(&mut self.pools.at_mut(pool).unclaimed, cost, -sign);
+        }
         if state.on_node() {
             self.pools.at_mut(pool).allocated += sign * cost[0];
             if queue == self.unmanaged && self.nodes.at(node.0).open() {
                 crate::org::add(&mut self.pools.at_mut(pool).unmanaged, cost, sign);
             }
+        }
+    }
+
+    /// Charges the queues of a pod for it (S6), or with `sign` -1 no more.
+    pub(crate) fn charge(
+        &mut self,
+        queue: QueueIx,
+        pool: PoolIx,
+        (cost, preemptible): (Triple, bool),
+        state: &Pod,
+        sign: i64,
+    ) {
+        if state.stays() {
+            self.org.charge(queue, pool, cost, preemptible, sign);
+        }
+        if state.stays() != state.on_node() {
+            let ahead = if state.on_node() { sign } else { -sign };
+            self.org.note_ahead(queue, pool, cost, preemptible, ahead);
         }
     }
 
@@ -187,8 +199,18 @@ impl Engine {
         let before = |step: &Step| match *step {
             Step::Put(pod) => (pod, None),
             Step::Lifted(pod, was) => (pod, Some(was)),
+            Step::Unmoved(pod, was) => (pod, Some(was)),
         };
         self.trial.iter().map(before).filter(|(pod, _)| known.insert(*pod)).collect()
+    }
+
+    /// Takes room that is kept for a pod which still leaves another node out of the accounts, in the trial under way.
+    pub(crate) fn try_lift_move(&mut self, pod: PodIx, state: Pod) {
+        if self.trial.is_empty() {
+            self.changed.begin();
+        }
+        self.account(pod, &state, -1);
+        self.trial.push(Step::Unmoved(pod, state));
     }
 
     /// Undoes the trial under way, down to its first `mark` steps.
@@ -203,6 +225,7 @@ impl Engine {
                     self.seat(pod, was);
                     self.lifted -= 1;
                 }
+                Some(Step::Unmoved(pod, state)) => self.account(pod, &state, 1),
                 None => break,
             }
         }
@@ -214,6 +237,7 @@ impl Engine {
     /// Undoes the trial under way.
     pub(crate) fn roll_back(&mut self) {
         self.roll_back_to(0);
+        self.as_if = false;
     }
 }
 
@@ -224,4 +248,6 @@ pub(crate) enum Step {
     Put(PodIx),
     /// A pod was taken off; this is what it was.
     Lifted(PodIx, Pod),
+    /// Room was taken out that is kept for a pod which is still elsewhere.
+    Unmoved(PodIx, Pod),
 }

@@ -30,7 +30,6 @@ impl Engine {
             grace: spec.grace,
             expected_runtime: spec.expected_runtime,
             stale_grace: spec.stale_grace,
-            stale_since: spec.stale_since,
             evictions: spec.evictions,
             pool: None,
             pods: smallvec::smallvec![Pod::default(); pods],
@@ -39,6 +38,7 @@ impl Engine {
         };
         let ix = WorkloadIx(self.workloads.insert(workload));
         self.workload_ids.insert(id, ix);
+        self.note_written(ix, spec.stale_since);
         self.count_presence(ix, 1);
         self.count_workload(ix, 1);
         self.enqueue(ix);
@@ -183,11 +183,11 @@ impl Engine {
         if !terms.is_empty() {
             let running = self.nodes.iter().flat_map(|(slot, n)| n.pods.iter().map(move |p| (slot, *p)));
             let running: Vec<_> = running
-                .map(|(slot, pod)| (slot, self.pod(pod).stage == Stage::Leaving, self.kind_of(pod)))
+                .map(|(slot, pod)| (slot, self.stage_on(pod, crate::ix::NodeIx(slot)), self.kind_of(pod)))
                 .collect();
-            for (slot, leaving, kind) in running {
+            for (slot, stage, kind) in running {
                 let node = crate::ix::NodeIx(slot);
-                self.neighbours.count(&self.topologies, kind, (node, leaving), 1, Some(&terms));
+                self.neighbours.count(&self.topologies, kind, (node, stage), 1, Some(&terms));
             }
         }
         (shape, identity)
@@ -201,8 +201,8 @@ impl Engine {
             return Err(conflict(spec.id, "it cannot change its project while pods of it are on nodes"));
         }
         let new = self.template_of(spec);
-        self.drop_reservations_of(ix);
         self.dequeue(ix);
+        self.lift_room_of(ix);
         self.count_presence(ix, -1);
         self.count_workload(ix, -1);
         if new.preemptible != old.preemptible {
@@ -227,8 +227,19 @@ impl Engine {
         workload.grace = spec.grace;
         workload.expected_runtime = spec.expected_runtime;
         workload.stale_grace = spec.stale_grace;
-        workload.stale_since = spec.stale_since;
         workload.name = spec.name.as_str().into();
+        let known = workload.evictions.len();
+        for eviction in &spec.evictions {
+            if !workload.evictions[..known].iter().any(|e| e.beneficiary == eviction.beneficiary) {
+                workload.evictions.push(*eviction);
+            }
+        }
+        self.note_written(ix, spec.stale_since);
+        let position = |pod: PodIx| {
+            let found = moves.iter().find(|(before, _)| *before == pod.pod);
+            found.map(|(_, after)| PodIx { workload: ix, pod: *after })
+        };
+        self.return_room(position);
         self.count_presence(ix, 1);
         self.count_workload(ix, 1);
         self.enqueue(ix);
@@ -268,15 +279,22 @@ impl Engine {
             let pod = PodIx { workload: ix, pod };
             let Pod { node: Some(node), gpus, .. } = *self.pod(pod) else { continue };
             let Some(pool) = self.nodes.at(node.0).pool else { continue };
-            let cost = self.cost(self.kind_of(pod).0, node, gpus);
-            self.org.charge(new.queue, pool, cost, !new.preemptible, -1);
-            self.org.charge(new.queue, pool, cost, new.preemptible, 1);
+            let (cost, state) = (self.cost(self.kind_of(pod).0, node, gpus), *self.pod(pod));
+            self.charge(new.queue, pool, (cost, !new.preemptible), &state, -1);
+            self.charge(new.queue, pool, (cost, new.preemptible), &state, 1);
             self.org.loosen_path(new.queue, pool);
         }
     }
 
+    /// What a pod in the list of a node does there; one that leaves another has room kept here.
+    fn stage_on(&self, pod: PodIx, node: crate::ix::NodeIx) -> Stage {
+        let state = self.pod(pod);
+        if state.node == Some(node) { state.stage } else { Stage::Reserved }
+    }
+
     /// Tells the nodes the new positions of pods that are on them; `moves` are positions before and after.
     fn renumber(&mut self, ix: WorkloadIx, pods: &[Pod], moves: &[(u32, u32)]) {
+        self.renumber_leaving(ix, moves);
         let nodes: std::collections::BTreeSet<_> = pods.iter().filter_map(|p| p.node).collect();
         for node in nodes {
             self.nodes.at_mut(node.0).renumber(ix, moves);
@@ -296,14 +314,15 @@ impl Engine {
 
     pub(crate) fn remove_workload(&mut self, id: WorkloadId) -> Applied {
         let ix = self.find_workload("workloadRemoved", id)?;
-        self.forget_reservations_of(ix);
         self.dequeue(ix);
+        self.forget_room_of(ix);
         self.count_presence(ix, -1);
         for pod in 0..self.workloads.at(ix.0).pods.len() as u32 {
             self.release(PodIx { workload: ix, pod });
         }
         self.count_workload(ix, -1);
-        self.stale.remove(&id);
+        self.stale.forget(id);
+        self.second.evicted.remove(&ix);
         self.workloads.remove(ix.0);
         self.workload_ids.remove(&id);
         Ok(())
@@ -314,7 +333,7 @@ impl Engine {
         let Some(node) = self.pod(pod).node else { return };
         self.unseat(pod);
         self.forget_warnings(pod);
-        self.gone(pod, node);
+        self.reservations.leaving.remove(&pod);
         self.gained(node);
         if let Some(pool) = self.nodes.at(node.0).pool {
             let project = self.templates.at(self.workloads.at(pod.workload.0).template).queue;
@@ -332,9 +351,6 @@ impl Engine {
     pub(crate) fn pod_running(&mut self, state: PodState) -> Applied {
         let pod = self.find_pod("podRunning", state.pod)?;
         let node = self.find_node("podRunning", state.node)?;
-        if self.pod(pod).stage == Stage::Reserved {
-            self.drop_reservations_of(pod.workload);
-        }
         let was = *self.pod(pod);
         if was.on_node() {
             let same = was.node == Some(node) && (state.gpus == GpuGrant::None || state.gpus == was.gpus);
@@ -343,11 +359,12 @@ impl Engine {
             }
             self.reseat(pod, |was| was.since = state.since);
         } else {
-            if was.stage != Stage::Waiting {
+            if !matches!(was.stage, Stage::Waiting | Stage::Reserved) {
                 return Err(conflict(state.pod, "it has ended"));
             }
             let gpus = self.grant_found(pod, node, &state)?;
             self.dequeue(pod.workload);
+            self.take_room(pod);
             self.put(pod, node, gpus, state.since);
             self.workloads.at_mut(pod.workload.0).reported = 0;
             self.enqueue(pod.workload);
@@ -366,7 +383,7 @@ impl Engine {
         state: &PodState,
     ) -> Result<GpuGrant, EventError> {
         let request = self.shapes.at(self.kind_of(pod).0).gpu;
-        let devices = &self.nodes.at(node.0).devices;
+        let devices = self.nodes.at(node.0).devices_now();
         let mask = state.gpus.devices();
         if mask.is_empty() {
             let found = devices.any(request);
@@ -410,10 +427,10 @@ impl Engine {
         if outcome == PodOutcome::Evicted && !self.pod(pod).on_node() {
             return Err(conflict(id, "it is on no node"));
         }
-        if outcome != PodOutcome::Evicted && self.has_room_kept(pod) {
-            self.drop_reservations_of(pod.workload);
-        }
         self.dequeue(pod.workload);
+        if outcome != PodOutcome::Evicted {
+            self.take_room(pod);
+        }
         self.release(pod);
         let stage = match outcome {
             PodOutcome::Evicted => Stage::Waiting,
@@ -451,6 +468,7 @@ impl Engine {
         }
         self.dequeue(pod.workload);
         self.release(pod);
+        self.arrive(pod);
         self.enqueue(pod.workload);
         Ok(())
     }
@@ -481,10 +499,14 @@ impl Engine {
         self.second.stamp += 1;
         self.note_staleness(ix);
         let workload = self.workloads.at(ix.0);
-        let stays = |p: &&Pod| matches!(p.stage, Stage::Placed | Stage::Reserved);
-        let staying = workload.pods.iter().find(stays);
-        let first = staying.or_else(|| workload.pods.iter().find(|p| p.on_node())).and_then(|p| p.node);
+        let stays = |(at, pod): (usize, &Pod)| {
+            let moved = self.reservations.moved(PodIx { workload: ix, pod: at as u32 });
+            if pod.stays() { pod.node } else { moved?.node }
+        };
+        let staying = workload.pods.iter().enumerate().find_map(stays);
+        let first = staying.or_else(|| workload.pods.iter().find(|p| p.on_node())?.node);
         let pool = first.and_then(|node| self.nodes.at(node.0).pool);
+        let has_room = self.has_room(ix);
         let workload = self.workloads.at_mut(ix.0);
         workload.pool = pool;
         let pending = workload.pods.iter().any(|p| p.stage == Stage::Waiting);
@@ -492,7 +514,7 @@ impl Engine {
             return;
         }
         let template = self.templates.at(workload.template);
-        if workload.waits_for_room(template) {
+        if has_room && workload.lacks_minimum(template) {
             return;
         }
         let Some(missing) = workload.missing(template) else { return };

@@ -26,6 +26,8 @@ pub(crate) struct Pool {
     pub(crate) unmanaged: Triple,
     /// GPU share given out, in millionths of a device.
     pub(crate) allocated: i64,
+    /// What the nodes that take pods have, whatever its health, less what stays there and what has room kept there.
+    pub(crate) unclaimed: Triple,
     /// Grows whenever something becomes free in the pool, or a node changes. What did not fit at one count does not
     /// fit at the same count.
     pub(crate) gains: u64,
@@ -98,6 +100,7 @@ impl Pools {
                     memory: 0,
                     unmanaged: [0; 3],
                     allocated: 0,
+                    unclaimed: [0; 3],
                     gains: 0,
                 });
                 let ix = PoolIx::of(self.all.len() - 1);

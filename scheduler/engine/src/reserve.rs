@@ -1,93 +1,113 @@
 //! Room that will be free soon, kept for those it was freed for (S23).
 //!
-//! A *reservation* is what one attempt placed as if pods that leave were gone: all its pods are reserved, none is
-//! bound, until every pod it waits for is gone and every one of its own fits beside what is left. A leaving pod whose
-//! room is reserved *makes room*: its queue is charged for it no more (S6), the beneficiary's is.
-//! Costs: a reservation is looked at when a pod it waits for, or one on its nodes, has ended; never by time.
+//! Who fits once all that leave are gone has room kept: it is charged for it, and on its node the larger counts of what
+//! leaves and what is reserved. Nothing else is remembered: in each cycle after something has happened all room that is
+//! kept is judged anew, in the order of S9, on the live state in a trial, by what is there (so after a restart as
+//! before, S33). A workload that lacks its minimum starts with all its room or not at all; else each pod by itself.
+//! Costs: that judgement costs the leaving pods and those with room kept; without any nothing.
 
 use crate::Engine;
 use crate::ix::{NodeIx, PodIx, PoolIx, WorkloadIx};
-use crate::workload::{Pod, Stage};
+use crate::place::Step;
+use crate::workload::{Pod, Stage, Template};
 use berth_model::{
     Cause, Decision, Eviction, GpuGrant, Millis, Placement, PodId, Reason, ReasonKind, Timestamp, WorkloadId,
 };
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use smallvec::SmallVec;
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// For how long an evicted workload may not take its room back (S25).
 pub(crate) const PING_PONG: Millis = Millis::from_secs(60);
 
-/// One attempt whose pods wait for others to leave.
-#[derive(Clone, Debug)]
-struct Reservation {
-    workload: WorkloadIx,
-    pods: SmallVec<[PodIx; 2]>,
-    /// Pods that must be gone first, besides those whose room is needed.
-    awaits: Vec<PodIx>,
-}
+/// Pods that start together where they have room kept.
+type Batch = SmallVec<[PodIx; 2]>;
 
-/// All reservations, oldest first.
+/// All room that is kept.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Reservations {
-    all: BTreeMap<u64, Reservation>,
-    next: u64,
-    by_pod: FxHashMap<PodIx, u64>,
-    /// By leaving pod: those who await it.
-    awaited: FxHashMap<PodIx, SmallVec<[u64; 1]>>,
-    /// Those that may be able to start.
-    to_look_at: BTreeSet<u64>,
-    /// The new places of pods that are moved and still leave their old ones (S26).
+    /// Pods that have room kept.
+    kept: BTreeSet<PodIx>,
+    /// The room of those that are moved and still leave their old place (S26).
     moves: FxHashMap<PodIx, Pod>,
-    /// Pods for which room is kept no more, to be said.
-    released: Vec<PodId>,
+    /// Room that is out of the accounts while its node or workload changes.
+    lifted: Vec<(PodIx, Pod)>,
     /// All leaving pods.
     pub(crate) leaving: BTreeSet<PodIx>,
     /// Workloads that wait for room kept for them, to be told.
     waiting: BTreeMap<WorkloadId, WorkloadIx>,
+    /// Up to what all room has been judged.
+    judged: Option<u64>,
 }
 
 impl Reservations {
     /// True if room is kept for nobody.
     pub(crate) fn is_empty(&self) -> bool {
-        self.all.is_empty()
+        self.kept.is_empty()
     }
 
-    /// The reservation of a pod.
-    fn of(&self, pod: PodIx) -> Option<u64> {
-        self.by_pod.get(&pod).copied()
+    /// The room of a pod that still leaves another node.
+    pub(crate) fn moved(&self, pod: PodIx) -> Option<&Pod> {
+        self.moves.get(&pod)
     }
 }
 
-/// What a trial has come to: where its pods would be, and whom it took off their nodes.
+/// A place in a trial.
+pub(crate) type Seat = (PodIx, NodeIx, GpuGrant);
+
+/// What a trial has come to: where its pods would be, whom it took off their nodes, and where those would go.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Outcome {
-    pub(crate) places: Vec<(PodIx, NodeIx, GpuGrant)>,
+    pub(crate) places: Vec<Seat>,
     pub(crate) victims: Vec<PodIx>,
+    pub(crate) moved: Vec<Seat>,
 }
 
 impl Engine {
-    /// Takes the leaving pods of a pool off their nodes, in a trial.
+    /// Makes the trial under way one as if all leaving pods were gone, as far as that matters in a pool, and all that have
+    /// room kept were there.
     pub(crate) fn lift_leaving(&mut self, pool: PoolIx) {
+        self.as_if = true;
+        let everywhere = !self.local_to_pools();
         let leaving: Vec<PodIx> = self.reservations.leaving.iter().copied().collect();
         for pod in leaving {
             let there = self.pod(pod).node.and_then(|node| self.nodes.at(node.0).pool);
-            if there == Some(pool) {
+            if everywhere || there == Some(pool) {
                 self.try_lift(pod);
             }
         }
     }
 
-    /// True if some pod leaves the pool.
-    pub(crate) fn some_leave(&self, pool: PoolIx) -> bool {
+    /// True if what pods do in one pool can matter in no other.
+    pub(crate) fn local_to_pools(&self) -> bool {
+        self.neighbours.idle() && self.mounted.is_empty()
+    }
+
+    /// True if it could matter in the pool that all leaving pods were gone and all that have room kept were there.
+    pub(crate) fn later_differs(&self, pool: PoolIx) -> bool {
+        if !self.local_to_pools() {
+            return !self.reservations.leaving.is_empty() || !self.reservations.is_empty();
+        }
         let there = |pod: &PodIx| self.pod(*pod).node.and_then(|node| self.nodes.at(node.0).pool);
         self.reservations.leaving.iter().any(|pod| there(pod) == Some(pool))
     }
 
-    /// What the trial under way has come to; the trial is undone.
-    pub(crate) fn conclude(&mut self) -> Outcome {
+    /// What the trial under way has come to for a workload; the trial is undone.
+    pub(crate) fn conclude(&mut self, beneficiary: WorkloadIx) -> Outcome {
         let mut outcome = Outcome::default();
-        for (pod, before) in self.touched_by_trial() {
+        let touched = self.touched_by_trial();
+        let mut seen: FxHashSet<PodIx> = FxHashSet::default();
+        let mut last_put: Vec<PodIx> = Vec::new();
+        for step in self.trial.iter().rev() {
+            if let Step::Put(pod) = *step
+                && seen.insert(pod)
+            {
+                last_put.push(pod);
+            }
+        }
+        let mut others: Vec<PodIx> = Vec::new();
+        for (pod, before) in touched {
             let now = self.pod(pod);
             if before.as_ref() == Some(now) {
                 continue;
@@ -95,45 +115,159 @@ impl Engine {
             if before.is_some_and(|before| before.stage == Stage::Placed) {
                 outcome.victims.push(pod);
             }
-            outcome.places.extend(now.node.map(|node| (pod, node, now.gpus)));
+            let Some(node) = now.node else { continue };
+            if pod.workload == beneficiary {
+                outcome.places.push((pod, node, now.gpus));
+            } else {
+                others.push(pod);
+            }
+        }
+        for pod in last_put.into_iter().rev().filter(|pod| others.contains(pod)) {
+            let now = self.pod(pod);
+            outcome.moved.extend(now.node.map(|node| (pod, node, now.gpus)));
         }
         self.roll_back();
         outcome
     }
 
-    /// Evicts the victims of an attempt and keeps the room for its pods. `awaits` are leaving pods that must be gone
-    /// as well.
+    /// Evicts the victims of an attempt and keeps the room for its pods.
     pub(crate) fn keep_room(
         &mut self,
         beneficiary: WorkloadIx,
         outcome: &Outcome,
         cause: Cause,
-        awaits: Vec<PodIx>,
         decisions: &mut Vec<Decision>,
     ) {
         let id = self.workloads.at(beneficiary.0).id;
         let mut victims = outcome.victims.clone();
         victims.sort_unstable_by_key(|victim| self.pod_id(*victim));
         self.evict(&victims, Some(id), cause, decisions);
-        let mut makers: BTreeSet<PodIx> = outcome.victims.iter().chain(&awaits).copied().collect();
-        for (_, node, _) in &outcome.places {
-            makers.extend(self.leaving_pods(*node));
+        let moved = outcome.moved.chunk_by(|a, b| a.0.workload == b.0.workload);
+        for places in std::iter::once(&outcome.places[..]).chain(moved) {
+            self.keep_for(places, &victims, decisions);
         }
-        let until = makers.iter().map(|pod| self.pod(*pod).until).max().unwrap_or(self.now);
-        self.claim(makers.into_iter());
-        let awaits: Vec<PodIx> = awaits.into_iter().chain(outcome.victims.iter().copied()).collect();
-        let (own, moved): (Vec<_>, Vec<_>) =
-            outcome.places.iter().copied().partition(|(pod, _, _)| pod.workload == beneficiary);
-        self.enter_reservation(beneficiary, &own, until, awaits);
-        for of_one in moved.chunk_by(|a, b| a.0.workload == b.0.workload) {
-            self.enter_reservation(of_one[0].0.workload, of_one, until, Vec::new());
+    }
+
+    /// Keeps room for pods of one workload.
+    fn keep_for(&mut self, places: &[Seat], victims: &[PodIx], decisions: &mut Vec<Decision>) {
+        let Some((PodIx { workload, .. }, ..)) = places.first().copied() else { return };
+        let until = self.until(places, victims);
+        self.second.stamp += 1;
+        self.dequeue(workload);
+        for (pod, node, gpus) in places.iter().copied() {
+            let node_id = self.nodes.at(node.0).id;
+            self.give_room(
+                pod,
+                Pod { stage: Stage::Reserved, node: Some(node), gpus, until, ..Pod::default() },
+            );
+            let at = Placement { node: node_id, gpus };
+            decisions.push(Decision::Reserve { pod: self.pod_id(pod), at, until });
         }
-        for (pod, node, gpus) in own.iter().chain(&moved) {
-            let at = Placement { node: self.nodes.at(node.0).id, gpus: *gpus };
-            decisions.push(Decision::Reserve { pod: self.pod_id(*pod), at, until });
+        self.enqueue(workload);
+        self.second.touched.push(workload);
+    }
+
+    /// When the last must be gone of those that leave the nodes, and of the victims; else the last of all that leave.
+    fn until(&self, places: &[Seat], victims: &[PodIx]) -> Timestamp {
+        let on_nodes = places.iter().flat_map(|(_, node, _)| self.leaving_pods(*node));
+        let last = on_nodes.chain(victims.iter().copied()).map(|pod| self.pod(pod).until).max();
+        let all = || self.reservations.leaving.iter().map(|pod| self.pod(*pod).until).max();
+        last.or_else(all).unwrap_or(self.now)
+    }
+
+    /// Enters room that is kept for a pod.
+    pub(crate) fn give_room(&mut self, pod: PodIx, state: Pod) {
+        self.reservations.kept.insert(pod);
+        if self.pod(pod).on_node() {
+            self.account(pod, &state, 1);
+            self.reservations.moves.insert(pod, state);
+            return;
         }
-        self.requeue(beneficiary);
-        self.reservations.waiting.insert(id, beneficiary);
+        self.seat(pod, state);
+        let id = self.workloads.at(pod.workload.0).id;
+        self.reservations.waiting.insert(id, pod.workload);
+    }
+
+    /// Room is kept for a pod no more, if it was.
+    pub(crate) fn take_room(&mut self, pod: PodIx) -> Option<Pod> {
+        if !self.reservations.kept.remove(&pod) {
+            return None;
+        }
+        match self.reservations.moves.remove(&pod) {
+            Some(state) => {
+                self.account(pod, &state, -1);
+                Some(state)
+            }
+            None => Some(self.unseat(pod)),
+        }
+    }
+
+    /// A pod that is moved has left its old place: the new one is kept for it like for any other.
+    pub(crate) fn arrive(&mut self, pod: PodIx) {
+        if let Some(state) = self.take_room(pod) {
+            self.give_room(pod, state);
+        }
+    }
+
+    /// Room on a node is out of the accounts until [`Self::return_room`], because the node changes.
+    pub(crate) fn lift_room_on(&mut self, node: NodeIx) {
+        let kept: Vec<PodIx> = self.nodes.at(node.0).kept().collect();
+        for pod in kept {
+            let room = self.take_room(pod);
+            self.reservations.lifted.extend(room.map(|state| (pod, state)));
+        }
+    }
+
+    /// The same for all room of a workload.
+    pub(crate) fn lift_room_of(&mut self, workload: WorkloadIx) {
+        for pod in self.kept_of(workload) {
+            let room = self.take_room(pod);
+            self.reservations.lifted.extend(room.map(|state| (pod, state)));
+        }
+    }
+
+    /// True if some pod of the workload has room kept.
+    pub(crate) fn has_room(&self, workload: WorkloadIx) -> bool {
+        let (first, last) = (PodIx { workload, pod: 0 }, PodIx { workload, pod: u32::MAX });
+        self.reservations.kept.range(first..=last).next().is_some()
+    }
+
+    /// True if room is kept for a pod.
+    pub(crate) fn has_room_kept(&self, pod: PodIx) -> bool {
+        self.reservations.kept.contains(&pod)
+    }
+
+    fn kept_of(&self, workload: WorkloadIx) -> Vec<PodIx> {
+        let (first, last) = (PodIx { workload, pod: 0 }, PodIx { workload, pod: u32::MAX });
+        self.reservations.kept.range(first..=last).copied().collect()
+    }
+
+    /// Enters the room again that was lifted, where `now` says that its pod stands now; else it is forgotten.
+    pub(crate) fn return_room(&mut self, now: impl Fn(PodIx) -> Option<PodIx>) {
+        for (pod, state) in std::mem::take(&mut self.reservations.lifted) {
+            let Some(pod) = now(pod) else { continue };
+            let node = state.node.filter(|node| self.nodes.get(node.0).is_some());
+            if matches!(self.pod(pod).stage, Stage::Waiting | Stage::Leaving) {
+                self.give_room(pod, Pod { node, ..state });
+            }
+        }
+    }
+
+    /// Room on a node that is gone is nowhere, until the next cycle gives it up.
+    pub(crate) fn lose_room_on(&mut self, node: NodeIx) {
+        self.lift_room_on(node);
+        self.reservations.lifted.iter_mut().for_each(|(_, state)| state.node = None);
+        self.return_room(Some);
+    }
+
+    /// Leaving pods follow their workload when its positions change.
+    pub(crate) fn renumber_leaving(&mut self, workload: WorkloadIx, moves: &[(u32, u32)]) {
+        let (first, last) = (PodIx { workload, pod: 0 }, PodIx { workload, pod: u32::MAX });
+        let before: Vec<PodIx> = self.reservations.leaving.range(first..=last).copied().collect();
+        self.reservations.leaving.retain(|pod| pod.workload != workload);
+        let after = before.iter().filter_map(|pod| moves.iter().find(|(before, _)| *before == pod.pod));
+        let after: Vec<PodIx> = after.map(|(_, pod)| PodIx { workload, pod: *pod }).collect();
+        self.reservations.leaving.extend(after);
     }
 
     /// Tells those for whom room is kept that they wait for it, once.
@@ -160,17 +294,18 @@ impl Engine {
         self.nodes.at(node.0).pods.iter().filter(leaves).copied().collect()
     }
 
-    /// Whom a workload waits for that has room kept for it (S29).
+    /// Whom a workload waits for that has room kept for it (S29): those that leave its nodes, else all that leave.
     pub(crate) fn waiting_reason(&self, workload: WorkloadIx) -> Option<Reason> {
-        let state = self.workloads.at(workload.0);
-        let at = state.pods.iter().position(|pod| pod.stage == Stage::Reserved)?;
-        let first = PodIx { workload, pod: at as u32 };
-        let reservation = &self.reservations.all[&self.reservations.of(first)?];
-        let mut leaving: BTreeSet<PodId> = reservation.awaits.iter().map(|pod| self.pod_id(*pod)).collect();
-        for node in reservation.pods.iter().filter_map(|pod| self.pod(*pod).node) {
-            leaving.extend(self.leaving_pods(node).into_iter().map(|pod| self.pod_id(pod)));
+        let waiting = || {
+            let kept = self.kept_of(workload).into_iter();
+            kept.map(|pod| self.pod(pod)).filter(|state| state.stage == Stage::Reserved)
+        };
+        let (node, until) = waiting().find_map(|state| Some((state.node?, state.until)))?;
+        let on_nodes = waiting().filter_map(|state| state.node).flat_map(|node| self.leaving_pods(node));
+        let mut leaving: BTreeSet<PodId> = on_nodes.map(|pod| self.pod_id(pod)).collect();
+        if leaving.is_empty() {
+            leaving = self.reservations.leaving.iter().map(|pod| self.pod_id(*pod)).collect();
         }
-        let (node, until) = (self.pod(first).node?, self.pod(first).until);
         let pool = self.pools.spec(self.nodes.at(node.0).pool?).id;
         Some(Reason::Waiting { pool, leaving: leaving.into_iter().collect(), until })
     }
@@ -194,12 +329,14 @@ impl Engine {
                 let now = self.now;
                 workload.evictions.retain(|e| e.at.plus(PING_PONG) > now && e.beneficiary != beneficiary);
                 workload.evictions.push(Eviction { beneficiary, at: now });
+                self.second.evicted.insert(victim.workload);
             }
             self.leave(*victim, self.now.plus(grace), true);
             decisions.push(Decision::Evict { pod: self.pod_id(*victim), grace, beneficiary, cause });
         }
         for victim in victims {
             self.requeue(victim.workload);
+            self.second.touched.push(victim.workload);
         }
     }
 
@@ -213,271 +350,217 @@ impl Engine {
         self.reservations.leaving.insert(pod);
         let node = self.pod(pod).node;
         if let Some(pool) = node.and_then(|node| self.nodes.at(node.0).pool) {
-            self.wake_short(pool);
+            self.wake_for_later(pod.workload, pool);
         }
     }
 
-    /// An eviction is not carried out: the pod stays, and whoever was to have its room has it no more.
+    /// An eviction is not carried out: the pod stays. Whether room that it was to make does without is judged in the next
+    /// cycle.
     pub(crate) fn stay(&mut self, pod: PodIx) {
-        let on_node: Vec<PodIx> =
-            self.pod(pod).node.map_or_else(Vec::new, |node| self.nodes.at(node.0).kept().collect());
-        let mut ids: BTreeSet<u64> =
-            on_node.into_iter().filter_map(|kept| self.reservations.of(kept)).collect();
-        ids.extend(self.reservations.awaited.get(&pod).into_iter().flatten().copied());
-        ids.into_iter().for_each(|id| self.drop_reservation(id));
+        self.take_room(pod);
         self.reservations.leaving.remove(&pod);
         self.forget_warnings(pod);
         self.dequeue(pod.workload);
         self.reseat(pod, |state| {
             state.stage = Stage::Placed;
-            (state.evicted, state.makes_room, state.until) = (false, false, Timestamp::default());
+            (state.evicted, state.until) = (false, Timestamp::default());
         });
         self.enqueue(pod.workload);
     }
 
-    /// The room of these leaving pods is reserved from now on.
-    fn claim(&mut self, makers: impl Iterator<Item = PodIx>) {
-        for pod in makers {
-            let state = self.pod(pod);
-            if state.stage == Stage::Leaving && !state.makes_room {
-                self.reseat(pod, |state| state.makes_room = true);
-            }
-        }
+    /// Forgets the room of a workload that is removed.
+    pub(crate) fn forget_room_of(&mut self, workload: WorkloadIx) {
+        self.lift_room_of(workload);
+        self.return_room(|_| None);
     }
 
-    fn enter_reservation(
-        &mut self,
-        workload: WorkloadIx,
-        places: &[(PodIx, NodeIx, GpuGrant)],
-        until: Timestamp,
-        awaits: Vec<PodIx>,
-    ) {
-        let id = self.reservations.next;
-        self.reservations.next += 1;
-        self.dequeue(workload);
-        for (pod, node, gpus) in places {
-            let state =
-                Pod { stage: Stage::Reserved, node: Some(*node), gpus: *gpus, until, ..Pod::default() };
-            if self.pod(*pod).on_node() {
-                self.account(*pod, &state, 1);
-                self.reservations.moves.insert(*pod, state);
+    /// Gives up room that would not do any more, and starts those whose room is free by now.
+    pub(crate) fn judge_room(&mut self, decisions: &mut Vec<Decision>) {
+        if self.reservations.is_empty() || self.reservations.judged == Some(self.second.stamp) {
+            return;
+        }
+        self.give_up(decisions);
+        self.start_kept(decisions);
+        self.reservations.judged = Some(self.second.stamp);
+    }
+
+    /// The pods that have room kept, in the order of S9, by who starts together.
+    fn batches(&self) -> Vec<Batch> {
+        let mut workloads: Vec<WorkloadIx> = self.reservations.kept.iter().map(|pod| pod.workload).collect();
+        workloads.dedup();
+        workloads.sort_by_key(|ix| {
+            let workload = self.workloads.at(ix.0);
+            (Reverse(self.templates.at(workload.template).priority), workload.submitted, workload.id)
+        });
+        let mut batches = Vec::new();
+        for ix in workloads {
+            let of = self.workloads.at(ix.0).template;
+            let template = self.templates.at(of);
+            let roles = self.hardest_first(of, &vec![1; template.roles.len()]);
+            let mut pods = self.kept_of(ix);
+            pods.sort_by_key(|pod| {
+                let (role, index) = template.role_of(pod.pod);
+                (roles.iter().position(|r| *r == usize::from(role)), index)
+            });
+            if self.workloads.at(ix.0).lacks_minimum(template) {
+                batches.push(pods.into());
             } else {
-                self.seat(*pod, state);
-            }
-            self.reservations.by_pod.insert(*pod, id);
-        }
-        for pod in &awaits {
-            self.reservations.awaited.entry(*pod).or_default().push(id);
-        }
-        if awaits.is_empty() {
-            self.reservations.to_look_at.insert(id);
-        }
-        let pods = places.iter().map(|(pod, _, _)| *pod).collect();
-        self.reservations.all.insert(id, Reservation { workload, pods, awaits });
-    }
-
-    /// Room is kept for a pod, as found written down at the start (S33).
-    pub(crate) fn restore_reservation(&mut self, pod: PodIx, node: NodeIx, gpus: GpuGrant, until: Timestamp) {
-        let others = self.workloads.at(pod.workload.0).pods.iter();
-        let known = others
-            .enumerate()
-            .filter(|(_, other)| other.stage == Stage::Reserved)
-            .find_map(|(at, _)| self.reservations.of(PodIx { workload: pod.workload, pod: at as u32 }));
-        let makers = self.leaving_pods(node);
-        self.claim(makers.into_iter());
-        self.enter_reservation(pod.workload, &[(pod, node, gpus)], until, Vec::new());
-        // What was decided for one workload starts together.
-        if let (Some(known), Some(new)) = (known, self.reservations.of(pod)) {
-            self.reservations.to_look_at.remove(&new);
-            self.reservations.all.remove(&new);
-            self.reservations.by_pod.insert(pod, known);
-            if let Some(reservation) = self.reservations.all.get_mut(&known) {
-                reservation.pods.push(pod);
+                batches.extend(pods.into_iter().map(|pod| Batch::from_slice(&[pod])));
             }
         }
-        self.requeue(pod.workload);
+        batches
     }
 
-    /// True if reserved pods pass the gates with all that is really there (S6).
-    fn passes_now(&self, workload: WorkloadIx, pods: &[PodIx]) -> bool {
-        let template = self.templates.at(self.workloads.at(workload.0).template);
-        let mut sum = [0; 3];
-        let mut there = None;
-        for pod in pods {
-            let state = self.pod(*pod);
-            let Some(node) = state.node else { return false };
-            there = self.nodes.at(node.0).pool;
-            crate::org::add(&mut sum, self.cost(self.kind_of(*pod).0, node, state.gpus), 1);
-        }
-        there.is_some_and(|pool| self.org.gate_now(template.queue, pool, sum, template.preemptible).is_ok())
-    }
-
-    /// A pod that is moved has left its old place: the new one is kept for it like for any other.
-    pub(crate) fn arrive(&mut self, pod: PodIx) {
-        if let Some(state) = self.reservations.moves.remove(&pod) {
-            self.account(pod, &state, -1);
-            self.seat(pod, state);
-            self.reservations.to_look_at.extend(self.reservations.by_pod.get(&pod));
-        }
-    }
-
-    /// A leaving pod is gone: those who waited for it are to be looked at.
-    pub(crate) fn gone(&mut self, pod: PodIx, node: NodeIx) {
-        self.reservations.leaving.remove(&pod);
-        for id in self.reservations.awaited.remove(&pod).unwrap_or_default() {
-            if let Some(reservation) = self.reservations.all.get_mut(&id) {
-                reservation.awaits.retain(|awaited| *awaited != pod);
-                self.reservations.to_look_at.insert(id);
-            }
-        }
-        let kept: Vec<PodIx> = self.nodes.at(node.0).kept().collect();
-        let ids = kept.into_iter().filter_map(|kept| self.reservations.of(kept));
-        self.reservations.to_look_at.extend(ids.collect::<Vec<_>>());
-    }
-
-    /// Places what was reserved and has its room by now, and says what is reserved no more.
-    pub(crate) fn start_reserved(&mut self, decisions: &mut Vec<Decision>) {
-        for pod in std::mem::take(&mut self.reservations.released) {
-            decisions.push(Decision::Release { pod });
-        }
-        for id in std::mem::take(&mut self.reservations.to_look_at) {
-            let Some(reservation) = self.reservations.all.get(&id) else { continue };
-            let left = reservation.pods.iter().all(|pod| !self.reservations.moves.contains_key(pod));
-            if reservation.awaits.is_empty() && left {
-                self.try_start(id, decisions);
-            }
-        }
-    }
-
-    fn try_start(&mut self, id: u64, decisions: &mut Vec<Decision>) {
-        let Reservation { workload, pods, .. } = self.reservations.all[&id].clone();
-        if !self.passes_now(workload, &pods) {
-            // Others of its queue must be gone first.
-            self.reservations.to_look_at.insert(id);
-            return;
-        }
-        for (at, pod) in pods.iter().copied().enumerate() {
-            let node = self.pod(pod).node.expect("a reserved pod has a node");
-            if !self.nodes.at(node.0).can_start(pod, self.shapes.at(self.kind_of(pod).0)) {
-                for started in &pods[..at] {
-                    self.reseat(*started, |state| state.stage = Stage::Reserved);
-                }
-                return;
-            }
-            self.reseat(pod, |state| state.stage = Stage::Placed);
-        }
-        self.reservations.all.remove(&id);
-        self.dequeue(workload);
-        for pod in pods {
-            self.reservations.by_pod.remove(&pod);
-            let now = self.now;
-            let state = self.pod_mut(pod);
-            (state.since, state.until) = (now, Timestamp::default());
-            let (node, gpus) = (state.node.expect("a node"), state.gpus);
-            let at = Placement { node: self.nodes.at(node.0).id, gpus };
-            decisions.push(Decision::Place { pod: self.pod_id(pod), at });
-        }
-        self.workloads.at_mut(workload.0).reported = 0;
-        self.second.fresh.push(workload);
-        self.enqueue(workload);
-        self.wake_neighbours();
-    }
-
-    /// True if room is kept for a pod.
-    pub(crate) fn has_room_kept(&self, pod: PodIx) -> bool {
-        self.reservations.by_pod.contains_key(&pod)
-    }
-
-    /// Gives up the reservations of a workload that is removed, without a word.
-    pub(crate) fn forget_reservations_of(&mut self, workload: WorkloadIx) {
-        let id = self.workloads.at(workload.0).id;
-        self.drop_reservations_of(workload);
-        self.reservations.released.retain(|pod| pod.workload != id);
-    }
-
-    /// Gives up the reservations of a workload.
-    pub(crate) fn drop_reservations_of(&mut self, workload: WorkloadIx) {
-        if self.reservations.all.is_empty() {
-            return;
-        }
-        let pods = 0..self.workloads.at(workload.0).pods.len() as u32;
-        let ids: BTreeSet<u64> =
-            pods.filter_map(|pod| self.reservations.of(PodIx { workload, pod })).collect();
-        ids.into_iter().for_each(|id| self.drop_reservation(id));
-    }
-
-    /// Gives up the reservations on a node.
-    pub(crate) fn drop_reservations_on(&mut self, node: NodeIx) {
-        let kept: Vec<PodIx> = self.nodes.at(node.0).kept().collect();
+    /// Takes all room that is kept out of the accounts, in a trial; where it is.
+    fn lift_kept(&mut self) -> FxHashMap<PodIx, Pod> {
+        let kept: Vec<PodIx> = self.reservations.kept.iter().copied().collect();
+        let mut rooms = FxHashMap::default();
         for pod in kept {
-            if let Some(id) = self.reservations.of(pod) {
-                self.drop_reservation(id);
+            if let Some(state) = self.reservations.moves.get(&pod).copied() {
+                self.try_lift_move(pod, state);
+                rooms.insert(pod, state);
+            } else {
+                rooms.insert(pod, *self.pod(pod));
+                self.try_lift(pod);
             }
         }
+        rooms
     }
 
-    /// Gives up reservations that a queue's bounds no longer allow, the newest first.
-    pub(crate) fn drop_reservations_above(&mut self, queue: crate::ix::QueueIx, pool: PoolIx) {
-        let ids: Vec<u64> = self.reservations.all.keys().rev().copied().collect();
-        for id in ids {
-            if !self.org.in_pool(queue, pool).exceeded() {
-                return;
-            }
-            let reservation = &self.reservations.all[&id];
-            let template = self.templates.at(self.workloads.at(reservation.workload.0).template);
-            let node = reservation.pods.first().and_then(|pod| self.pod(*pod).node);
-            let there = node.and_then(|node| self.nodes.at(node.0).pool) == Some(pool);
-            if there && self.org.at(template.queue).path.contains(&queue) {
-                self.drop_reservation(id);
-            }
-        }
-    }
-
-    fn drop_reservation(&mut self, id: u64) {
-        let Some(Reservation { workload, pods, awaits }) = self.reservations.all.remove(&id) else { return };
-        self.reservations.to_look_at.remove(&id);
-        self.dequeue(workload);
-        let mut makers: BTreeSet<PodIx> = awaits.iter().copied().collect();
-        for pod in pods {
-            self.reservations.by_pod.remove(&pod);
-            self.reservations.released.push(self.pod_id(pod));
-            let was = match self.reservations.moves.remove(&pod) {
-                Some(state) => {
-                    self.account(pod, &state, -1);
-                    state
+    /// Gives up room that would not do even if all leaving pods were gone.
+    fn give_up(&mut self, decisions: &mut Vec<Decision>) {
+        let batches = self.batches();
+        let leaving: Vec<PodIx> = self.reservations.leaving.iter().copied().collect();
+        self.as_if = true;
+        leaving.into_iter().for_each(|pod| self.try_lift(pod));
+        let rooms = self.lift_kept();
+        let failed: Vec<Batch> = batches.into_iter().filter(|batch| !self.move_in(batch, &rooms)).collect();
+        self.roll_back();
+        for batch in failed {
+            let workload = batch[0].workload;
+            self.dequeue(workload);
+            for pod in batch {
+                decisions.push(Decision::Release { pod: self.pod_id(pod) });
+                let node = self.take_room(pod).and_then(|state| state.node);
+                if let Some(node) = node {
+                    self.gained(node);
+                    if let Some(pool) = self.nodes.at(node.0).pool {
+                        self.wake_for_later(workload, pool);
+                    }
                 }
-                None => self.unseat(pod),
+            }
+            let template = self.templates.at(self.workloads.at(workload.0).template);
+            for pool in 0..self.pools.len() {
+                self.org.loosen_path(template.queue, PoolIx::of(pool));
+            }
+            self.enqueue(workload);
+        }
+    }
+
+    /// Starts those whose room is free beside everybody who is still there.
+    fn start_kept(&mut self, decisions: &mut Vec<Decision>) {
+        let batches = self.batches();
+        let rooms = self.lift_kept();
+        let mut started: Vec<Batch> = Vec::new();
+        for batch in batches {
+            let left = batch.iter().all(|pod| !self.reservations.moves.contains_key(pod));
+            if left && self.move_in(&batch, &rooms) {
+                started.push(batch);
+            }
+        }
+        self.roll_back();
+        for batch in started {
+            let workload = batch[0].workload;
+            self.dequeue(workload);
+            for pod in batch {
+                let Some(Pod { node: Some(node), gpus, .. }) = self.take_room(pod) else { continue };
+                self.put(pod, node, gpus, self.now);
+                self.second.fresh.push(pod);
+                let at = Placement { node: self.nodes.at(node.0).id, gpus };
+                decisions.push(Decision::Place { pod: self.pod_id(pod), at });
+            }
+            self.workloads.at_mut(workload.0).reported = 0;
+            self.enqueue(workload);
+            self.wake_neighbours();
+        }
+    }
+
+    /// Puts pods of one workload where their room is, in the trial under way, or changes nothing: into one pool of its
+    /// list, that of its other pods, where they fit one after the other, within the gates, so that it has its minimum.
+    fn move_in(&mut self, batch: &[PodIx], rooms: &FxHashMap<PodIx, Pod>) -> bool {
+        let mark = self.trial.len();
+        let fits = self.try_move_in(batch, rooms);
+        if !fits {
+            self.roll_back_to(mark);
+        }
+        fits
+    }
+
+    fn try_move_in(&mut self, batch: &[PodIx], rooms: &FxHashMap<PodIx, Pod>) -> bool {
+        let ix = batch[0].workload;
+        let workload = self.workloads.at(ix.0);
+        let template = self.templates.at(workload.template);
+        let lacked = workload.lacks_minimum(template);
+        let others = workload.pods.iter().find(|pod| pod.stage == Stage::Placed);
+        let pool_of = |state: &Pod| state.node.and_then(|node| self.nodes.at(node.0).pool);
+        let (Some(pool), bound) = (pool_of(&rooms[&batch[0]]), others.map(pool_of)) else { return false };
+        if bound.is_some_and(|bound| bound != Some(pool)) || !self.may_use(template, pool) {
+            return false;
+        }
+        for pod in batch {
+            let Pod { node: Some(node), gpus, .. } = rooms[pod] else { return false };
+            if !self.fits_kept(*pod, node, gpus, pool) {
+                return false;
+            }
+            self.try_put(*pod, node, gpus);
+        }
+        let workload = self.workloads.at(ix.0);
+        let template = self.templates.at(workload.template);
+        !workload.lacks_minimum(template) && (!lacked || self.together(ix))
+    }
+
+    /// True if workloads of a template may be in a pool: it is in their list, and the policy lets them run.
+    pub(crate) fn may_use(&self, template: &Template, pool: PoolIx) -> bool {
+        let mut listed = self.pools.order(&template.pools, &self.org.at(template.queue).pools);
+        listed.any(|listed| listed == pool) && self.policy(template).is_none()
+    }
+
+    /// True if a pod fits on exactly these devices of a node of the pool, within the gates.
+    pub(crate) fn fits_kept(&mut self, pod: PodIx, node: NodeIx, gpus: GpuGrant, pool: PoolIx) -> bool {
+        let kind = self.kind_of(pod);
+        let gpu = self.shapes.at(kind.0).gpu;
+        let devices = &self.nodes.at(node.0).devices;
+        if !devices.comes_to(gpu, gpus) || !devices.can_take(gpus) {
+            return false;
+        }
+        let could = self.could_take(kind, pool, crate::choose::Scope::Everywhere, node);
+        if !could || !self.accepts(kind, pool, node) {
+            return false;
+        }
+        let template = self.templates.at(self.workloads.at(pod.workload.0).template);
+        let cost = self.cost(kind.0, node, gpus);
+        self.org.gate(template.queue, pool, cost, template.preemptible).is_ok()
+    }
+
+    /// S31: the minimums of a workload that requires it are in one domain.
+    fn together(&self, ix: WorkloadIx) -> bool {
+        let workload = self.workloads.at(ix.0);
+        let template = self.templates.at(workload.template);
+        let Some(topology) = template.topology.as_ref().filter(|topology| topology.required) else {
+            return true;
+        };
+        let Some(level) = self.topologies.find(&topology.key) else { return false };
+        let level = self.topologies.at(level);
+        (0..level.len() as u32).any(|domain| {
+            let counts = |pod: &&Pod| match (pod.stage, pod.node) {
+                (Stage::Placed, Some(node)) => level.domain(node) == domain,
+                (stage, _) => stage == Stage::Succeeded,
             };
-            if let Some(node) = was.node {
-                self.gained(node);
-                makers.extend(self.leaving_pods(node));
-            }
-        }
-        for pod in awaits {
-            if let Some(ids) = self.reservations.awaited.get_mut(&pod) {
-                ids.retain(|other| *other != id);
-                if ids.is_empty() {
-                    self.reservations.awaited.remove(&pod);
-                }
-            }
-        }
-        self.unclaim(makers);
-        let template = self.templates.at(self.workloads.at(workload.0).template);
-        for pool in 0..self.pools.len() {
-            self.org.loosen_path(template.queue, PoolIx::of(pool));
-        }
-        self.enqueue(workload);
-    }
-
-    /// Leaving pods make room for nobody any more, unless another reservation counts on them.
-    fn unclaim(&mut self, makers: BTreeSet<PodIx>) {
-        for pod in makers {
-            let state = self.pod(pod);
-            let kept_there = state.node.is_some_and(|node| self.nodes.at(node.0).kept().next().is_some());
-            let claimed = kept_there || self.reservations.awaited.contains_key(&pod);
-            if state.makes_room && !claimed {
-                self.reseat(pod, |state| state.makes_room = false);
-            }
-        }
+            template.roles.iter().enumerate().all(|(at, role)| {
+                let first = template.first_of(at) as usize;
+                let pods = &workload.pods[first..first + role.count as usize];
+                pods.iter().filter(counts).count() as u32 >= role.min
+            })
+        })
     }
 }

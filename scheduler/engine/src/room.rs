@@ -22,7 +22,7 @@ use std::cmp::Reverse;
 /// Decisions per node.
 const STEPS: u32 = 20_000;
 /// Sets of moves that are played through per node (S26).
-const MOVES: u32 = 4;
+const MOVES: u32 = 256;
 /// Units elsewhere that are looked at to pass a limit.
 pub(crate) const ELSEWHERE: usize = 16;
 
@@ -33,6 +33,15 @@ pub(crate) struct SetKey {
     /// The victims' pods, most recently started first, then by id.
     pub(crate) order: Vec<(Reverse<Timestamp>, PodId)>,
     pub(crate) node: NodeId,
+}
+
+/// Units that can matter on a node without being there.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Elsewhere {
+    /// By rules about other pods, and exclusive volumes (S11).
+    pub(crate) about: Vec<UnitId>,
+    /// Under the limits and bounds that are to be passed.
+    pub(crate) debtors: Vec<UnitId>,
 }
 
 /// Victims for one pod on one node.
@@ -74,6 +83,8 @@ struct Search<'a> {
     moves: u32,
     best: Option<SetKey>,
     best_states: Vec<State>,
+    /// Whether the pod fits may depend on who stays (affinity, spread), so that nothing is known before all is decided.
+    fickle: bool,
     /// Every unit is one pod, so that the first of several equally dear sets is the best.
     single: bool,
 }
@@ -87,13 +98,13 @@ impl Engine {
         taken: &Taken,
         need: &Need,
         node: NodeIx,
-        elsewhere: &[UnitId],
+        elsewhere: &Elsewhere,
     ) -> Option<Set> {
         if need.debts == [[0; 3]; 2] {
-            return self.best_of_items(hunt, taken, need, node, &[]);
+            return self.best_of_items(hunt, taken, need, node, &elsewhere.about);
         }
         let room_alone = Need { debts: [[0; 3]; 2], ..*need };
-        let set = self.best_of_items(hunt, taken, &room_alone, node, &[])?;
+        let set = self.best_of_items(hunt, taken, &room_alone, node, &elsewhere.about)?;
         let mut paid = [[0; 3]; 2];
         for unit in &set.units {
             let pays = self.pays(hunt, unit);
@@ -102,7 +113,8 @@ impl Engine {
         if covers(&paid, &need.debts) {
             return Some(set);
         }
-        self.best_of_items(hunt, taken, need, node, elsewhere)
+        let all = [&elsewhere.about[..], &elsewhere.debtors].concat();
+        self.best_of_items(hunt, taken, need, node, &all)
     }
 
     fn best_of_items(
@@ -125,7 +137,7 @@ impl Engine {
             let (UnitId::Pod(PodIx { workload, .. }) | UnitId::Whole(workload)) = *id;
             let template = self.templates.at(self.workloads.at(workload.0).template);
             let stream = (template.queue, template.priority, 0);
-            self.stream_allowed(hunt, stream) && self.may_be_stopped(hunt, workload)
+            self.stream_allowed(hunt, stream) && self.may_be_stopped(hunt, *id)
         });
         let mut items: Vec<Unit> = ids.into_iter().map(|id| self.unit(id)).collect();
         if hunt.rule == Rule::Consolidate {
@@ -152,6 +164,7 @@ impl Engine {
             best: None,
             best_states: Vec::new(),
             single,
+            fickle: self.neighbours.wishes(need.kind.0).is_some_and(|wishes| wishes.depends_on_others()),
         };
         if search.possible(self) {
             search.decide(self, 0, [0; 4]);
@@ -197,7 +210,9 @@ impl Search<'_> {
         }
         gone.sort_unstable();
         gone.dedup();
-        covers(&paid, &self.need.debts) && engine.would_fit(self.need, self.node, self.hunt.pool, &gone)
+        let open = self.fickle && self.states.contains(&State::Undecided);
+        covers(&paid, &self.need.debts)
+            && (open || engine.would_fit(self.need, self.node, self.hunt.pool, &gone))
     }
 
     /// Decides the items from `at` on; `cost` is that of those stopped before.
@@ -255,6 +270,9 @@ impl Search<'_> {
 
     /// All items are decided, and the pod fits.
     fn found(&mut self, engine: &mut Engine, cost: Cost) {
+        if self.fickle && !self.possible(engine) {
+            return;
+        }
         let stopped = self.items.iter().zip(&self.states).filter(|(_, state)| **state == State::Stopped);
         let stopped: SmallVec<[&Unit; 8]> = stopped.map(|(unit, _)| unit).collect();
         let mut order: Vec<_> = stopped.iter().flat_map(|unit| unit.order.iter().copied()).collect();

@@ -9,9 +9,9 @@
 use crate::Engine;
 use crate::choose::Scope;
 use crate::consolidate::MOST_PLAYS;
-use crate::ix::{NodeIx, PodIx};
+use crate::ix::{NodeIx, PodIx, ShapeIx};
 use crate::legal::{Hunt, Rule, Taken};
-use crate::room::{ELSEWHERE, Need, Set, SetKey};
+use crate::room::{ELSEWHERE, Elsewhere, Need, Set, SetKey};
 use crate::victims::{Cost, Place, Stream, UnitId};
 use berth_model::GpuRequest;
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -54,6 +54,9 @@ impl Engine {
         }
         let elsewhere = self.units_elsewhere(hunt, need);
         let missing = self.least_missing(hunt, need);
+        if !elsewhere.about.is_empty() && frontier.met.is_empty() {
+            self.meet_all(hunt, taken, need, scope, frontier, &elsewhere);
+        }
         let most = match hunt.rule {
             Rule::Consolidate => self.second.plays + MOST_PLAYS,
             Rule::Reclaim(..) | Rule::Preempt(_) => u64::MAX,
@@ -89,6 +92,24 @@ impl Engine {
         }
     }
 
+    /// Solves all nodes: those without candidates may be open once somebody elsewhere is gone.
+    fn meet_all(
+        &mut self,
+        hunt: &Hunt,
+        taken: &Taken,
+        need: &Need,
+        scope: Scope,
+        frontier: &mut Frontier,
+        elsewhere: &Elsewhere,
+    ) {
+        let all: Vec<NodeIx> = self.nodes.iter().map(|(slot, _)| NodeIx(slot)).collect();
+        for node in all {
+            if self.could_take(need.kind, hunt.pool, scope, node) && frontier.met.insert(node) {
+                self.renew(hunt, taken, need, frontier, node, elsewhere);
+            }
+        }
+    }
+
     /// Solves the nodes that a candidate leads to and that have not been met.
     #[expect(clippy::too_many_arguments, reason = "the state of one search")]
     fn meet(
@@ -99,7 +120,7 @@ impl Engine {
         scope: Scope,
         frontier: &mut Frontier,
         pod: PodIx,
-        elsewhere: &[UnitId],
+        elsewhere: &Elsewhere,
     ) {
         let units: Vec<UnitId> = self.units_of(pod).collect();
         for id in units {
@@ -135,7 +156,7 @@ impl Engine {
         need: &Need,
         frontier: &mut Frontier,
         node: NodeIx,
-        elsewhere: &[UnitId],
+        elsewhere: &Elsewhere,
     ) {
         match self.best_on(hunt, taken, need, node, elsewhere) {
             Some(set) => {
@@ -214,8 +235,44 @@ impl Engine {
         }
     }
 
+    /// Units that can matter on a node without being there.
+    pub(crate) fn units_elsewhere(&mut self, hunt: &Hunt, need: &Need) -> Elsewhere {
+        Elsewhere { about: self.units_about(hunt, need), debtors: self.debtors(hunt, need) }
+    }
+
+    /// Units with pods that keep the pod away from nodes, or let it there, other than by what they take (S11).
+    fn units_about(&mut self, hunt: &Hunt, need: &Need) -> Vec<UnitId> {
+        let exclusive = self.shapes.at(need.kind.0).spec.volumes.iter().any(|volume| volume.exclusive);
+        if self.neighbours.idle() && !exclusive {
+            return Vec::new();
+        }
+        let mut found: Vec<UnitId> = Vec::new();
+        for elastic in [true, false] {
+            let mut cursor = Cursor { elastic, ..Cursor::default() };
+            self.open_streams(hunt, &mut cursor);
+            while !cursor.heads.is_empty() {
+                if let Some((_, _, pod)) = self.next_candidate(hunt, &mut cursor)
+                    && self.concerns(pod, need.kind)
+                {
+                    found.extend(self.units_of(pod));
+                }
+            }
+        }
+        found.sort_unstable();
+        found.dedup();
+        found
+    }
+
+    /// True if a pod, wherever it is, can matter for where one of a kind may go.
+    fn concerns(&self, pod: PodIx, kind: (ShapeIx, u32)) -> bool {
+        let own = self.kind_of(pod);
+        let [wanted, has] = [kind.0, own.0].map(|shape| &self.shapes.at(shape).spec.volumes);
+        let shared = wanted.iter().any(|v| v.exclusive && has.iter().any(|other| other.handle == v.handle));
+        shared || self.neighbours.concerns(own, kind)
+    }
+
     /// Units of the queues whose limit or bound is to be passed, the most recently started first.
-    pub(crate) fn units_elsewhere(&mut self, hunt: &Hunt, need: &Need) -> Vec<UnitId> {
+    fn debtors(&mut self, hunt: &Hunt, need: &Need) -> Vec<UnitId> {
         if need.debts == [[0; 3]; 2] {
             return Vec::new();
         }

@@ -9,22 +9,46 @@ use crate::workload::{Pod, Stage};
 use berth_model::{Cause, Decision, Millis, Timestamp, WorkloadId};
 use std::collections::BTreeMap;
 
-/// Stale workloads, and since when; none until the first cycle that ends with them.
-pub(crate) type Stale = BTreeMap<WorkloadId, Option<Timestamp>>;
+/// Who is stale.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Stale {
+    /// Stale workloads, and since when; none until the first cycle that ends with them.
+    since: BTreeMap<WorkloadId, Option<Timestamp>>,
+    /// Since when as found written down (S33); it holds for those that are stale when the next cycle ends.
+    written: BTreeMap<WorkloadId, Timestamp>,
+}
+
+impl Stale {
+    /// Forgets a workload that is removed.
+    pub(crate) fn forget(&mut self, id: WorkloadId) {
+        self.since.remove(&id);
+        self.written.remove(&id);
+    }
+}
 
 impl Engine {
-    /// Notes whether a workload is below its minimum from now on. One that was found so at the start has been since then.
+    /// Notes what is written on a workload: since when it has been stale, and for whom it was evicted (S33).
+    pub(crate) fn note_written(&mut self, ix: WorkloadIx, stale_since: Option<Timestamp>) {
+        let workload = self.workloads.at(ix.0);
+        if let Some(since) = stale_since {
+            self.stale.written.insert(workload.id, since);
+        }
+        if !workload.evictions.is_empty() {
+            self.second.evicted.insert(ix);
+        }
+    }
+
+    /// Notes whether a workload is below its minimum from now on.
     pub(crate) fn note_staleness(&mut self, ix: WorkloadIx) {
         let workload = self.workloads.at(ix.0);
         let id = workload.id;
         if !self.is_stale(ix) {
-            if !self.stale.is_empty() {
-                self.stale.remove(&id);
+            if !self.stale.since.is_empty() {
+                self.stale.since.remove(&id);
             }
             return;
         }
-        let since = workload.stale_since;
-        self.stale.entry(id).or_insert(since);
+        self.stale.since.entry(id).or_insert(None);
     }
 
     fn is_stale(&self, ix: WorkloadIx) -> bool {
@@ -53,11 +77,13 @@ impl Engine {
 
     /// Evicts the gangs that have been stale for too long.
     pub(crate) fn evict_stale(&mut self, decisions: &mut Vec<Decision>) {
-        for since in self.stale.values_mut() {
-            since.get_or_insert(self.now);
+        let written = std::mem::take(&mut self.stale.written);
+        for (id, since) in &mut self.stale.since {
+            since.get_or_insert(written.get(id).copied().unwrap_or(self.now));
         }
         let due: Vec<WorkloadIx> = self
             .stale
+            .since
             .iter()
             .filter_map(|(id, since)| Some((*self.workload_ids.get(id)?, (*since)?)))
             .filter(|(ix, since)| self.stale_until(*ix, *since).is_some_and(|until| until <= self.now))
@@ -76,6 +102,6 @@ impl Engine {
         let until = |(id, since): (&WorkloadId, &Option<Timestamp>)| {
             self.stale_until(*self.workload_ids.get(id)?, (*since)?)
         };
-        self.stale.iter().filter_map(until).min()
+        self.stale.since.iter().filter_map(until).min()
     }
 }

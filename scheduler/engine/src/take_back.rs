@@ -11,13 +11,15 @@ use crate::choose::Scope;
 use crate::ix::{GroupIx, PodIx, PoolIx, WorkloadIx};
 use crate::legal::{Hunt, Rule, Taken};
 use crate::org::{Triple, add};
-use crate::reserve::Outcome;
+use crate::reserve::{Outcome, PING_PONG};
 use crate::room::Need;
 use crate::search::Frontier;
 use crate::turns::{Entry, Turns};
-use berth_model::{Budget, Decision, GpuRequest, ReasonKind, Timestamp};
-use rustc_hash::FxHashMap;
+use crate::waiting::Member;
+use berth_model::{Budget, Decision, GpuRequest, ReasonKind, Timestamp, WorkloadId};
+use rustc_hash::{FxHashMap, FxHashSet};
 use smallvec::SmallVec;
+use std::collections::BTreeSet;
 
 /// The means, in the order in which they are tried.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -30,8 +32,8 @@ pub(crate) enum Phase {
 /// What the last second pass has seen.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct SecondPass {
-    /// Workloads of which pods were placed in this cycle, and whether one of them would have been looked at.
-    pub(crate) fresh: Vec<WorkloadIx>,
+    /// Pods that were placed in this cycle, and whether one of them would have been looked at.
+    pub(crate) fresh: Vec<PodIx>,
     pub(crate) again: bool,
     /// Grows with everything that changes outside of trials.
     pub(crate) stamp: u64,
@@ -41,6 +43,19 @@ pub(crate) struct SecondPass {
     done: Option<(u64, Timestamp)>,
     /// The same for the pass under way.
     retry: Option<Timestamp>,
+    /// Workloads that were evicted for somebody, of late or longer ago (S25).
+    pub(crate) evicted: BTreeSet<WorkloadIx>,
+    /// Workloads that wait for something else since the last turn.
+    pub(crate) touched: Vec<WorkloadIx>,
+}
+
+/// One phase: whose turn it is, and who was refused. Identical workloads share a refusal, unless they differ in whom they
+/// may not stop (S25).
+#[derive(Default)]
+struct Round {
+    turns: Turns,
+    entered: FxHashMap<GroupIx, Vec<Entry>>,
+    refused: FxHashSet<(GroupIx, Vec<WorkloadId>)>,
 }
 
 impl Engine {
@@ -62,6 +77,7 @@ impl Engine {
         }
         self.second.retry = None;
         self.second.fresh.sort_unstable();
+        self.forget_old_evictions();
         let mut steps = budget.steps;
         for phase in [Phase::Reclaim, Phase::Preempt, Phase::Consolidate] {
             self.phase(phase, &mut steps, decisions);
@@ -73,51 +89,98 @@ impl Engine {
     }
 
     fn phase(&mut self, phase: Phase, steps: &mut u64, decisions: &mut Vec<Decision>) {
-        let mut turns = Turns::default();
-        let mut entered: FxHashMap<GroupIx, Entry> = FxHashMap::default();
-        for group in self.waiting.parked() {
-            if let Some(entry) = self.waiting.at(group).entry_of(group).filter(|_| self.may_be_helped(group))
-            {
-                turns.insert(self.waiting.at(group).queue, entry);
-                entered.insert(group, entry);
-            }
+        let mut round = Round::default();
+        for group in self.waiting.with_members() {
+            self.enter_round(&mut round, group);
         }
-        self.rank_all(&mut turns);
-        while let Some(group) = turns.next().filter(|_| *steps > 0) {
+        self.rank_all(&mut round.turns);
+        while let Some(entry) = round.turns.next_entry().filter(|_| *steps > 0) {
             *steps -= 1;
-            let project = self.waiting.at(group).queue;
-            if let Some(entry) = entered.remove(&group) {
-                turns.remove(project, &entry);
+            let (_, _, submitted, id, _, group) = entry;
+            let member = self.workload_ids.get(&id).map(|ix| (submitted, id, *ix));
+            let member = member.filter(|member| self.waiting.at(group).members.contains_key(member));
+            let class = member.map(|member| self.may_not_stop(member.2)).unwrap_or_default();
+            let refused = member.is_none() || round.refused.contains(&(group, class.clone()));
+            self.waiting.at_mut(group).acting = member;
+            let helped = !refused && self.help(group, phase, decisions);
+            self.waiting.at_mut(group).acting = None;
+            if !helped && !refused {
+                round.refused.insert((group, class));
             }
-            // Evictions may have changed who is in the group.
-            let Some((_, _, workload)) = self.waiting.at(group).first() else {
-                self.rank(&mut turns, project);
-                continue;
-            };
-            if !self.help(group, phase, decisions) {
-                self.rank(&mut turns, project);
-                continue;
-            }
-            // The next member, and what the workload wants next, which has not been tried in this cycle.
-            let parked = self.waiting.at(group).verdict.is_some().then_some(group);
-            let more = self.workloads.at(workload.0).groups.clone();
-            for next in more.into_iter().chain(parked) {
-                if let Some(entry) = self.waiting.at(next).entry_of(next)
-                    && !entered.contains_key(&next)
-                {
-                    turns.insert(project, entry);
-                    entered.insert(next, entry);
+            self.enter_round(&mut round, group);
+            for workload in std::mem::take(&mut self.second.touched) {
+                for group in self.workloads.at(workload.0).groups.clone() {
+                    self.enter_round(&mut round, group);
                 }
             }
-            self.rank_all(&mut turns);
+            if helped {
+                self.rank_all(&mut round.turns);
+            } else {
+                self.rank(&mut round.turns, self.waiting.at(group).queue);
+            }
         }
     }
 
-    /// True if room is what a parked group lacks.
+    /// Enters the members of a group whose turn may come: of those who may not stop the same the first, unless they were
+    /// refused.
+    fn enter_round(&self, round: &mut Round, group: GroupIx) {
+        let state = self.waiting.at(group);
+        for entry in round.entered.remove(&group).unwrap_or_default() {
+            round.turns.remove(state.queue, &entry);
+        }
+        if !self.may_be_helped(group) {
+            return;
+        }
+        let plain = state.members.keys().find(|member| self.may_not_stop(member.2).is_empty());
+        let mut members: Vec<Member> = plain.copied().into_iter().collect();
+        let mine = |ix: &&WorkloadIx| self.workloads.at(ix.0).groups.contains(&group);
+        members.extend(self.second.evicted.iter().filter(mine).map(|ix| {
+            let workload = self.workloads.at(ix.0);
+            (workload.submitted, workload.id, *ix)
+        }));
+        members.sort_unstable();
+        let mut classes: Vec<Vec<WorkloadId>> = Vec::new();
+        for member in members {
+            let class = self.may_not_stop(member.2);
+            if classes.contains(&class) || round.refused.contains(&(group, class.clone())) {
+                continue;
+            }
+            classes.push(class);
+            let entry = state.entry_for(group, member);
+            round.turns.insert(state.queue, entry);
+            round.entered.entry(group).or_default().push(entry);
+        }
+    }
+
+    /// Whom a workload may not stop, of those that could be stopped at all (S25).
+    fn may_not_stop(&self, workload: WorkloadIx) -> Vec<WorkloadId> {
+        let recent =
+            self.workloads.at(workload.0).evictions.iter().filter(|e| e.at.plus(PING_PONG) > self.now);
+        let could_be_stopped = |id: &WorkloadId| {
+            let other = self.workload_ids.get(id).map(|ix| self.workloads.at(ix.0));
+            other.is_some_and(|other| self.templates.at(other.template).preemptible && other.running() > 0)
+        };
+        let mut others: Vec<WorkloadId> = recent.map(|e| e.beneficiary).filter(could_be_stopped).collect();
+        others.sort_unstable();
+        others.dedup();
+        others
+    }
+
+    fn forget_old_evictions(&mut self) {
+        let (workloads, now) = (&self.workloads, self.now);
+        self.second.evicted.retain(|ix| {
+            let evictions = workloads.get(ix.0).map_or(&[][..], |workload| &workload.evictions);
+            evictions.iter().any(|e| e.at.plus(PING_PONG) > now)
+        });
+    }
+
+    /// True if room is what a group lacks, as far as is known.
     fn may_be_helped(&self, group: GroupIx) -> bool {
-        let Some((said, _)) = &self.waiting.at(group).verdict else { return false };
-        said.iter().any(|said| {
-            matches!(said.reason.kind(), ReasonKind::Capacity | ReasonKind::Limit | ReasonKind::Feasibility)
+        let Some((said, _)) = &self.waiting.at(group).verdict else { return true };
+        said.iter().any(|said| match said.reason.kind() {
+            ReasonKind::Capacity | ReasonKind::Limit | ReasonKind::Feasibility => true,
+            ReasonKind::Quota => !self.reservations.leaving.is_empty(),
+            ReasonKind::Policy | ReasonKind::Pool | ReasonKind::Waiting => false,
         })
     }
 
@@ -135,9 +198,8 @@ impl Engine {
         if !tried && self.fits_now(group) {
             return false;
         }
-        let said = self.waiting.at(group).verdict.as_ref().map(|(said, _)| said.clone()).unwrap_or_default();
-        if let Some(pool) = self.fits_later(group, &said) {
-            self.keep_leaving(group, pool, decisions);
+        if self.fits_later(group).is_some() {
+            self.keep_leaving(group, decisions);
             return true;
         }
         let pools: SmallVec<[PoolIx; 4]> = self.pools_of(group).collect();
@@ -147,12 +209,12 @@ impl Engine {
                 if means > phase && at + 1 == pools.len() {
                     break;
                 }
-                let Some((outcome, rule, awaits)) = self.try_means(group, pool, means) else { continue };
+                let Some((outcome, rule)) = self.try_means(group, pool, means) else { continue };
                 if means > phase {
                     return false;
                 }
                 let (_, _, workload) = self.waiting.at(group).first().expect("a group with members");
-                self.keep_room(workload, &outcome, rule.cause(), awaits, decisions);
+                self.keep_room(workload, &outcome, rule.cause(), decisions);
                 return true;
             }
         }
@@ -160,12 +222,7 @@ impl Engine {
     }
 
     /// Tries one means in one pool, layer by layer. The state is unchanged afterwards.
-    fn try_means(
-        &mut self,
-        group: GroupIx,
-        pool: PoolIx,
-        means: Phase,
-    ) -> Option<(Outcome, Rule, Vec<PodIx>)> {
+    fn try_means(&mut self, group: GroupIx, pool: PoolIx, means: Phase) -> Option<(Outcome, Rule)> {
         let hunt = self.hunt_of(group, pool)?;
         let waiting = self.waiting.at(group);
         let template = self.templates.at(waiting.key.template);
@@ -193,7 +250,7 @@ impl Engine {
         for rule in rules {
             let hunt = Hunt { rule, ..hunt };
             if let Some(found) = self.try_rule(group, &hunt) {
-                return Some((found.0, rule, found.1));
+                return Some((found, rule));
             }
         }
         None
@@ -244,13 +301,12 @@ impl Engine {
         })
     }
 
-    /// Plays one layer through, in the domains of the required topology if there is one.
-    fn try_rule(&mut self, group: GroupIx, hunt: &Hunt) -> Option<(Outcome, Vec<PodIx>)> {
-        let awaits = self.bound_by_leaving(group, hunt.pool);
+    /// Plays one layer through, in the domains of the topology if there is one, then everywhere if it is not required.
+    fn try_rule(&mut self, group: GroupIx, hunt: &Hunt) -> Option<Outcome> {
         self.lift_leaving(hunt.pool);
         let key = &self.waiting.at(group).key;
         let topology = self.templates.at(key.template).topology.clone();
-        let scopes: Vec<Scope> = match topology.filter(|topology| topology.required && !key.elastic) {
+        let scopes: Vec<Scope> = match topology.filter(|_| !key.elastic) {
             None => vec![Scope::Everywhere],
             Some(topology) => {
                 let (level, _) = self.topologies.intern(&topology.key);
@@ -258,14 +314,16 @@ impl Engine {
                 let mut domains: Vec<u32> = (0..values.len() as u32).collect();
                 domains.sort_by(|a, b| values[*a as usize].cmp(&values[*b as usize]));
                 domains.retain(|domain| self.may_complete(group, level, *domain));
-                domains.into_iter().map(|domain| Scope::Domain(level, domain)).collect()
+                let everywhere = (!topology.required).then_some(Scope::Everywhere);
+                let domains = domains.into_iter().map(|domain| Scope::Domain(level, domain));
+                domains.chain(everywhere).collect()
             }
         };
         let mark = self.trial.len();
         for scope in scopes {
             let found = self.play(group, hunt, scope);
             if found {
-                return Some((self.conclude(), awaits));
+                return Some(self.conclude(hunt.beneficiary));
             }
             self.roll_back_to(mark);
         }

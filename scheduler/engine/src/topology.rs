@@ -39,6 +39,11 @@ impl Topologies {
         (TopologyIx::of(self.all.len() - 1), true)
     }
 
+    /// The index of a key, if anybody ever asked about it.
+    pub(crate) fn find(&self, key: &str) -> Option<TopologyIx> {
+        self.all.iter().position(|t| &*t.key == key).map(TopologyIx::of)
+    }
+
     /// A topology.
     pub(crate) fn at(&self, ix: TopologyIx) -> &Topology {
         &self.all[ix.i()]

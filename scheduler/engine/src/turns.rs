@@ -118,6 +118,12 @@ impl Turns {
         self.projects.get(department.i())?.peek().map(|(project, _)| *project)
     }
 
+    /// The entry whose turn it is, after [`Engine::rank_all`] or [`Engine::rank`].
+    pub(crate) fn next_entry(&self) -> Option<Entry> {
+        let (department, _) = self.departments.peek()?;
+        self.groups.get(self.first_project(*department)?.i())?.first().copied()
+    }
+
     /// The group whose turn it is, after [`Engine::rank_all`] or [`Engine::rank`].
     pub(crate) fn next(&self) -> Option<GroupIx> {
         let (department, _) = self.departments.peek()?;
@@ -209,9 +215,10 @@ impl Engine {
 
 /// The largest, over managed resources, of use and `more` to the larger of quota and fair share.
 fn dominant_share(here: &InPool, more: Triple) -> Fraction {
+    let used = here.used();
     let share = |at: usize| match here.bounds()[at].quota {
         Quota::Unmanaged | Quota::Unlimited => Fraction(0, 1),
-        Quota::Of(quota) => match here.allocated[at] + more[at] {
+        Quota::Of(quota) => match used[at] + more[at] {
             0 => Fraction(0, 1),
             used => Fraction(used, quota.max(here.share[at])),
         },

@@ -5,7 +5,7 @@ use crate::ix::{PodIx, PoolIx, QueueIx};
 use crate::org::{Shut, Triple, resource};
 use crate::park::Unblock;
 use crate::waiting::Said;
-use crate::workload::Template;
+use crate::workload::{Stage, Template};
 use berth_model::{Decision, PolicyReason, Reason, ReasonKind};
 use smallvec::SmallVec;
 
@@ -86,7 +86,7 @@ impl Engine {
         }
         let about_pods = !self.neighbours.idle();
         if (about_pods || self.shapes.at(kind.0).local)
-            && let Some(failed) = self.forbidden_everywhere(kind, pool, &self.floors(kind.0))
+            && let Some(failed) = self.forbidden_everywhere(kind, pool, &self.views(kind.0))
         {
             return Refusal::new(Reason::Feasibility { pool: id, role, nodes, failed }, Unblock::Everywhere);
         }
@@ -111,6 +111,10 @@ impl Engine {
             let reason = Box::new(said[*dominant].reason.clone());
             for told in untold {
                 let Some(workload) = self.workloads.get(told.0) else { continue };
+                // Who has room kept waits for those that leave.
+                if workload.pods.iter().any(|pod| pod.stage == Stage::Reserved) {
+                    continue;
+                }
                 // Of several things a workload waits for, the first has the dominant reason.
                 let first = workload.groups.iter().find(|g| self.waiting.at(**g).verdict.is_some());
                 if first != Some(&ix) {

@@ -35,6 +35,8 @@ pub(crate) struct Unit {
     pub(crate) queue: QueueIx,
     pub(crate) pods: SmallVec<[PodIx; 2]>,
     pub(crate) cost: Cost,
+    /// Lost GPU work and CPU work.
+    pub(crate) lost: [i128; 2],
     /// What its queue is charged for it.
     pub(crate) charge: Triple,
     /// The same as it is judged (S22): pods above the minimum one by one, then the rest at once.
@@ -147,7 +149,7 @@ impl Engine {
         });
         touched.sort_unstable();
         touched.dedup();
-        let mut roles: Vec<(WorkloadIx, u16)> = Vec::new();
+        let mut elastic: Vec<WorkloadIx> = Vec::new();
         for pod in &touched {
             let Some(workload) = self.workloads.get(pod.workload.0) else {
                 here.enter(*pod, None);
@@ -158,19 +160,17 @@ impl Engine {
                 here.enter(*pod, None);
                 continue;
             }
-            let (role, _) = template.role_of(pod.pod);
-            if template.roles[usize::from(role)].min < template.roles[usize::from(role)].count {
-                roles.push((pod.workload, role));
+            if template.roles.iter().any(|role| role.min < role.count) {
+                elastic.push(pod.workload);
             }
             here.enter(*pod, self.candidate_entry(*pod, pool));
         }
-        // One pod more or less, and all of its role are above the minimum, or none is.
-        roles.sort_unstable();
-        roles.dedup();
-        for (workload, role) in roles {
+        // One pod more or less, and all of a role are above the minimum, or none is.
+        elastic.sort_unstable();
+        elastic.dedup();
+        for workload in elastic {
             let template = self.templates.at(self.workloads.at(workload.0).template);
-            let first = template.first_of(role.into());
-            for pod in first..first + template.roles[usize::from(role)].count {
+            for pod in 0..template.pods() {
                 let pod = PodIx { workload, pod };
                 here.enter(pod, self.candidate_entry(pod, pool));
             }
@@ -216,12 +216,12 @@ impl Engine {
         let state = self.workloads.at(workload.0);
         let template = self.templates.at(state.template);
         let (first, role) = (template.first_of(role) as usize, &template.roles[role]);
-        if role.min == role.count {
+        if role.min == role.count || state.lacks_minimum(template) {
             return 0;
         }
         let pods = &state.pods[first..first + role.count as usize];
         let placed = pods.iter().filter(|pod| pod.stage == Stage::Placed).count() as u32;
-        let done = pods.iter().filter(|pod| matches!(pod.stage, Stage::Succeeded | Stage::Reserved)).count();
+        let done = pods.iter().filter(|pod| pod.stage == Stage::Succeeded).count();
         (placed + done as u32).saturating_sub(role.min).min(placed)
     }
 
@@ -240,6 +240,7 @@ impl Engine {
             id,
             queue,
             cost: [0, 0, i128::from(alone.is_none()), pods.len() as i128],
+            lost: [0; 2],
             charge: [0; 3],
             parts: SmallVec::new(),
             order: SmallVec::new(),
@@ -258,6 +259,7 @@ impl Engine {
                 unit.cost[1] += i128::from(charge[1]) * ran;
             }
         }
+        unit.lost = [unit.cost[0], unit.cost[1]];
         unit.order.sort_unstable();
         unit.parts = self.parts_of(&unit);
         unit

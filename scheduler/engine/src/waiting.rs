@@ -60,21 +60,27 @@ pub(crate) struct Group {
     pub(crate) unreported: Vec<WorkloadIx>,
     /// The cycle in which it was last parked.
     pub(crate) tried: Option<u64>,
+    /// The member that acts for it, if it is not the first (S25).
+    pub(crate) acting: Option<Member>,
     /// Its entry among the active groups of its project, if it is active.
     entry: Option<Entry>,
 }
 
 impl Group {
-    /// The member whose turn it is first.
+    /// The member whose turn it is.
     pub(crate) fn first(&self) -> Option<Member> {
-        self.members.first_key_value().map(|(member, _)| *member)
+        self.acting.or_else(|| self.members.first_key_value().map(|(member, _)| *member))
     }
 
     /// Its place among the groups of its project (S9); none without members.
     pub(crate) fn entry_of(&self, ix: GroupIx) -> Option<Entry> {
-        let (at, id, _) = self.first()?;
+        self.members.first_key_value().map(|(member, _)| self.entry_for(ix, *member))
+    }
+
+    /// The place of one of its members.
+    pub(crate) fn entry_for(&self, ix: GroupIx, (at, id, _): Member) -> Entry {
         let role = self.key.want.iter().position(|n| *n > 0).unwrap_or(0);
-        Some((Reverse(self.priority), self.key.elastic, at, id, role, ix))
+        (Reverse(self.priority), self.key.elastic, at, id, role, ix)
     }
 }
 
@@ -123,6 +129,7 @@ impl Waiting {
             verdict: None,
             unreported: Vec::new(),
             tried: None,
+            acting: None,
             entry: None,
         });
         ix
@@ -205,10 +212,9 @@ impl Waiting {
         }
     }
 
-    /// Groups with members that wait with a verdict, by project.
-    pub(crate) fn parked(&self) -> Vec<GroupIx> {
-        let all = self.by_project.iter().flatten().copied();
-        all.filter(|group| self.all[group.i()].verdict.is_some()).collect()
+    /// Groups with members, by project.
+    pub(crate) fn with_members(&self) -> Vec<GroupIx> {
+        self.by_project.iter().flatten().copied().collect()
     }
 
     /// The groups of a project that have members.

@@ -115,7 +115,7 @@ pub(crate) enum Stage {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Pod {
     pub(crate) stage: Stage,
-    /// While on a node, or while room is kept on it.
+    /// While on a node, or while room is kept on it; none if that node is gone.
     pub(crate) node: Option<NodeIx>,
     pub(crate) gpus: GpuGrant,
     pub(crate) since: Timestamp,
@@ -123,8 +123,6 @@ pub(crate) struct Pod {
     pub(crate) until: Timestamp,
     /// While leaving: it was evicted, and is wanted again afterwards.
     pub(crate) evicted: bool,
-    /// While leaving: its room is reserved for others, so its queue is charged no more (S6).
-    pub(crate) makes_room: bool,
 }
 
 impl Pod {
@@ -133,13 +131,9 @@ impl Pod {
         matches!(self.stage, Stage::Placed | Stage::Leaving)
     }
 
-    /// True if its queue is charged for it (S6).
-    pub(crate) fn charged(&self) -> bool {
-        match self.stage {
-            Stage::Placed | Stage::Reserved => true,
-            Stage::Leaving => !self.makes_room,
-            Stage::Waiting | Stage::Lifted | Stage::Succeeded | Stage::Gone => false,
-        }
+    /// True if it will be on its node when those that leave are gone.
+    pub(crate) fn stays(&self) -> bool {
+        matches!(self.stage, Stage::Placed | Stage::Reserved)
     }
 }
 
@@ -153,7 +147,6 @@ pub(crate) struct Workload {
     pub(crate) grace: Millis,
     pub(crate) expected_runtime: Option<Millis>,
     pub(crate) stale_grace: Option<Millis>,
-    pub(crate) stale_since: Option<Timestamp>,
     /// For whom it was evicted, and when, of late (S25).
     pub(crate) evictions: Vec<Eviction>,
     /// The pool of its first pod on a node, one that stays if there is one, as of when it was last entered among those who wait.
@@ -183,16 +176,15 @@ impl Workload {
             .collect()
     }
 
-    /// True if room is kept for it and it lacks its minimum until then: it wants nothing more meanwhile.
-    pub(crate) fn waits_for_room(&self, template: &Template) -> bool {
+    /// True if fewer pods of some role stay on nodes than its minimum, those that succeeded counted (S5).
+    pub(crate) fn lacks_minimum(&self, template: &Template) -> bool {
         let mut first = 0;
-        self.pods.iter().any(|pod| pod.stage == Stage::Reserved)
-            && template.roles.iter().any(|role| {
-                let pods = &self.pods[first as usize..(first + role.count) as usize];
-                first += role.count;
-                let there = pods.iter().filter(|p| matches!(p.stage, Stage::Placed | Stage::Succeeded));
-                (there.count() as u32) < role.min
-            })
+        template.roles.iter().any(|role| {
+            let pods = &self.pods[first as usize..(first + role.count) as usize];
+            first += role.count;
+            let there = pods.iter().filter(|p| matches!(p.stage, Stage::Placed | Stage::Succeeded));
+            (there.count() as u32) < role.min
+        })
     }
 
     /// The positions of the waiting pods of a role.

@@ -197,7 +197,8 @@ cases! {
     s23_who_could_start_by_now_waits_for_the_next_cycle
     s23_kept_room_counts_for_the_limit
     s23_whoever_leaves_elsewhere_may_be_what_the_limit_waits_for
-    s23_given_up_when_the_workload_changes
+    s23_kept_for_a_workload_that_changes_as_long_as_it_will_do
+    s23_room_above_a_limit_is_kept_until_others_are_gone
     s23_given_up_with_the_workload
     s23_given_up_when_the_node_is_lost
     s23_given_up_when_the_device_is_lost

@@ -92,24 +92,6 @@ pub(crate) struct History {
     pub(crate) steps: Vec<Step>,
 }
 
-impl History {
-    /// The same without anybody who may be stopped or leaves: what remains is allocating.
-    pub(crate) fn calm(mut self) -> Self {
-        self.steps.retain(|step| {
-            !matches!(
-                step,
-                Step::Change(..) | Step::Leaving(..) | Step::Told(_) | Step::EvictFailed(_) | Step::Gone(_)
-            )
-        });
-        for step in &mut self.steps {
-            if let Step::Submit(workload) = step {
-                workload.preemptible = false;
-            }
-        }
-        self
-    }
-}
-
 impl std::fmt::Debug for History {
     /// One step a line; defaults are left out.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -3,32 +3,62 @@
 use super::world::World;
 use crate::reference::state::State;
 use berth_engine::{Engine, Settings};
-use berth_model::{Event, GpuGrant, PodOutcome, PodState, Timestamp, WorkloadId, WorkloadSpec};
+use berth_model::{Event, Eviction, GpuGrant, PodOutcome, PodState, Timestamp, WorkloadId, WorkloadSpec};
 
 /// An engine that learns of everything as it is now.
 pub(crate) fn started(state: &State) -> Engine {
+    started_from(everything(state))
+}
+
+/// An engine that learns of the same the other way round, as far as it can be told so.
+pub(crate) fn started_backwards(state: &State) -> Engine {
+    started_from(everything(state).into_iter().map(|events| events.into_iter().rev().collect()))
+}
+
+fn started_from(all: impl IntoIterator<Item = Vec<Event>>) -> Engine {
     let mut engine = Engine::new(Settings::default());
-    let mut tell = |event: Event| engine.apply(event.clone()).unwrap_or_else(|e| panic!("{e}: {event:?}"));
-    state.pools.values().for_each(|pool| tell(Event::PoolSet(pool.clone())));
-    // Classes of nodes depend on all labels that were ever asked about.
-    tell(Event::WorkloadSet(asks_about_all(state)));
-    tell(Event::WorkloadRemoved(WorkloadId(u64::MAX)));
-    state.departments.values().for_each(|d| tell(Event::DepartmentSet(d.clone())));
-    state.projects.values().for_each(|p| tell(Event::ProjectSet(p.clone())));
-    state.nodes.values().for_each(|node| tell(Event::NodeSet(node.clone())));
-    state.workloads.values().for_each(|w| tell(Event::WorkloadSet(w.clone())));
-    for (pod, seat) in &state.pods {
-        let found = PodState {
+    for event in all.into_iter().flatten() {
+        engine.apply(event.clone()).unwrap_or_else(|e| panic!("{e}: {event:?}"));
+    }
+    engine
+}
+
+/// What there is, kind by kind: later ones build on earlier ones.
+fn everything(state: &State) -> Vec<Vec<Event>> {
+    let running = state.pods.iter().map(|(pod, seat)| {
+        Event::PodRunning(PodState {
             leaving: seat.leaving,
             evicted: seat.evicted,
             ..PodState::new(*pod, seat.node, seat.gpus, seat.since)
-        };
-        tell(Event::PodRunning(found));
+        })
+    });
+    let ended = state.ended.iter().map(|(pod, outcome)| Event::PodEnded { pod: *pod, outcome: *outcome });
+    let there = state.kept.iter().filter(|(_, kept)| state.nodes.contains_key(&kept.at.node));
+    let kept = there.map(|(pod, kept)| Event::PodReserved { pod: *pod, at: kept.at, until: kept.until });
+    vec![
+        state.pools.values().cloned().map(Event::PoolSet).collect(),
+        // Classes of nodes depend on all labels that were ever asked about.
+        vec![Event::WorkloadSet(asks_about_all(state))],
+        vec![Event::WorkloadRemoved(WorkloadId(u64::MAX))],
+        state.departments.values().cloned().map(Event::DepartmentSet).collect(),
+        state.projects.values().cloned().map(Event::ProjectSet).collect(),
+        state.nodes.values().cloned().map(Event::NodeSet).collect(),
+        state.workloads.values().map(|w| Event::WorkloadSet(written_down(state, w))).collect(),
+        running.collect(),
+        ended.collect(),
+        kept.collect(),
+    ]
+}
+
+/// S33: a workload with what is written on it.
+fn written_down(state: &State, workload: &WorkloadSpec) -> WorkloadSpec {
+    let mine = state.evictions.iter().filter(|((victim, _), _)| *victim == workload.id);
+    let evictions = mine.map(|((_, beneficiary), at)| Eviction { beneficiary: *beneficiary, at: *at });
+    WorkloadSpec {
+        evictions: evictions.collect(),
+        stale_since: state.stale.get(&workload.id).copied(),
+        ..workload.clone()
     }
-    for (pod, outcome) in &state.ended {
-        tell(Event::PodEnded { pod: *pod, outcome: *outcome });
-    }
-    engine
 }
 
 fn asks_about_all(state: &State) -> WorkloadSpec {

@@ -78,7 +78,8 @@ impl World {
         let outcome = match (entry, &mut self.reference) {
             (Entry::Decide(now, _), Some(reference)) => {
                 let decisions = reference.decide(*now).done;
-                decisions.iter().for_each(|decision| tell(&mut self.engine, decision, *now));
+                let state = &reference.state;
+                decisions.iter().for_each(|decision| tell(&mut self.engine, decision, state, *now));
                 Outcome::Decided(decisions)
             }
             _ => enter(&mut self.engine, entry),

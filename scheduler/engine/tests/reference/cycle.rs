@@ -4,12 +4,11 @@ use super::Decided;
 use super::order::Want;
 use super::state::State;
 use super::victims::Action;
-use berth_model::{Decision, PodId, ReasonKind, Timestamp, WorkloadId, WorkloadSpec};
-use std::collections::{BTreeMap, BTreeSet};
+use berth_model::{Decision, PodId, ReasonKind, WorkloadId, WorkloadSpec};
+use std::collections::BTreeSet;
 
-/// What identical workloads have in common, and what they want. Those that were evicted lately are each on their own
-/// in the second pass (S25).
-type Likeness = (WorkloadSpec, Want, BTreeMap<WorkloadId, Timestamp>);
+/// What identical workloads have in common, what they want, and in the second pass whom they may not stop (S25).
+type Likeness = (WorkloadSpec, Want, BTreeSet<WorkloadId>);
 
 /// Those that were refused in this cycle, and why.
 pub(crate) type Refused = Vec<(Likeness, ReasonKind)>;
@@ -31,7 +30,7 @@ impl<'a> Cycle<'a> {
     pub(crate) fn run(&mut self) {
         let released = self.state.give_up();
         self.decided.done.extend(released.into_iter().map(|pod| Decision::Release { pod }));
-        let started = self.state.start_reserved();
+        let started = self.state.start_kept();
         self.place(started);
         self.allocate();
         for action in [Action::Reclaim, Action::Preempt, Action::Consolidate] {
@@ -48,7 +47,7 @@ impl<'a> Cycle<'a> {
             let Some(want) = self.state.first(&wants) else { break };
             let pods = self.state.pods_wanted(want);
             match self.state.start(want, &pods) {
-                Ok(started) => self.place(started.placed),
+                Ok(started) => self.place(started),
                 Err(_) if self.reserve(want) => {}
                 Err(kind) => self.refused.push((self.state.likeness_of(want, false), kind)),
             }
@@ -93,10 +92,13 @@ impl<'a> Cycle<'a> {
 impl State {
     fn likeness_of(&self, want: &Want, taking_back: bool) -> Likeness {
         let like = self.likeness(&self.workloads[&want.workload]);
-        let lately = self.evictions.iter().filter(|((victim, other), _)| {
+        let may_go = |other: &WorkloadId| {
+            self.workloads.get(other).is_some_and(|w| w.preemptible) && !self.staying(*other).is_empty()
+        };
+        let lately = self.evictions.keys().filter(|(victim, other)| {
             taking_back && *victim == want.workload && self.replaced(want.workload, *other)
         });
-        let lately = lately.map(|((_, other), at)| (*other, *at)).collect();
+        let lately = lately.map(|(_, other)| *other).filter(may_go).collect();
         (like, Want { workload: WorkloadId(0), ..want.clone() }, lately)
     }
 
@@ -107,8 +109,8 @@ impl State {
 
     /// S29: the kind of reason for which a workload waits. Who has room kept waits for those that leave.
     pub(crate) fn kind_of_wait(&self, workload: &WorkloadSpec, refused: &Refused) -> Option<ReasonKind> {
-        let kept = |pod: PodId| pod.workload == workload.id && !self.pods.contains_key(&pod);
-        if self.reserved().any(|(pod, _)| kept(pod)) {
+        let kept = |pod: &PodId| pod.workload == workload.id && !self.pods.contains_key(pod);
+        if self.kept.keys().any(kept) {
             return Some(ReasonKind::Waiting);
         }
         let first = self.wants_of(workload).into_iter().next();

@@ -130,7 +130,7 @@ impl State {
         };
         could_take(shape, node, true)
             && among(&self.seats_now())
-            && (self.reservations.is_empty() || among(&self.seats_together()))
+            && (self.kept.is_empty() || among(&self.seats_together()))
     }
 
     /// True if the node takes the pod now.
@@ -155,7 +155,9 @@ impl State {
         };
         self.free(node.id).takes(pod)
             && (pod.volumes.is_empty()
-                || self.views().into_iter().all(|v| attachable(pod, node, &attached(v))))
+                || [self.seats_now(), self.seats_together()]
+                    .into_iter()
+                    .all(|seats| attachable(pod, node, &attached(seats))))
     }
 
     /// True if the devices of the grant can be given as they are.

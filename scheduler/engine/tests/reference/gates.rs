@@ -60,9 +60,11 @@ impl State {
         }
     }
 
-    /// What a queue is charged in a pool: leaving pods too, unless they make room; and room that is kept.
+    /// What a queue is charged in a pool: what stays, and of what leaves and what has room kept whichever is more.
     pub(crate) fn used(&self, queue: Option<QueueId>, pool: PoolId, non_preemptible: bool) -> Ask {
-        self.used_by(&self.seats_then(), queue, pool, non_preemptible)
+        let [now, then] = [self.seats_now(), self.seats_then()]
+            .map(|seats| self.used_by(&seats, queue, pool, non_preemptible));
+        std::array::from_fn(|r| now[r].max(then[r]))
     }
 
     fn used_by(&self, seats: &Seats, queue: Option<QueueId>, pool: PoolId, non_preemptible: bool) -> Ask {
@@ -85,13 +87,8 @@ impl State {
     }
 
     /// S6, for the resources that are asked for and managed: the first gate that is shut, project before department.
-    /// What starts now must pass both as it is reckoned and with everybody that is still there.
     pub(crate) fn gate(&self, workload: &WorkloadSpec, pool: PoolId, ask: Ask) -> Result<(), ReasonKind> {
-        self.gate_among(&self.seats_then(), workload, pool, ask, true)?;
-        if self.reservations.is_empty() {
-            return Ok(());
-        }
-        self.gate_among(&self.seats_now(), workload, pool, ask, true)
+        self.gate_beside(workload, pool, ask, true)
     }
 
     /// As [`Self::gate`], with the limits as if nothing else ran (S7, decision 0002).
@@ -101,20 +98,19 @@ impl State {
         pool: PoolId,
         ask: Ask,
     ) -> Result<(), ReasonKind> {
-        self.gate_among(&self.seats_then(), workload, pool, ask, false)
+        self.gate_beside(workload, pool, ask, false)
     }
 
-    fn gate_among(
+    fn gate_beside(
         &self,
-        seats: &Seats,
         workload: &WorkloadSpec,
         pool: PoolId,
         ask: Ask,
         others: bool,
     ) -> Result<(), ReasonKind> {
         for queue in self.path(workload) {
-            let all = self.used_by(seats, Some(queue), pool, false);
-            let fixed = self.used_by(seats, Some(queue), pool, true);
+            let all = self.used(Some(queue), pool, false);
+            let fixed = self.used(Some(queue), pool, true);
             for (r, (quota, limit)) in bounds(self.quota(Some(queue), pool)).into_iter().enumerate() {
                 if ask[r] == 0 || (quota == Quota::Unmanaged && limit.is_none()) {
                     continue;

@@ -89,7 +89,7 @@ impl State {
         };
         if missing.iter().any(|n| *n > 0) {
             // Room for its minimum is kept already: nothing can start before that has.
-            let kept = self.reservations.iter().any(|r| r.workload == workload.id);
+            let kept = self.kept.keys().any(|pod| pod.workload == workload.id);
             let lost = missing.iter().zip(&waiting).any(|(missing, waiting)| missing > waiting);
             return if kept || lost { Vec::new() } else { vec![want(missing, false)] };
         }
@@ -106,13 +106,15 @@ impl State {
         workload.roles[role].min.saturating_sub((placed + succeeded) as u32)
     }
 
-    /// S10: the pool that the workload is in: that of its first pod on a node, one that stays if there is one.
+    /// S10: the pool that the workload is in: that of its first pod that stays or has room kept, else of its first that
+    /// leaves.
     pub(crate) fn settled(&self, workload: &WorkloadSpec) -> Option<PoolId> {
         let own = self.pods.iter().filter(|(pod, _)| pod.workload == workload.id);
-        let (_, _, seat) = own
-            .map(|(pod, seat)| (seat.leaving.is_some(), pod, seat))
-            .min_by_key(|(leaving, pod, _)| (*leaving, **pod))?;
-        self.pool_of(&self.nodes[&seat.node])
+        let own = own.map(|(pod, seat)| (seat.leaving.is_some(), *pod, seat.node));
+        let kept = self.kept.iter().filter(|(pod, _)| pod.workload == workload.id);
+        let kept = kept.map(|(pod, kept)| (false, *pod, kept.at.node));
+        let (_, _, node) = own.chain(kept).filter(|(_, _, node)| self.nodes.contains_key(node)).min()?;
+        self.pool_of(&self.nodes[&node])
     }
 
     /// S10: the pools a want tries, in order. Where others of it are in a pool, only that, and only if it is listed.

@@ -41,12 +41,18 @@ impl Hunt<'_> {
     /// True if the set may be taken for these pods; without a bound any may.
     pub(crate) fn legal(&self, bound: Option<Bound>, victims: &[Unit], pods: &[PodId]) -> bool {
         let Some(bound) = bound else { return true };
+        self.lawful(Some(bound), victims, pods)
+            && self.victims_are_above(bound, victims, &self.real.fair_shares(self.pool))
+    }
+
+    /// The reclaimer's part of that: its project and department stay within the bound.
+    pub(crate) fn lawful(&self, bound: Option<Bound>, victims: &[Unit], pods: &[PodId]) -> bool {
+        let Some(bound) = bound else { return true };
         let fair = self.real.fair_shares(self.pool);
         let of_role = |role: usize| pods.iter().filter(|pod| usize::from(pod.role) == role).count() as u32;
         let counts: Vec<u32> = (0..self.workload.roles.len()).map(of_role).collect();
         let ask = self.real.charge_of(self.workload, &counts, self.pool);
         self.reclaimer_stays_within(bound, victims, ask, &fair)
-            && self.victims_are_above(bound, victims, &fair)
     }
 
     /// What a queue that manages a resource is held to; none = nothing.

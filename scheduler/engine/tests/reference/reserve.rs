@@ -3,11 +3,13 @@
 use super::gates::bounds;
 use super::labels::label;
 use super::order::Want;
-use super::start::Places;
-use super::state::{Reservation, Seat, State};
+use super::start::{Places, hardest_first};
+use super::state::{Kept, Seat, State};
 use berth_model::{
-    Cause, Decision, Millis, NodeId, PodId, PodOutcome, PoolId, Quota, Timestamp, WorkloadId, WorkloadSpec,
+    Cause, Decision, Millis, NodeId, Placement, PodId, PodOutcome, PoolId, Quota, Timestamp, WorkloadId,
+    WorkloadSpec,
 };
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
 /// S23: 0 would delete the object while containers still hold the GPU.
@@ -16,7 +18,6 @@ const LEAST_GRACE: Millis = Millis::from_secs(1);
 /// What one attempt comes to: who is stopped, and whose room is kept.
 pub(crate) struct Deal {
     pub(crate) beneficiary: WorkloadId,
-    pub(crate) pool: PoolId,
     pub(crate) victims: Option<(Cause, BTreeSet<PodId>)>,
     pub(crate) places: Places,
     /// New places of those that are moved, workload by workload.
@@ -24,16 +25,15 @@ pub(crate) struct Deal {
 }
 
 impl State {
-    /// Room for all that is wanted as if all leaving pods were gone, if there is any.
+    /// Room for all that is wanted as if all leaving pods were gone and all kept room taken, if there is any.
     pub(crate) fn wait_for_leaving(&self, want: &Want) -> Option<Deal> {
         let someone_leaves = self.pods.values().any(|seat| seat.leaving.is_some());
-        if !someone_leaves && self.reservations.is_empty() {
+        if !someone_leaves && self.kept.is_empty() {
             return None;
         }
         let pods = self.pods_wanted(want);
-        let started = self.later().start(want, &pods).ok()?;
-        let (beneficiary, pool, places) = (want.workload, started.pool, started.placed);
-        Some(Deal { beneficiary, pool, victims: None, places, moved: Vec::new() })
+        let places = self.later().start(want, &pods).ok()?;
+        Some(Deal { beneficiary: want.workload, victims: None, places, moved: Vec::new() })
     }
 
     /// Carries out a deal: victims leave, room is kept.
@@ -44,11 +44,10 @@ impl State {
             decisions.push(self.evict(*pod, Some(deal.beneficiary), cause));
         }
         let rooms = std::iter::once((deal.beneficiary, deal.places)).chain(deal.moved);
-        for (workload, places) in rooms {
+        for (_, places) in rooms {
             let until = self.until(&places, &victims);
             decisions.extend(places.iter().map(|(pod, at)| Decision::Reserve { pod: *pod, at: *at, until }));
-            let (pool, pods, victims) = (deal.pool, places, victims.clone());
-            self.reservations.push(Reservation { workload, pool, pods, until, victims, broken: false });
+            self.kept.extend(places.into_iter().map(|(pod, at)| (pod, Kept { at, until })));
         }
         decisions
     }
@@ -59,89 +58,113 @@ impl State {
         let grace = if grace == Millis::ZERO { LEAST_GRACE } else { grace };
         let leaving = Some(self.now.plus(grace));
         let seat = self.pods.get_mut(&pod).expect("a victim is on a node");
-        *seat = Seat { leaving, evicted: true, victim_of: beneficiary, ..*seat };
+        *seat = Seat { leaving, evicted: true, ..*seat };
         if let Some(other) = beneficiary {
             self.evictions.insert((pod.workload, other), self.now);
         }
         Decision::Evict { pod, grace, beneficiary, cause }
     }
 
-    /// When the last of the makers of room must be gone: those that leave the nodes, and the victims. Where it is another
-    /// that stands in the way, elsewhere: the last of all that leave.
+    /// When the last must be gone of those that leave the nodes, and of the victims; else the last of all that leave.
     fn until(&self, places: &Places, victims: &BTreeSet<PodId>) -> Timestamp {
         let nodes: BTreeSet<NodeId> = places.iter().map(|(_, at)| at.node).collect();
-        let makes = |pod: &PodId, seat: &Seat| victims.contains(pod) || nodes.contains(&seat.node);
-        let makers =
-            self.pods.iter().filter(|(pod, seat)| makes(pod, seat)).filter_map(|(_, s)| s.leaving).max();
+        let concerned = |pod: &PodId, seat: &Seat| victims.contains(pod) || nodes.contains(&seat.node);
+        let last =
+            self.pods.iter().filter(|(pod, seat)| concerned(pod, seat)).filter_map(|(_, s)| s.leaving).max();
         let all = || self.pods.values().filter_map(|seat| seat.leaving).max();
-        makers.or_else(all).unwrap_or(self.now)
+        last.or_else(all).unwrap_or(self.now)
     }
 
-    /// Gives up the reservations that are void, oldest first: by what has happened, or because the pods would not fit
-    /// even if all leaving ones were gone. The pods concerned.
-    pub(crate) fn give_up(&mut self) -> Vec<PodId> {
-        let mut later = self.later_without_reservations();
-        let mut released = Vec::new();
-        for reservation in std::mem::take(&mut self.reservations) {
-            if !reservation.broken && later.move_in(&reservation) {
-                self.reservations.push(reservation);
-                continue;
+    /// The pods that have room kept, in the order of S9, put together that start together: all of a workload that lacks
+    /// its minimum, else each by itself.
+    fn batches(&self) -> Vec<Vec<PodId>> {
+        let mut workloads: Vec<&WorkloadSpec> =
+            self.workloads.values().filter(|w| self.kept.keys().any(|pod| pod.workload == w.id)).collect();
+        workloads.sort_by_key(|w| (Reverse(w.priority), w.submitted, w.id));
+        let mut batches = Vec::new();
+        for workload in workloads {
+            let all = hardest_first(workload, &vec![1; workload.roles.len()]);
+            let of_role = |role: usize| {
+                let mine = move |pod: &&PodId| pod.workload == workload.id && usize::from(pod.role) == role;
+                self.kept.keys().filter(mine).copied()
+            };
+            let pods: Vec<PodId> = all.into_iter().flat_map(of_role).collect();
+            if (0..workload.roles.len()).any(|role| self.missing(workload, role) > 0) {
+                batches.push(pods);
+            } else {
+                batches.extend(pods.into_iter().map(|pod| vec![pod]));
             }
-            released.extend(reservation.pods.iter().map(|(pod, _)| *pod).filter(|pod| self.will_wait(*pod)));
+        }
+        batches
+    }
+
+    /// Gives up room that would not do any more even if all leaving pods were gone. The pods concerned.
+    pub(crate) fn give_up(&mut self) -> Vec<PodId> {
+        let mut later = self.without_kept().later();
+        let mut released = Vec::new();
+        for batch in self.batches() {
+            if !later.move_in(&self.places_of(&batch)) {
+                self.kept.retain(|pod, _| !batch.contains(pod));
+                released.extend(batch);
+            }
         }
         released
     }
 
-    fn later_without_reservations(&self) -> Self {
-        self.without_reservations().later()
+    fn places_of(&self, pods: &[PodId]) -> Places {
+        pods.iter().map(|pod| (*pod, self.kept[pod].at)).collect()
     }
 
-    /// True for a pod that is asked for and is not on a node to stay.
-    fn will_wait(&self, pod: PodId) -> bool {
-        let role = self.workloads.get(&pod.workload).and_then(|w| w.roles.get(usize::from(pod.role)));
-        let stays = self.pods.get(&pod).is_some_and(|seat| seat.leaving.is_none());
-        role.is_some_and(|role| pod.index < role.count) && !self.ended.contains_key(&pod) && !stays
-    }
-
-    /// Starts those whose room is free beside everybody who is still there, oldest first.
-    pub(crate) fn start_reserved(&mut self) -> Places {
+    /// Starts those whose room is free beside everybody who is still there.
+    pub(crate) fn start_kept(&mut self) -> Places {
         let mut started = Places::new();
-        for reservation in self.reservations.clone() {
-            let mut now = self.without_reservations();
-            let ready = reservation.pods.iter().all(|(pod, _)| !now.pods.contains_key(pod));
-            if ready && now.move_in(&reservation) {
+        for batch in self.batches() {
+            let places = self.places_of(&batch);
+            let mut now = self.without_kept();
+            if batch.iter().all(|pod| !self.pods.contains_key(pod)) && now.move_in(&places) {
                 self.pods = now.pods;
-                self.reservations.retain(|r| *r != reservation);
-                started.extend(reservation.pods);
+                self.kept.retain(|pod, _| !batch.contains(pod));
+                started.extend(places);
             }
         }
         started
     }
 
-    /// Puts the pods where their room is, or changes nothing: in the pool, where they fit one after the other, within the
-    /// gates, so that the workload has its minimum.
-    fn move_in(&mut self, reservation: &Reservation) -> bool {
+    /// Puts pods of one workload where their room is, or changes nothing: into one pool of its list, that of its other
+    /// pods, where they fit one after the other, within the gates, so that the workload has its minimum.
+    fn move_in(&mut self, places: &Places) -> bool {
         let before = self.pods.clone();
-        let workload = self.workloads[&reservation.workload].clone();
+        let workload = self.workloads[&places[0].0.workload].clone();
         let minimum = (0..workload.roles.len()).any(|role| self.missing(&workload, role) > 0);
-        let mut fits = !self.forbidden(&workload) && self.pools_listed(&workload).contains(&reservation.pool);
-        for (pod, at) in &reservation.pods {
-            fits = fits && {
-                let node = self.nodes.get(&at.node);
-                let open = node.is_some_and(|n| n.ready && self.pool_of(n) == Some(reservation.pool));
-                open && self.takes_at(&self.shape(*pod), *at)
-                    && self.gate(&workload, reservation.pool, self.cost(*pod, at.node, at.gpus)).is_ok()
-            };
-            if fits {
-                self.place(*pod, *at, self.now);
-            }
-        }
+        let pool = self.nodes.get(&places[0].1.node).and_then(|node| self.pool_of(node));
+        let others = self.staying(workload.id).into_values().next();
+        let bound = others.and_then(|seat| self.pool_of(&self.nodes[&seat.node]));
+        let open = |pool: &PoolId| {
+            self.pools_listed(&workload).contains(pool) && bound.is_none_or(|bound| bound == *pool)
+        };
+        let pool = pool.filter(open).filter(|_| !self.forbidden(&workload));
+        let fits = pool.is_some_and(|pool| {
+            places.iter().all(|(pod, at)| {
+                let fits = self.fits_kept(&workload, *pod, *at, pool);
+                if fits {
+                    self.place(*pod, *at, self.now);
+                }
+                fits
+            })
+        });
         let complete = (0..workload.roles.len()).all(|role| self.missing(&workload, role) == 0);
         let together = !minimum || self.together(&workload);
         if !(fits && complete && together) {
             self.pods = before;
         }
         fits && complete && together
+    }
+
+    fn fits_kept(&self, workload: &WorkloadSpec, pod: PodId, at: Placement, pool: PoolId) -> bool {
+        let node = self.nodes.get(&at.node);
+        node.is_some_and(|node| node.ready && self.pool_of(node) == Some(pool))
+            && self.takes_at(&self.shape(pod), at)
+            && self.gate(workload, pool, self.cost(pod, at.node, at.gpus)).is_ok()
     }
 
     /// S31: the minimums of a workload that requires it are in one domain.

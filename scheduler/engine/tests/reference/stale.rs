@@ -2,7 +2,9 @@
 
 use super::Reference;
 use super::state::State;
-use berth_model::{Cause, Decision, DeviceIndex, GpuGrant, Millis, PodId, Warning, WorkloadId, WorkloadSpec};
+use berth_model::{
+    Cause, Decision, DeviceIndex, GpuGrant, Millis, PodId, Timestamp, Warning, WorkloadId, WorkloadSpec,
+};
 use std::collections::BTreeSet;
 
 /// S23: so long after its grace a pod is reported.
@@ -15,15 +17,10 @@ impl State {
     /// Notes who is below its minimum, and stops those that have been for too long.
     pub(crate) fn stop_stale_gangs(&mut self) -> Vec<Decision> {
         let mut decisions = Vec::new();
-        self.forget_recovered();
-        let written = std::mem::take(&mut self.stale_written);
-        let all: Vec<WorkloadId> = self.workloads.keys().copied().collect();
-        for id in all {
+        self.note_stale();
+        let all: Vec<(WorkloadId, Timestamp)> = self.stale.iter().map(|(id, since)| (*id, *since)).collect();
+        for (id, since) in all {
             let workload = self.workloads[&id].clone();
-            if !self.is_below_minimum(&workload) {
-                continue;
-            }
-            let since = *self.stale.entry(id).or_insert(written.get(&id).copied().unwrap_or(self.now));
             let grace = self.stale_grace(&workload);
             if workload.preemptible && grace >= Millis::ZERO && self.now.since(since) >= grace {
                 let pods: Vec<PodId> = self.staying(id).into_keys().collect();
@@ -32,6 +29,17 @@ impl State {
         }
         self.forget_recovered();
         decisions
+    }
+
+    /// Notes who is below its minimum, and since when.
+    pub(crate) fn note_stale(&mut self) {
+        self.forget_recovered();
+        let written = std::mem::take(&mut self.stale_written);
+        let below: Vec<WorkloadId> =
+            self.workloads.values().filter(|w| self.is_below_minimum(w)).map(|w| w.id).collect();
+        for id in below {
+            self.stale.entry(id).or_insert(written.get(&id).copied().unwrap_or(self.now));
+        }
     }
 
     /// Some pods stay on nodes, and they are fewer than the minimum.

@@ -14,15 +14,9 @@ use std::collections::BTreeSet;
 /// Pods and where they go, in the order in which they were placed.
 pub(crate) type Places = Vec<(PodId, Placement)>;
 
-/// What was placed, and in which pool.
-pub(crate) struct Started {
-    pub(crate) pool: PoolId,
-    pub(crate) placed: Places,
-}
-
 impl State {
     /// Places all that is wanted and says where, or changes nothing and says why not.
-    pub(crate) fn start(&mut self, want: &Want, pods: &[PodId]) -> Result<Started, ReasonKind> {
+    pub(crate) fn start(&mut self, want: &Want, pods: &[PodId]) -> Result<Places, ReasonKind> {
         let workload = self.workloads[&want.workload].clone();
         if self.forbidden(&workload) {
             return Err(ReasonKind::Policy);
@@ -30,7 +24,7 @@ impl State {
         let mut kinds = Vec::new();
         for pool in self.pools_for(want) {
             match self.try_pool(&workload, want, pods, pool) {
-                Ok(placed) => return Ok(Started { pool, placed }),
+                Ok(placed) => return Ok(placed),
                 Err(kind) => kinds.push(kind),
             }
         }

@@ -25,29 +25,20 @@ pub(crate) struct Seat {
     pub(crate) leaving: Option<Timestamp>,
     /// It was told to leave by a decision.
     pub(crate) evicted: bool,
-    /// For whom.
-    pub(crate) victim_of: Option<WorkloadId>,
 }
 
 impl Seat {
     /// A pod that stays where it is.
     pub(crate) const fn new(at: Placement, since: Timestamp) -> Self {
-        Self { node: at.node, gpus: at.gpus, since, leaving: None, evicted: false, victim_of: None }
+        Self { node: at.node, gpus: at.gpus, since, leaving: None, evicted: false }
     }
 }
 
-/// Room that is kept for some pods of one workload, which start together (S23).
-#[derive(Clone, PartialEq, Debug)]
-pub(crate) struct Reservation {
-    pub(crate) workload: WorkloadId,
-    pub(crate) pool: PoolId,
-    /// In the order in which they were given their places.
-    pub(crate) pods: Vec<(PodId, Placement)>,
+/// Room that is kept for a pod (S23).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Kept {
+    pub(crate) at: Placement,
     pub(crate) until: Timestamp,
-    /// Those who were stopped to make room.
-    pub(crate) victims: BTreeSet<PodId>,
-    /// Something has happened that makes it void.
-    pub(crate) broken: bool,
 }
 
 /// The cluster.
@@ -64,8 +55,8 @@ pub(crate) struct State {
     pub(crate) pods: BTreeMap<PodId, Seat>,
     /// Pods that have ended and are not wanted again.
     pub(crate) ended: BTreeMap<PodId, PodOutcome>,
-    /// Rooms kept, the oldest first.
-    pub(crate) reservations: Vec<Reservation>,
+    /// Room that is kept.
+    pub(crate) kept: BTreeMap<PodId, Kept>,
     /// S25: when a workload (first) was last evicted for another (second).
     pub(crate) evictions: BTreeMap<(WorkloadId, WorkloadId), Timestamp>,
     /// S27: since when workloads have been below their minimum.
@@ -139,6 +130,7 @@ impl State {
             self.note_shapes();
         }
         self.forget_recovered();
+        self.forget_kept();
     }
 
     fn pod_event(&mut self, event: &Event) {
@@ -151,17 +143,15 @@ impl State {
                 self.unseat(*pod);
                 if *outcome != PodOutcome::Evicted {
                     self.ended.insert(*pod, *outcome);
-                    self.break_reservations(|r| r.pods.iter().any(|(kept, _)| kept == pod));
                 }
             }
             Event::PodWanted { pod } => drop(self.ended.remove(pod)),
-            Event::PodReserved { pod, at, until } => self.found_reserved(*pod, *at, *until, true),
+            Event::PodReserved { pod, at, until } => {
+                self.kept.insert(*pod, Kept { at: *at, until: *until });
+            }
             Event::EvictFailed { pod } => {
                 let seat = self.pods.get_mut(pod).expect("a pod on a node");
-                *seat = Seat { leaving: None, evicted: false, victim_of: None, ..*seat };
-                self.break_reservations(|r| {
-                    r.victims.contains(pod) || r.pods.iter().any(|(kept, _)| kept == pod)
-                });
+                (seat.leaving, seat.evicted) = (None, false);
             }
             Event::BindFailed { pod, .. } => self.unseat(*pod),
             _ => {}
@@ -185,26 +175,17 @@ impl State {
         self.measured.retain(|(of, _), _| *of != pod);
     }
 
-    fn break_reservations(&mut self, which: impl Fn(&Reservation) -> bool) {
-        self.reservations.iter_mut().filter(|r| which(r)).for_each(|r| r.broken = true);
+    /// Nobody has room kept who is on a node to stay, has ended or is not wanted.
+    fn forget_kept(&mut self) {
+        let kept: Vec<PodId> = self.kept.keys().copied().filter(|pod| self.will_wait(*pod)).collect();
+        self.kept.retain(|pod, _| kept.contains(pod));
     }
 
-    /// Room is kept for a pod; together with others of its workload, if so.
-    pub(crate) fn found_reserved(&mut self, pod: PodId, at: Placement, until: Timestamp, together: bool) {
-        let pool = self.pool_of(&self.nodes[&at.node]).expect("a pool");
-        let workload = pod.workload;
-        if self.reservations.iter().any(|r| r.pods.iter().any(|(kept, _)| *kept == pod)) {
-            return;
-        }
-        let one = (workload, pool, until);
-        let known = self.reservations.iter_mut().rfind(|r| together && (r.workload, r.pool, r.until) == one);
-        match known {
-            Some(reservation) => reservation.pods.push((pod, at)),
-            None => {
-                let (pods, victims, broken) = (vec![(pod, at)], BTreeSet::new(), false);
-                self.reservations.push(Reservation { workload, pool, pods, until, victims, broken });
-            }
-        }
+    /// True for a pod that is asked for, and waits or will when it has left.
+    fn will_wait(&self, pod: PodId) -> bool {
+        let role = self.workloads.get(&pod.workload).and_then(|w| w.roles.get(usize::from(pod.role)));
+        let stays = self.pods.get(&pod).is_some_and(|seat| seat.leaving.is_none());
+        role.is_some_and(|role| pod.index < role.count) && !self.ended.contains_key(&pod) && !stays
     }
 
     fn remove_workload(&mut self, id: WorkloadId) {
@@ -212,7 +193,6 @@ impl State {
         self.pods.retain(|pod, _| pod.workload != id);
         self.ended.retain(|pod, _| pod.workload != id);
         self.measured.retain(|(pod, _), _| pod.workload != id);
-        self.reservations.retain(|r| r.workload != id);
         self.evictions.retain(|(victim, _), _| *victim != id);
         self.stale.remove(&id);
         self.shapes.retain(|(workload, _), _| *workload != id);
@@ -251,15 +231,15 @@ impl State {
         if let Some(since) = workload.stale_since {
             self.stale_written.insert(workload.id, since);
         }
-        let old = self.workloads.insert(workload.id, workload.clone());
-        if old.is_some_and(|old| old != *workload) {
-            self.break_reservations(|r| r.workload == workload.id);
-        }
+        self.workloads.insert(workload.id, workload.clone());
     }
 
     fn found(&mut self, found: &PodState) {
         if let Some(seat) = self.pods.get_mut(&found.pod) {
             seat.since = found.since;
+            if seat.leaving.is_none() {
+                seat.evicted = found.evicted;
+            }
             seat.leaving = found.leaving.or(seat.leaving);
             return;
         }
@@ -272,7 +252,6 @@ impl State {
         };
         let seat = Seat::new(Placement { node: found.node, gpus }, found.since);
         self.pods.insert(found.pod, Seat { leaving: found.leaving, evicted: found.evicted, ..seat });
-        self.break_reservations(|r| r.pods.iter().any(|(kept, _)| *kept == found.pod));
     }
 
     /// S11: the node type rule that holds for a workload: its project's, else its department's.
@@ -316,9 +295,8 @@ impl State {
             role: role as u16,
             index,
         });
-        let has_room = |pod: &PodId| self.reserved().any(|(kept, _)| kept == *pod);
         pods.filter(|pod| !self.pods.contains_key(pod) && !self.ended.contains_key(pod))
-            .filter(|pod| !has_room(pod))
+            .filter(|pod| !self.kept.contains_key(pod))
             .collect()
     }
 

@@ -97,13 +97,20 @@ impl Hunt<'_> {
         let mut trial = Trial { state: self.later.clone(), victims: Vec::new(), places: Places::new() };
         let pods = self.real.pods_wanted(self.want);
         for pod in pods.iter().copied() {
-            let at = match trial.state.try_pod(self.workload, pod, self.pool, domain) {
-                Ok(at) => at,
-                Err(_) => self.make_room(&mut trial, layer, pod, domain)?,
+            let free = trial.state.choose(&self.real.shape(pod), self.pool, domain);
+            let open = free.filter(|at| {
+                let cost = trial.state.cost(pod, at.node, at.gpus);
+                trial.state.gate(self.workload, self.pool, cost).is_ok()
+                    && self.lawful(layer.bound, &trial.victims, &pods)
+            });
+            let at = match open {
+                Some(at) => at,
+                None => self.make_room(&mut trial, layer, pod, (domain, free.map(|at| at.node)))?,
             };
+            trial.state.place(pod, at, self.real.now);
             trial.places.push((pod, at));
         }
-        self.put_back(&mut trial, domain);
+        self.put_back(&mut trial, layer, domain);
         if !self.legal(layer.bound, &trial.victims, &pods) {
             return None;
         }
@@ -117,26 +124,28 @@ impl Hunt<'_> {
             Action::Consolidate => Cause::Consolidate,
         };
         let victims = trial.victims.into_iter().flat_map(|unit| unit.pods).collect();
-        let (beneficiary, pool, places) = (self.workload.id, self.pool, trial.places);
-        Some(Deal { beneficiary, pool, victims: Some((cause, victims)), places, moved })
+        let (beneficiary, places) = (self.workload.id, trial.places);
+        Some(Deal { beneficiary, victims: Some((cause, victims)), places, moved })
     }
 
-    /// Stops the best set that makes room for one pod, and puts the pod there.
+    /// Stops the best set that makes room for one pod, on a node of the domain, or on the only one in question; where the
+    /// pod goes then.
     fn make_room(
         &self,
         trial: &mut Trial,
         layer: &Layer,
         pod: PodId,
-        domain: Option<&Domain>,
+        (domain, only): (Option<&Domain>, Option<NodeId>),
     ) -> Option<Placement> {
         let taken =
             |unit: &Unit| trial.victims.iter().any(|v| v == unit || v.workload == unit.workload && v.whole);
         let units: Vec<Unit> = layer.units.iter().filter(|unit| !taken(unit)).cloned().collect();
         let shape = self.real.shape(pod);
-        let so_far: Vec<PodId> = trial.places.iter().map(|(pod, _)| *pod).chain([pod]).collect();
+        let pods = self.real.pods_wanted(self.want);
         let mut rooms: BTreeMap<Mask, Vec<NodeId>> = BTreeMap::new();
         let mut best: Option<(Cost, NodeId, Mask)> = None;
-        let Some(masks) = choices(&self.groups(&trial.state, &units, pod)) else {
+        let indebted = !self.lawful(layer.bound, &trial.victims, &pods);
+        let Some(masks) = choices(&self.groups(&trial.state, &units, pod, (only, indebted))) else {
             self.real.crowded.set(true);
             return None;
         };
@@ -151,12 +160,18 @@ impl Hunt<'_> {
                 continue;
             }
             let mut room = |mask| {
-                let nodes = || self.nodes_with_room(&mut trial.state, &chosen(&units, mask), pod, domain);
+                let nodes = || {
+                    let set = chosen(&units, mask);
+                    let victims = merged(&trial.victims, &set);
+                    let mut nodes = self.nodes_with_room(&mut trial.state, &set, pod, domain);
+                    nodes.retain(|node| only.is_none_or(|only| only == *node));
+                    if self.lawful(layer.bound, &victims, &pods) { nodes } else { Vec::new() }
+                };
                 rooms.entry(mask).or_insert_with(nodes).clone()
             };
             let nodes = room(mask);
             let minimal = !nodes.is_empty() && one_less(mask).all(|less| room(less).is_empty());
-            if !minimal || !self.legal(layer.bound, &victims, &so_far) {
+            if !minimal || !self.legal(layer.bound, &victims, &pods) {
                 continue;
             }
             let cost = match self.action {
@@ -175,20 +190,28 @@ impl Hunt<'_> {
         trial.state.lift(set.iter().flat_map(|unit| &unit.pods));
         let strategy = self.real.pools[&self.pool].device;
         let gpus = trial.state.choose_devices(node, shape.spec.gpu, strategy).expect("there is room");
-        trial.state.place(pod, Placement { node, gpus }, self.real.now);
         Some(Placement { node, gpus })
     }
 
     /// The units of which sets are chosen, node by node: those on it, and those that matter for it from elsewhere.
-    fn groups(&self, state: &State, units: &[Unit], pod: PodId) -> Vec<Vec<usize>> {
+    fn groups(
+        &self,
+        state: &State,
+        units: &[Unit],
+        pod: PodId,
+        (only, indebted): (Option<NodeId>, bool),
+    ) -> Vec<Vec<usize>> {
         let shape = self.real.shape(pod);
-        let nodes = state.ready_nodes(self.pool).into_iter().filter(|node| could_take(&shape, node, true));
+        let concerned =
+            |node: &&NodeSpec| only.is_none_or(|only| only == node.id) && could_take(&shape, node, true);
+        let nodes = state.ready_nodes(self.pool).into_iter().filter(concerned);
         let groups = nodes.map(|node| {
             let matters = |unit: &Unit| {
                 let here = |pod: &PodId| self.real.pods[pod].node == node.id;
                 let frees = |pod: &PodId| here(pod) && self.frees(state, *pod, &shape, node);
                 unit.pods.iter().any(|pod| frees(pod) || self.real.shape(*pod).concerns(&shape))
                     || self.under_a_limit(unit)
+                    || indebted && self.of_its_queues(unit)
             };
             (0..units.len()).filter(|at| matters(&units[*at])).collect()
         });
@@ -219,6 +242,12 @@ impl Hunt<'_> {
         })
     }
 
+    /// True if the unit is of the department of the one who waits.
+    fn of_its_queues(&self, unit: &Unit) -> bool {
+        let workload = &self.real.workloads[&unit.workload];
+        self.real.path(self.workload).into_iter().any(|queue| self.real.is_of(workload, Some(queue)))
+    }
+
     /// The nodes that take the pod, within the gates, when the units are gone.
     fn nodes_with_room(
         &self,
@@ -246,13 +275,16 @@ impl Hunt<'_> {
     }
 
     /// Puts back those units, the dearest first, that can stay if the pods on their nodes go elsewhere.
-    fn put_back(&self, trial: &mut Trial, domain: Option<&Domain>) {
+    fn put_back(&self, trial: &mut Trial, layer: &Layer, domain: Option<&Domain>) {
         let mut dearest = trial.victims.clone();
         dearest.sort_by_cached_key(|unit| {
             (Reverse(self.real.lost_work(unit)), Reverse(unit.pods.len()), Reverse(unit.clone()))
         });
         for unit in dearest {
-            if let Some(better) = self.without(trial, &unit, domain) {
+            if let Some(better) = self
+                .without(trial, &unit, domain)
+                .filter(|better| self.lawful(layer.bound, &better.victims, &self.real.pods_wanted(self.want)))
+            {
                 *trial = better;
             }
         }

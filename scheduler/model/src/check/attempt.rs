@@ -6,7 +6,7 @@
 //! Absent: whether the victims are the best (S20) and come from the right layer, whose turn it was (S8, S32), and
 //! disruption budgets.
 
-use super::cluster::{Cluster, Maker};
+use super::cluster::Cluster;
 use super::ledger::{Account, Triple, triple};
 use super::list::List;
 use crate::{Cause, Decision, Millis, Placement, PodId, PoolId, ProjectId, QueueId, Timestamp, WorkloadId};
@@ -76,7 +76,7 @@ pub(super) struct Taking {
     pub(super) units: Vec<Unit>,
     /// Reservations of the attempt: the beneficiary's, and new places of what is moved.
     pub(super) rooms: BTreeSet<PodId>,
-    /// What the queues of the victims used before, at the most.
+    /// What the queues of the victims used before, those that leave apart.
     pub(super) before: BTreeMap<Account, Triple>,
 }
 
@@ -86,20 +86,13 @@ impl Cluster {
         let pool = self.pool_of(attempt);
         let before = self.victims_queues(attempt);
         if let Some(pool) = pool.filter(|_| attempt.victims.iter().any(|(.., c)| *c == Cause::Reclaim)) {
-            let shares = list.shares.entry(pool).or_default();
-            shares.truncate(super::demand::READINGS);
-            shares.extend(self.fair_shares(pool));
+            list.shares = self.fair_shares(pool);
         }
         let mut victims = Vec::new();
         for (pod, grace, cause) in &attempt.victims {
             if self.evict(*pod, *grace, (Some(attempt.beneficiary), *cause), list) {
                 victims.push((*pod, *cause));
             }
-        }
-        for (pod, at, _) in &attempt.rooms {
-            // Whether others make room for what is moved is left open.
-            let own = pod.workload == attempt.beneficiary;
-            self.make(at.node, if own { Maker::Yes } else { Maker::Maybe });
         }
         for (pod, at, until) in &attempt.rooms {
             self.reserve(*pod, *at, *until, list);
@@ -108,7 +101,7 @@ impl Cluster {
             return;
         }
         let rooms: BTreeSet<_> = attempt.rooms.iter().map(|(id, ..)| *id).collect();
-        let waits = rooms.iter().any(|id| id.workload == attempt.beneficiary && self.is_kept(*id));
+        let waits = rooms.iter().any(|id| id.workload == attempt.beneficiary && self.kept.contains_key(id));
         list.about(&attempt.beneficiary)
             .want(waits, "S23", || "has victims, and no room is kept for it with them".to_owned());
         let units = self.units(&victims);
@@ -130,7 +123,7 @@ impl Cluster {
     fn victims_queues(&self, attempt: &Attempt) -> BTreeMap<Account, Triple> {
         let pods = attempt.victims.iter().filter_map(|(id, ..)| self.pods.get(id)?.bill.as_ref());
         let accounts = pods.flat_map(|bill| bill.queues.map(|queue| (queue, bill.pool)));
-        accounts.map(|account| (account, triple(&self.ledger.used(account).most().all))).collect()
+        accounts.map(|account| (account, triple(&self.ledger.used(account).then().all))).collect()
     }
 
     /// The victims as units; a workload of which nothing stays is one.

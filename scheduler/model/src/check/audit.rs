@@ -3,7 +3,7 @@
 
 use super::census::Census;
 use super::cluster::{Cluster, Heads};
-use super::ledger::{Account, Bill, Part, Used, enter};
+use super::ledger::{Account, Used, enter};
 use super::load::Load;
 use super::violation::{Findings, Violation};
 use crate::{NodeId, WorkloadId};
@@ -53,9 +53,8 @@ impl Cluster {
             }
         }
         for kept in self.kept.values() {
-            let part = if kept.void { Part::Void } else { Part::Kept };
-            kept.bill.iter().for_each(|bill| enter(&mut used, &Bill { part, ..*bill }, 1));
-            if !kept.void {
+            kept.bill.iter().for_each(|bill| enter(&mut used, bill, 1));
+            if self.nodes.contains_key(&kept.at.node) {
                 loads.entry(kept.at.node).or_default()[2].change(&kept.shape.spec, kept.at.gpus, 1);
             }
         }

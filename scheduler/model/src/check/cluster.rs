@@ -29,9 +29,9 @@ pub(super) struct Node {
     pub(super) load: Load,
     /// What the leaving ones take.
     pub(super) leaving: Load,
-    /// Pods for which room is reserved here, voided ones included.
+    /// Pods for which room is reserved here.
     pub(super) kept: BTreeSet<PodId>,
-    /// What is reserved, voided reservations apart.
+    /// What is reserved.
     pub(super) reserved: Load,
     /// An event, not a decision, left more on it than it has.
     pub(super) excused: bool,
@@ -61,21 +61,6 @@ pub(super) struct Workload {
 pub(super) struct Leaving {
     pub(super) until: Timestamp,
     pub(super) by_owner: bool,
-    /// On whose behalf it was evicted.
-    pub(super) beneficiary: Option<WorkloadId>,
-    /// Whether its room is reserved for somebody (S23).
-    pub(super) maker: Maker,
-}
-
-/// Whether a leaving pod makes room for somebody.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Maker {
-    /// For nobody.
-    No,
-    /// The rules or the events leave it open.
-    Maybe,
-    /// Its room is reserved.
-    Yes,
 }
 
 /// A pod on a node.
@@ -102,8 +87,6 @@ pub(super) struct Cluster {
     pub(super) pods: BTreeMap<PodId, Pod>,
     /// Pods for which room is reserved.
     pub(super) kept: BTreeMap<PodId, Kept>,
-    /// Pods that were evicted on somebody's behalf; some may be gone.
-    pub(super) victims_of: BTreeMap<WorkloadId, BTreeSet<PodId>>,
     /// When a workload was last evicted for another, of late (S25).
     pub(super) evictions: BTreeMap<(WorkloadId, WorkloadId), Timestamp>,
     pub(super) ledger: Ledger,
@@ -232,7 +215,7 @@ impl Cluster {
                 memory: requests.memory,
             },
             preemptible: spec.preemptible,
-            part: Part::Seated,
+            part: Part::Staying,
         })
     }
 
@@ -240,11 +223,7 @@ impl Cluster {
     pub(super) fn seat(&mut self, id: PodId, mut pod: Pod) {
         let Some(node) = self.nodes.get(&pod.node) else { return };
         let bill = self.bill(id, &pod.shape, node, pod.grant);
-        let part = match pod.leaving.map(|leaving| leaving.maker) {
-            None | Some(Maker::No) => Part::Seated,
-            Some(Maker::Maybe) => Part::MaybeMaker,
-            Some(Maker::Yes) => Part::Maker,
-        };
+        let part = if pod.leaving.is_some() { Part::Leaving } else { Part::Staying };
         pod.bill = bill.map(|bill| Bill { part, ..bill });
         self.account(id, &pod, 1);
         self.pods.insert(id, pod);

@@ -1,50 +1,41 @@
 //! What there is to divide, who asks for how much, and the fair shares that follow (S7), from the judge's own picture.
 //!
-//! What the rules leave open is read twice, once giving each queue as little demand as possible and once as much: whether
-//! nodes that are not ready could take a pod, and what leaving pods and void reservations count. Costs: all workloads, and
-//! the nodes and pods of the pool, for each reading; asked for only when a list reclaims something, once for the list
-//! and once for each attempt that does. Absent: any judgement.
+//! Costs: all workloads, and the nodes and pods of the pool; asked for once for each attempt that reclaims something.
+//! Absent: any judgement.
 
 use super::census::Shape;
 use super::cluster::{Cluster, Node, Workload};
 use super::devices::{charge, enough_devices, share_of};
 use super::fair::{Claim, divide};
-use super::ledger::{Bill, MEASURES, Part, Triple, Used, triple};
+use super::ledger::{Bill, MEASURES, Part, Triple, triple};
 use super::load::Load;
+use super::selectors::nameless;
 use super::violation::Findings;
 use crate::{
-    Amounts, DepartmentId, DeviceHealth, GpuMemoryMib, GpuRequest, GpuShare, NodeSpec, PodSpec, PoolId,
+    Amounts, DepartmentId, DeviceHealth, GpuMemoryMib, GpuRequest, GpuShare, NodeId, PodId, PodSpec, PoolId,
     QueueId, Quota, Timestamp,
 };
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-/// How often the rules are read.
-pub(super) const READINGS: usize = 2;
-
 /// Fair shares in a pool, by queue; what a queue does not manage is 0.
 pub(super) type Shares = BTreeMap<QueueId, Triple>;
 
-/// One reading of the demand in a pool.
+/// The demand in a pool.
 struct Reading<'a> {
     cluster: &'a Cluster,
     pool: PoolId,
     nodes: Vec<&'a Node>,
     /// By the largest device of the pool MiB are charged.
     largest: Option<&'a crate::DeviceSpec>,
-    generous: bool,
     /// Whether some node could take a pod when empty.
     feasible: HashMap<(Option<&'a str>, Vec<&'a str>, &'a PodSpec), bool>,
 }
 
 impl Cluster {
-    /// S7: the fair shares in a pool, by each reading.
-    pub(super) fn fair_shares(&self, pool: PoolId) -> Vec<Shares> {
-        [false, true].map(|generous| self.shares_by(pool, generous)).into()
-    }
-
-    fn shares_by(&self, pool: PoolId, generous: bool) -> Shares {
-        let (capacity, demands) = (self.capacity(pool), self.demands(pool, generous));
+    /// S7: the fair shares in a pool.
+    pub(super) fn fair_shares(&self, pool: PoolId) -> Shares {
+        let (capacity, demands) = (self.capacity(pool), self.demands(pool));
         let mut shares = Shares::new();
         for (m, measure) in MEASURES.iter().enumerate() {
             let claim = |queue, rank, created| self.claim((queue, pool), rank, created, m, &demands);
@@ -126,15 +117,14 @@ impl Cluster {
     }
 
     /// S7: what projects use and wait for, and the sums of their departments.
-    fn demands(&self, pool: PoolId, generous: bool) -> BTreeMap<QueueId, Triple> {
+    fn demands(&self, pool: PoolId) -> BTreeMap<QueueId, Triple> {
         let mut demands: BTreeMap<DepartmentId, Triple> = BTreeMap::new();
         let mut out: BTreeMap<QueueId, Triple> = BTreeMap::new();
         for project in self.projects.values() {
             let used = self.ledger.used((QueueId::Project(project.id), pool));
-            let used = if generous { used.most() } else { used.least() };
-            out.insert(QueueId::Project(project.id), triple(&used.all));
+            out.insert(QueueId::Project(project.id), triple(&used.counted().all));
         }
-        let mut reading = Reading::new(self, pool, generous);
+        let mut reading = Reading::new(self, pool);
         for w in self.workloads.values() {
             let Some(project) = w.spec.project else { continue };
             let waits = reading.waits_for(w);
@@ -152,34 +142,25 @@ impl Cluster {
 }
 
 impl<'a> Reading<'a> {
-    fn new(cluster: &'a Cluster, pool: PoolId, generous: bool) -> Self {
-        let nodes: Vec<_> = cluster.nodes.values().filter(|node| node.pool == Some(pool)).collect();
+    fn new(cluster: &'a Cluster, pool: PoolId) -> Self {
+        let ready = |node: &&Node| node.pool == Some(pool) && node.spec.ready;
+        let nodes: Vec<_> = cluster.nodes.values().filter(ready).collect();
         let devices = nodes.iter().flat_map(|node| &node.spec.devices);
         let largest = devices.max_by_key(|device| device.memory);
-        Self { cluster, pool, nodes, largest, generous, feasible: HashMap::new() }
+        Self { cluster, pool, nodes, largest, feasible: HashMap::new() }
     }
 
     /// What all waiting pods of a workload ask for, if they count in this pool.
     fn waits_for(&mut self, w: &'a Workload) -> Triple {
+        let waiting = self.waiting(w);
+        let Some(next) = next(w, &waiting, self.cluster.kept_of(w.spec.id).next().is_some()) else {
+            return [0; 3];
+        };
+        if !self.may_use(w) || !self.passes_gates(w, &next) {
+            return [0; 3];
+        }
         let mut sum = [0; 3];
-        let wanted: u32 = w.spec.roles.iter().map(|role| role.count).sum();
-        let gone = w
-            .ended
-            .keys()
-            .filter(|id| w.spec.roles.get(usize::from(id.role)).is_some_and(|role| id.index < role.count));
-        if gone.count() >= wanted as usize || !self.may_use(w) {
-            return sum;
-        }
-        let kept =
-            |role| self.cluster.kept_of(w.spec.id).filter(|(id, k)| id.role == role && !k.void).count();
-        let roles = 0..w.shapes.len() as u16;
-        let waiting: Vec<_> = roles
-            .map(|role| (self.cluster.pending(w, role).saturating_sub(kept(role) as u32), kept(role) as u32))
-            .collect();
-        if waiting.iter().all(|(pods, _)| *pods == 0) || !self.passes_gates(w, &waiting) {
-            return sum;
-        }
-        for (shape, (pods, _)) in w.shapes.iter().zip(waiting).filter(|(_, (pods, _))| *pods > 0) {
+        for (shape, pods) in w.shapes.iter().zip(waiting).filter(|(_, pods)| *pods > 0) {
             if !self.feasible(w, shape) {
                 return [0; 3];
             }
@@ -189,56 +170,46 @@ impl<'a> Reading<'a> {
         sum
     }
 
-    /// True if the workload is bound to the pool, or to none and may use it.
+    /// The pods of each role that wait and have no room kept.
+    fn waiting(&self, w: &Workload) -> Vec<u32> {
+        let kept = |role| {
+            let waits = |id: &&PodId| id.role == role && self.cluster.is_pending(**id);
+            self.cluster.kept_of(w.spec.id).map(|(id, _)| id).filter(waits).count() as u32
+        };
+        (0..w.shapes.len() as u16)
+            .map(|role| self.cluster.pending(w, role).saturating_sub(kept(role)))
+            .collect()
+    }
+
+    /// True if the workload is bound to the pool, or to none and may use it. It is bound by its first pod that stays or
+    /// has room kept, else by its first that leaves.
     fn may_use(&self, w: &Workload) -> bool {
         let cluster = self.cluster;
-        let standing = cluster.pods_of(w.spec.id).find(|(_, pod)| pod.leaving.is_none()).map(|(_, p)| p.node);
-        let kept = || cluster.kept_of(w.spec.id).find(|(_, kept)| !kept.void).map(|(_, kept)| kept.at.node);
-        if let Some(node) = standing.or_else(kept) {
-            return cluster.nodes.get(&node).is_some_and(|node| node.pool == Some(self.pool));
-        }
+        let pods = cluster.pods_of(w.spec.id).map(|(id, pod)| (pod.leaving.is_some(), *id, pod.node));
+        let kept = cluster.kept_of(w.spec.id).map(|(id, kept)| (false, *id, kept.at.node));
+        let there = |(_, _, node): &(bool, PodId, NodeId)| cluster.nodes.contains_key(node);
+        let first = pods.chain(kept).filter(there).min();
+        let bound = first.and_then(|(_, _, node)| cluster.nodes.get(&node)?.pool);
         let project = w.spec.project.and_then(|id| cluster.projects.get(&id));
         let listed =
             if w.spec.pools.is_empty() { project.map_or(&[][..], |p| &p.pools) } else { &w.spec.pools };
-        listed.is_empty() || listed.contains(&self.pool)
+        bound.is_none_or(|bound| bound == self.pool) && (listed.is_empty() || listed.contains(&self.pool))
     }
 
-    /// S6: whether what the workload wants next passes the quotas, and by itself the limits: its missing minimums, else one pod more.
-    fn passes_gates(&self, w: &Workload, waiting: &[(u32, u32)]) -> bool {
+    /// S6: whether these pods pass the quotas, and by themselves the limits: a queue at its limit still wants what waits.
+    fn passes_gates(&self, w: &Workload, pods: &[u32]) -> bool {
         let Some(project) = w.spec.project.and_then(|id| self.cluster.projects.get(&id)) else {
             return false;
         };
-        let roles = w.spec.roles.iter().zip(&w.heads).zip(waiting);
-        let missing: Vec<_> = roles
-            .map(|((role, heads), (pods, kept))| {
-                role.min.saturating_sub(heads.there() + heads.succeeded + kept).min(*pods)
-            })
-            .collect();
-        let bill = |amounts| Bill {
-            queues: [QueueId::Project(project.id), QueueId::Department(project.department)],
-            pool: self.pool,
-            amounts,
-            preemptible: w.spec.preemptible,
-            part: Part::Seated,
-        };
-        let count = if self.generous { Used::least } else { Used::most };
+        let mut amounts = Amounts::default();
+        for (shape, pods) in w.shapes.iter().zip(pods) {
+            (0..*pods).for_each(|_| amounts += self.charge(shape));
+        }
+        let queues = [QueueId::Project(project.id), QueueId::Department(project.department)];
+        let (pool, preemptible) = (self.pool, w.spec.preemptible);
+        let bill = Bill { queues, pool, amounts, preemptible, part: Part::Staying };
         let ledger = &self.cluster.ledger;
-        // A queue at its limit still wants what waits (decision 0002): others do not count against limits here.
-        let used = |account| count(ledger.used(account)).against_quotas();
-        let passes = |amounts| ledger.would_pass(&bill(amounts), used);
-        if missing.iter().any(|pods| *pods > 0) {
-            let mut sum = Amounts::default();
-            for (shape, pods) in w.shapes.iter().zip(missing) {
-                (0..pods).for_each(|_| sum += self.charge(shape));
-            }
-            return passes(sum);
-        }
-        let mut next =
-            w.shapes.iter().zip(waiting).filter(|(_, (pods, _))| *pods > 0).map(|(shape, _)| shape);
-        if self.generous {
-            return next.any(|shape| passes(self.charge(shape)));
-        }
-        next.all(|shape| passes(self.charge(shape)))
+        ledger.would_pass(&bill, |account| ledger.used(account).counted().against_quotas())
     }
 
     /// What a waiting pod is charged.
@@ -248,7 +219,7 @@ impl<'a> Reading<'a> {
             GpuRequest::Whole(devices) => GpuShare::devices(devices),
             GpuRequest::Share { share, devices, .. } => GpuShare(share.0 * i64::from(devices)),
             GpuRequest::Memory { memory, devices, .. } => {
-                let each = self.largest.map_or(GpuShare::DEVICE, |device| share_of(memory, device));
+                let each = self.largest.map_or(GpuShare::ZERO, |device| share_of(memory, device));
                 GpuShare(each.0 * i64::from(devices))
             }
         };
@@ -270,16 +241,30 @@ impl<'a> Reading<'a> {
         found
     }
 
+    /// Names of nodes do not count, nor what is wrong with devices now.
     fn could_take(&self, w: &Workload, pod: &PodSpec, node: &Node) -> bool {
-        let mut spec = NodeSpec { ready: node.spec.ready || self.generous, ..node.spec.clone() };
-        spec.unschedulable &= !self.generous;
-        for device in spec.devices.iter_mut().filter(|_| self.generous) {
+        let mut spec = node.spec.clone();
+        for device in &mut spec.devices {
             (device.health, device.foreign) = (DeviceHealth::Healthy, GpuMemoryMib::ZERO);
         }
         let (mut out, empty) = (Vec::new(), Load::default());
         let mut f = Findings::new(&"", &mut out);
-        self.cluster.may_run(w, pod, &spec, &mut f);
+        self.cluster.may_run(w, &nameless(pod), &spec, &mut f);
         empty.lacking(pod, &spec, &mut f);
         out.is_empty() && enough_devices(pod.gpu, &spec, &empty, GpuMemoryMib::ZERO)
     }
+}
+
+/// What a workload wants next: its missing minimums if it can have them and has no room kept, else one pod more of the
+/// first role that waits.
+fn next(w: &Workload, waiting: &[u32], has_kept: bool) -> Option<Vec<u32>> {
+    let roles = w.spec.roles.iter().zip(&w.heads);
+    let missing: Vec<u32> =
+        roles.map(|(role, heads)| role.min.saturating_sub(heads.standing + heads.succeeded)).collect();
+    if missing.iter().any(|pods| *pods > 0) {
+        let possible = missing.iter().zip(waiting).all(|(missing, waiting)| missing <= waiting);
+        return (possible && !has_kept).then_some(missing);
+    }
+    let first = waiting.iter().position(|pods| *pods > 0)?;
+    Some((0..waiting.len()).map(|role| u32::from(role == first)).collect())
 }

@@ -4,9 +4,10 @@
 //! mirrored, because what it builds on does not exist, is refused and changes nothing. Costs: a pod's event
 //! O(log n); a node's, its pods; a pool's, all nodes; a project's new name or department, all workloads.
 
-use super::cluster::{Cluster, Leaving, Maker, Pod};
+use super::cluster::{Cluster, Leaving, Pod};
 use super::kept::Kept;
-use crate::{Event, GpuGrant, NodeId, Placement, PodId, PodOutcome, PodState, Timestamp, WorkloadId};
+use super::ledger::{Bill, Part};
+use crate::{Event, GpuGrant, NodeId, Placement, PodId, PodOutcome, PodState, Timestamp};
 use std::collections::BTreeMap;
 use std::fmt::Display;
 
@@ -28,7 +29,6 @@ impl Cluster {
             Event::ProjectSet(project) => return self.project_set(project),
             Event::ProjectRemoved(id) => return self.project_removed(*id),
             Event::QuotaSet { queue, pool, quota } => {
-                self.void_in(*queue);
                 self.ledger.set_quota((*queue, *pool), *quota);
             }
             Event::NodeSet(node) => return self.node_set(node),
@@ -48,7 +48,7 @@ impl Cluster {
             Event::WorkloadSet(workload) => return self.workload_set(workload),
             Event::WorkloadRemoved(id) => self.workload_removed(*id),
             Event::PodRunning(state) => return self.pod_running(state),
-            Event::PodLeaving { pod, until } => self.leave(*pod, *until, None),
+            Event::PodLeaving { pod, until } => self.leave(*pod, *until, true),
             Event::PodEnded { pod, outcome } => self.pod_ended(*pod, *outcome),
             Event::PodWanted { pod } => {
                 if let Some(workload) = self.workloads.get_mut(&pod.workload) {
@@ -63,22 +63,12 @@ impl Cluster {
         Ok(())
     }
 
-    /// A pod will be gone at this time: by its owner's will, or evicted on the behalf of somebody or nobody. Of two
-    /// such times the earlier counts; one evicted stays evicted.
-    pub(super) fn leave(&mut self, id: PodId, until: Timestamp, evicted: Option<Option<WorkloadId>>) {
-        let Some(node) = self.pods.get(&id).and_then(|pod| self.nodes.get(&pod.node)) else { return };
-        let (by_owner, beneficiary) = (evicted.is_none(), evicted.flatten());
-        let maker = match beneficiary {
-            Some(_) => Maker::Yes,
-            None if node.kept.is_empty() => Maker::No,
-            None => Maker::Maybe,
-        };
-        if let Some(beneficiary) = beneficiary {
-            self.victims_of.entry(beneficiary).or_default().insert(id);
-        }
+    /// A pod will be gone at this time: by its owner's will, or evicted. Of two such times the later one told counts;
+    /// one evicted stays evicted.
+    pub(super) fn leave(&mut self, id: PodId, until: Timestamp, by_owner: bool) {
         self.change(id, |pod| {
-            let new = Leaving { until, by_owner, beneficiary, maker };
-            pod.leaving = Some(pod.leaving.map_or(new, |old| Leaving { until: old.until.min(until), ..old }));
+            let by_owner = pod.leaving.map_or(by_owner, |old| old.by_owner);
+            pod.leaving = Some(Leaving { until, by_owner });
         });
         self.note(id.workload);
     }
@@ -86,13 +76,13 @@ impl Cluster {
     /// An eviction is not carried out.
     fn stay(&mut self, id: PodId) {
         if self.pods.get(&id).is_some_and(|pod| pod.leaving.is_some_and(|leaving| !leaving.by_owner)) {
-            self.void_after(id);
             self.change(id, |pod| pod.leaving = None);
+            self.forget_kept(id.workload);
             self.note(id.workload);
         }
     }
 
-    /// Room is kept for a pod, as found. Who makes it, and what was reserved together, is not told.
+    /// Room is kept for a pod, as found.
     fn pod_reserved(&mut self, id: PodId, at: Placement) -> Result<(), BadEvent> {
         let shape = self.workloads.get(&id.workload).and_then(|w| w.shapes.get(usize::from(id.role)));
         let Some(shape) = shape.cloned() else {
@@ -101,23 +91,21 @@ impl Cluster {
         let Some(node) = self.nodes.get(&at.node) else {
             return bad(id, format!("room is kept for it on {}, which is unknown", at.node));
         };
-        let bill = self.bill(id, &shape, node, at.gpus);
+        let bill = self.bill(id, &shape, node, at.gpus).map(|bill| Bill { part: Part::Kept, ..bill });
         self.give_up(id);
-        self.keep(id, Kept { shape, at, bill, of_gang: false, void: false });
-        self.make(at.node, Maker::Maybe);
+        self.keep(id, Kept { shape, at, bill });
+        self.forget_kept(id.workload);
         Ok(())
     }
 
     fn pod_ended(&mut self, id: PodId, outcome: PodOutcome) {
         self.unseat(id);
-        if outcome != PodOutcome::Evicted && self.kept.contains_key(&id) {
-            self.void(id.workload);
-        }
         if let Some(workload) = self.workloads.get_mut(&id.workload)
             && outcome != PodOutcome::Evicted
         {
             workload.set_ended(id, Some(outcome));
         }
+        self.forget_kept(id.workload);
         self.note(id.workload);
     }
 
@@ -140,14 +128,8 @@ impl Cluster {
             return bad(id, format!("runs on {}, which is unknown", state.node));
         }
         w.set_ended(id, None);
-        if !self.pods.contains_key(&id) && self.kept.contains_key(&id) {
-            self.void(id.workload);
-        }
-        // For whom one was evicted that is found leaving is not told.
-        let maker =
-            if state.evicted || !self.nodes[&state.node].kept.is_empty() { Maker::Maybe } else { Maker::No };
         let by_owner = !state.evicted;
-        let leaving = state.leaving.map(|until| Leaving { until, by_owner, beneficiary: None, maker });
+        let leaving = state.leaving.map(|until| Leaving { until, by_owner });
         let found = Pod {
             shape,
             node: state.node,
@@ -168,6 +150,7 @@ impl Cluster {
             None => found,
         };
         self.seat(id, pod);
+        self.forget_kept(id.workload);
         self.note(id.workload);
         Ok(())
     }

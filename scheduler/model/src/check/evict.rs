@@ -38,7 +38,7 @@ impl Cluster {
             None => self.for_its_own_sake(w, pool, now, cause, &mut f),
         }
         list.lost.entry(id.workload).or_default().insert(id.role);
-        self.leave(id, now.plus(wanted), Some(beneficiary));
+        self.leave(id, now.plus(wanted), false);
         stands
     }
 

@@ -38,8 +38,7 @@ impl Cluster {
         let fixed_price = !matches!(role.pod.gpu, GpuRequest::Memory { .. });
         let plain =
             role.count == 1 && w.spec.topology.is_none() && role.pod.volumes.is_empty() && fixed_price;
-        (plain && !kept.void && !minds_others(&kept.shape) && self.census.guards.is_empty())
-            .then_some((w, kept))
+        (plain && !minds_others(&kept.shape) && self.census.guards.is_empty()).then_some((w, kept))
     }
 
     fn surely_fits(&self, w: &Workload, own: &Kept, node: &Node, allowance: GpuMemoryMib) -> bool {

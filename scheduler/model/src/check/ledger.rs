@@ -1,8 +1,7 @@
 //! What every queue uses in every pool, and the gates (S2, S6).
 //!
-//! What the rules leave open is kept as two numbers: [`Used::least`] for whoever must stay below a bound,
-//! [`Used::most`] for whoever must be above one. They differ by reservations that an event may have voided, and by
-//! pods that may or may not make room for somebody.
+//! Of what leaves and what is reserved whichever is more counts ([`Used::counted`]): so nothing that is placed later
+//! exceeds a bound, now or when those that leave are gone and those that have room reserved have come.
 //!
 //! Invariant: every bill that is entered is taken back as it was entered. Costs: O(log queues) a bill or a gate.
 //! Absent: fair shares (S7), see `fair`.
@@ -32,16 +31,12 @@ pub(super) struct Bill {
 /// How a pod's charge counts (S6, S23).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Part {
-    /// It has a node, and counts.
-    Seated,
-    /// It leaves, and its room may be reserved: it counts or not.
-    MaybeMaker,
-    /// It leaves and its room is reserved: it counts no more.
-    Maker,
-    /// Room is reserved for it: it counts.
+    /// It has a node and stays.
+    Staying,
+    /// It leaves its node.
+    Leaving,
+    /// Room is reserved for it.
     Kept,
-    /// Room was reserved for it and an event may have voided that: it counts or not.
-    Void,
 }
 
 /// A sum over all pods, and over those of non-preemptible workloads.
@@ -54,27 +49,30 @@ pub(super) struct Sum {
 /// What a queue uses in a pool, by how it counts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(super) struct Used {
-    seated: Sum,
-    maybe_makers: Sum,
-    makers: Sum,
+    staying: Sum,
+    leaving: Sum,
     kept: Sum,
-    void: Sum,
 }
 
 impl Used {
-    /// The least that may be counted.
-    pub(super) fn least(self) -> Sum {
-        self.seated.plus(self.kept)
+    /// By the pods that are there.
+    pub(super) fn now(self) -> Sum {
+        self.staying.plus(self.leaving)
     }
 
-    /// The most that may be counted.
-    pub(super) fn most(self) -> Sum {
-        self.least().plus(self.maybe_makers).plus(self.void)
+    /// When those that leave are gone and those that have room reserved have come.
+    pub(super) fn then(self) -> Sum {
+        self.staying.plus(self.kept)
+    }
+
+    /// What counts for whoever comes next.
+    pub(super) fn counted(self) -> Sum {
+        self.staying.plus(self.leaving.most(self.kept))
     }
 
     /// Everything that is there or reserved.
     pub(super) fn ever(self) -> Sum {
-        self.most().plus(self.makers)
+        self.now().plus(self.kept)
     }
 }
 
@@ -156,6 +154,19 @@ impl Sum {
         }
     }
 
+    /// The larger of both, resource by resource.
+    fn most(self, other: Self) -> Self {
+        let most = |a: Amounts, b: Amounts| Amounts {
+            gpu: a.gpu.max(b.gpu),
+            cpu: a.cpu.max(b.cpu),
+            memory: a.memory.max(b.memory),
+        };
+        Self {
+            all: most(self.all, other.all),
+            non_preemptible: most(self.non_preemptible, other.non_preemptible),
+        }
+    }
+
     fn plus(mut self, other: Self) -> Self {
         self.all += other.all;
         self.non_preemptible += other.non_preemptible;
@@ -172,11 +183,9 @@ pub(super) fn enter(used: &mut BTreeMap<Account, Used>, bill: &Bill, sign: i64) 
     for queue in bill.queues {
         let account = used.entry((queue, bill.pool)).or_default();
         let sum = match bill.part {
-            Part::Seated => &mut account.seated,
-            Part::MaybeMaker => &mut account.maybe_makers,
-            Part::Maker => &mut account.makers,
+            Part::Staying => &mut account.staying,
+            Part::Leaving => &mut account.leaving,
             Part::Kept => &mut account.kept,
-            Part::Void => &mut account.void,
         };
         sum.add(bill.amounts, bill.preemptible, sign);
     }
@@ -213,11 +222,10 @@ impl Ledger {
         self.quotas.get(&account).copied().unwrap_or_default()
     }
 
-    /// S6: whether a pod passes the gates of its project and department now; leaving pods count unless they make room
-    /// for somebody, who counts instead.
-    pub(super) fn gates(&self, bill: &Bill, f: &mut Findings<'_>) {
+    /// S6: whether a pod passes the gates of its project and department, by this count of what is used.
+    pub(super) fn gates(&self, bill: &Bill, count: fn(Used) -> Sum, f: &mut Findings<'_>) {
         for queue in bill.queues {
-            self.gate(bill, queue, self.used((queue, bill.pool)).least(), f);
+            self.gate(bill, queue, count(self.used((queue, bill.pool))), f);
         }
     }
 
@@ -257,7 +265,7 @@ impl Ledger {
     }
 
     fn exceeds(&self, account: Account, f: &mut Findings<'_>) {
-        let used = self.used(account).least();
+        let used = self.used(account).counted();
         let quota = self.quota(account);
         for measure in &MEASURES {
             for bound in bounds((measure.quota)(&quota)) {

@@ -8,7 +8,7 @@ use super::attempt::Attempt;
 use super::cluster::Cluster;
 use super::demand::Shares;
 use super::violation::{Findings, Violation};
-use crate::{Cause, Decision, GpuMemoryMib, PodId, PoolId, Timestamp, WorkloadId};
+use crate::{Decision, GpuMemoryMib, PodId, Timestamp, WorkloadId};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What is remembered while a list is judged.
@@ -20,14 +20,12 @@ pub(super) struct List {
     pub(super) placed: BTreeMap<WorkloadId, bool>,
     /// Pods placed in this list.
     pub(super) placed_pods: BTreeSet<PodId>,
-    /// Workloads of which pods were placed for whom room was kept together.
-    pub(super) from_kept: BTreeSet<WorkloadId>,
     /// Workloads with a victim, and of which roles.
     pub(super) lost: BTreeMap<WorkloadId, BTreeSet<u16>>,
     /// Workloads for which this list keeps room.
     pub(super) kept: BTreeSet<WorkloadId>,
-    /// Fair shares as they were before the list, and before the attempt that is judged (S7).
-    pub(super) shares: BTreeMap<PoolId, Vec<Shares>>,
+    /// Fair shares as they were before the attempt that is judged (S7).
+    pub(super) shares: Shares,
     /// Reserved room is given up.
     pub(super) gave_up: bool,
     /// Beneficiaries of victims.
@@ -87,7 +85,6 @@ impl Cluster {
         let mut list = List { now, allowance, ..List::default() };
         self.now = Some(now);
         self.deciding = true;
-        self.shares_before(decisions, &mut list);
         for step in steps(decisions) {
             match step {
                 Step::One(decision) => self.one(decision, &mut list),
@@ -103,7 +100,6 @@ impl Cluster {
                 self.report(*workload, &mut list);
             }
         }
-        self.forget_void();
         self.deciding = false;
         list.out
     }
@@ -117,17 +113,6 @@ impl Cluster {
                 self.evict(*pod, *grace, (*beneficiary, *cause), list);
             }
             Decision::Reserve { .. } | Decision::Report { .. } => {}
-        }
-    }
-
-    /// Fair shares as they are before anything of the list is done, if it reclaims anything.
-    fn shares_before(&self, decisions: &[Decision], list: &mut List) {
-        let reclaims = |d: &&Decision| matches!(d, Decision::Evict { cause: Cause::Reclaim, .. });
-        for decision in decisions.iter().filter(reclaims) {
-            let Decision::Evict { pod, .. } = decision else { continue };
-            if let Some(pool) = self.pods.get(pod).and_then(|pod| self.nodes.get(&pod.node)?.pool) {
-                list.shares.entry(pool).or_insert_with(|| self.fair_shares(pool));
-            }
         }
     }
 

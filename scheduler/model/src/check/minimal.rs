@@ -59,10 +59,8 @@ impl Cluster {
             }
         }
         for kept in node.kept.intersection(&taking.rooms).filter_map(|id| self.kept.get(id)) {
-            if !kept.void {
-                reserved.change(&kept.shape.spec, kept.at.gpus, -1);
-                own.change(&kept.shape.spec, kept.at.gpus, 1);
-            }
+            reserved.change(&kept.shape.spec, kept.at.gpus, -1);
+            own.change(&kept.shape.spec, kept.at.gpus, 1);
         }
         let others = node.staying().with(&leaving.with(&reserved, i64::max), std::ops::Add::add);
         others.with(&own, std::ops::Add::add)
@@ -88,7 +86,7 @@ impl Cluster {
         let theirs = |queue: &&QueueId| unit.queues.is_some_and(|(_, queues)| queues.contains(queue));
         own.queues.iter().filter(theirs).any(|queue| {
             let quota = self.ledger.quota((*queue, taking.pool));
-            let used = triple(&self.ledger.used((*queue, taking.pool)).most().all);
+            let used = triple(&self.ledger.used((*queue, taking.pool)).then().all);
             MEASURES.iter().enumerate().any(|(m, measure)| {
                 let rule = (measure.quota)(&quota);
                 let limit = rule.limit;

@@ -3,6 +3,8 @@
 use super::census::Shape;
 use super::cluster::{Cluster, Heads, Node, Pod, Workload};
 use super::events::{BadEvent, bad};
+use super::kept::Kept;
+use super::ledger::{Bill, Part};
 use super::load::Load;
 use crate::{
     DepartmentId, DepartmentSpec, DeviceIndex, DeviceSpec, Labels, NodeId, NodeSpec, PodId, PodOutcome,
@@ -41,7 +43,6 @@ impl Cluster {
     }
 
     pub(super) fn department_set(&mut self, department: &DepartmentSpec) {
-        self.void_in(QueueId::Department(department.id));
         self.ledger.set_quotas(QueueId::Department(department.id), &department.quotas);
         self.departments.insert(department.id, department.clone());
     }
@@ -50,7 +51,6 @@ impl Cluster {
         if !self.departments.contains_key(&project.department) {
             return bad(project.id, format!("{} is unknown", project.department));
         }
-        self.void_in(QueueId::Project(project.id));
         let members: Vec<_> =
             self.workloads.values().filter(|w| w.spec.project == Some(project.id)).collect();
         let specs: Vec<_> = members.into_iter().map(|w| w.spec.clone()).collect();
@@ -84,14 +84,33 @@ impl Cluster {
 
     /// Changes a node while its pods are off it, so that what they take and cost is counted anew.
     fn lifting(&mut self, id: NodeId, change: impl FnOnce(&mut Node)) {
-        self.void_on(id);
         let Some(node) = self.nodes.get(&id) else { return };
         let ids: Vec<_> = node.pods.iter().copied().collect();
         let pods: Vec<_> = ids.iter().filter_map(|pod| self.unseat(*pod)).collect();
+        let kept = self.lift_kept(|_, kept| kept.at.node == id);
         if let Some(node) = self.nodes.get_mut(&id) {
             change(node);
         }
         ids.into_iter().zip(pods).for_each(|(id, pod)| self.seat(id, pod));
+        self.return_kept(kept);
+    }
+
+    /// Takes room out of the sums, to enter it anew.
+    fn lift_kept(&mut self, which: impl Fn(&PodId, &Kept) -> bool) -> Vec<(PodId, Kept)> {
+        let ids: Vec<_> = self.kept.iter().filter(|(id, kept)| which(id, kept)).map(|(id, _)| *id).collect();
+        ids.into_iter().filter_map(|id| Some((id, self.give_up(id)?))).collect()
+    }
+
+    /// Enters room as it counts now. That of pods whose role is gone counts no more.
+    fn return_kept(&mut self, all: Vec<(PodId, Kept)>) {
+        for (id, kept) in all {
+            let shape = self.workloads.get(&id.workload).and_then(|w| w.shapes.get(usize::from(id.role)));
+            let Some(shape) = shape.cloned() else { continue };
+            let node = self.nodes.get(&kept.at.node);
+            let bill = node.and_then(|node| self.bill(id, &shape, node, kept.at.gpus));
+            let bill = bill.map(|bill| Bill { part: Part::Kept, ..bill });
+            self.keep(id, Kept { shape, bill, ..kept });
+        }
     }
 
     pub(super) fn node_set(&mut self, spec: &NodeSpec) -> Result<(), BadEvent> {
@@ -115,18 +134,18 @@ impl Cluster {
     }
 
     pub(super) fn node_removed(&mut self, id: NodeId) {
-        self.void_on(id);
         let Some(node) = self.nodes.get(&id) else { return };
         for pod in node.pods.clone() {
             self.unseat(pod);
             self.note(pod.workload);
         }
+        let kept = self.lift_kept(|_, kept| kept.at.node == id);
         let gone = self.nodes.remove(&id);
+        self.return_kept(kept);
         self.census.node_set(gone.as_ref().map(|node| &node.spec), None);
     }
 
     pub(super) fn change_node(&mut self, id: NodeId, change: impl FnOnce(&mut NodeSpec)) {
-        self.void_on(id);
         if let Some(node) = self.nodes.get_mut(&id) {
             change(&mut node.spec);
         }
@@ -151,7 +170,7 @@ impl Cluster {
             Some((_, Some(project))) => project.name.clone(),
             None => spec.namespace.clone(),
         };
-        self.void(spec.id);
+        let kept = self.lift_kept(|pod, _| pod.workload == spec.id);
         let shape = |role: &RoleSpec| Arc::new(Shape::new(&role.pod, &namespace, &role.labels));
         let shapes: Vec<_> = spec.roles.iter().map(shape).collect();
         shapes.iter().for_each(|shape| self.census.watch(shape, self.nodes.values().map(|node| &node.spec)));
@@ -176,6 +195,8 @@ impl Cluster {
             let shape = shapes.get(usize::from(id.role)).cloned().unwrap_or_else(|| Arc::clone(&pod.shape));
             self.seat(id, Pod { shape, ..pod });
         }
+        self.return_kept(kept);
+        self.forget_kept(spec.id);
         self.note(spec.id);
         Ok(())
     }
@@ -185,7 +206,7 @@ impl Cluster {
         pods.into_iter().for_each(|pod| {
             self.unseat(pod);
         });
-        self.void(id);
+        drop(self.lift_kept(|pod, _| pod.workload == id));
         self.evictions.retain(|(victim, beneficiary), _| *victim != id && *beneficiary != id);
         self.workloads.remove(&id);
     }

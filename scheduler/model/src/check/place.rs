@@ -8,7 +8,7 @@
 use super::census::Shape;
 use super::cluster::{Cluster, Node, Pod, Workload};
 use super::devices::grant_fits;
-use super::ledger::Bill;
+use super::ledger::{Bill, Used};
 use super::list::List;
 use super::violation::Findings;
 use crate::{Placement, PodId, PoolId};
@@ -28,7 +28,7 @@ impl Cluster {
             return;
         }
         let as_kept = kept.as_ref().is_some_and(|kept| kept.at == at);
-        if let Some(kept) = kept.as_ref().filter(|kept| kept.at != at && !kept.void) {
+        if let Some(kept) = kept.as_ref().filter(|kept| kept.at != at) {
             f.add("S23", format!("is placed at {at:?}, and room is kept for it at {:?}", kept.at));
         }
         let taken = if as_kept { Cow::Borrowed(&node.load) } else { node.taken() };
@@ -38,16 +38,13 @@ impl Cluster {
         grant_fits(&shape.spec, &node.spec, at.gpus, &taken, allowance, &mut f);
         self.neighbours(shape, &node.spec, &mut f);
         let bill = self.bill(id, shape, node, at.gpus);
-        if let Some(bill) = bill.as_ref().filter(|_| !as_kept) {
-            self.ledger.gates(bill, &mut f);
-        }
+        // Who has room kept is counted already when the others have left; until then they are there.
+        let count = if as_kept { Used::now } else { Used::counted };
+        bill.iter().for_each(|bill| self.ledger.gates(bill, count, &mut f));
         self.one_pool(id, node.pool, &mut f);
         let pod = new_pod(shape, at, now, bill);
         list.placed.entry(id.workload).or_insert(had_minimum);
         list.placed_pods.insert(id);
-        if kept.is_some_and(|kept| kept.of_gang && !kept.void) {
-            list.from_kept.insert(id.workload);
-        }
         self.seat(id, pod);
         self.note(id.workload);
     }
@@ -81,7 +78,7 @@ impl Cluster {
     /// S5, S10: in one pool with the pods of the workload that stay, and with the room that is kept for others of it.
     pub(super) fn one_pool(&self, id: PodId, pool: Option<PoolId>, f: &mut Findings<'_>) {
         let staying = self.pods_of(id.workload).filter(|(_, pod)| pod.leaving.is_none());
-        let kept = self.kept_of(id.workload).filter(|(other, kept)| **other != id && !kept.void);
+        let kept = self.kept_of(id.workload).filter(|(other, _)| **other != id);
         let nodes = staying.map(|(_, pod)| pod.node).chain(kept.map(|(_, kept)| kept.at.node));
         let mut others = None;
         for node in nodes {

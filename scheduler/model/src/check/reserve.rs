@@ -8,10 +8,12 @@
 use super::cluster::{Cluster, Node};
 use super::devices::grant_fits;
 use super::kept::Kept;
+use super::ledger::{Bill, Part, Used};
 use super::list::List;
 use super::load::Load;
 use super::violation::Findings;
 use crate::{Placement, PodId, Timestamp, WorkloadId};
+use std::collections::BTreeSet;
 
 impl Cluster {
     pub(super) fn reserve(&mut self, id: PodId, at: Placement, until: Timestamp, list: &mut List) {
@@ -35,7 +37,7 @@ impl Cluster {
         list: &List,
         f: &mut Findings<'_>,
     ) -> Option<Kept> {
-        f.want(!self.is_kept(id), "S23", || "room is kept for it already".to_owned());
+        f.want(!self.kept.contains_key(&id), "S23", || "room is kept for it already".to_owned());
         let (w, shape, node) = self.parties(id, at, f)?;
         // A victim that is moved (S26) is still leaving when room is kept for it.
         let moved = self.pods.get(&id).is_some_and(|pod| pod.leaving.is_some_and(|l| !l.by_owner));
@@ -46,13 +48,12 @@ impl Cluster {
         self.in_listed_pool(w, node, f);
         load.lacking(&shape.spec, &node.spec, f);
         grant_fits(&shape.spec, &node.spec, at.gpus, &load, list.allowance, f);
-        let bill = self.bill(id, shape, node, at.gpus);
-        if let Some(bill) = bill.as_ref().filter(|_| !self.is_kept(id)) {
-            self.ledger.gates(bill, f);
+        let bill = self.bill(id, shape, node, at.gpus).map(|bill| Bill { part: Part::Kept, ..bill });
+        if let Some(bill) = bill.as_ref().filter(|_| !self.kept.contains_key(&id)) {
+            self.ledger.gates(bill, Used::then, f);
         }
         self.one_pool(id, node.pool, f);
-        let of_gang = !self.has_minimum_kept(id.workload);
-        Some(Kept { shape: shape.clone(), at, bill, of_gang, void: false })
+        Some(Kept { shape: shape.clone(), at, bill })
     }
 
     /// What will be taken of a node at that time; of a node to which a pod is moved, once everything has left.
@@ -70,7 +71,7 @@ impl Cluster {
     fn has_minimum_kept(&self, workload: WorkloadId) -> bool {
         let Some(w) = self.workloads.get(&workload) else { return true };
         let mut kept = vec![0; w.heads.len()];
-        for (id, _) in self.kept_of(workload).filter(|(_, kept)| !kept.void) {
+        for (id, _) in self.kept_of(workload) {
             if let Some(kept) = kept.get_mut(usize::from(id.role)) {
                 *kept += 1;
             }
@@ -79,22 +80,18 @@ impl Cluster {
         roles.into_iter().all(|((role, heads), kept)| heads.there() + heads.succeeded + kept >= role.min)
     }
 
-    /// S5: room is kept for all minimums or for none; what was kept together is placed together (S23).
+    /// S5: room is kept for all minimums or for none. Of one that was stopped later in the list that is left to the next.
     pub(super) fn kept_gangs(&self, list: &mut List) {
-        for workload in std::mem::take(&mut list.kept) {
+        let stopped: BTreeSet<WorkloadId> = list.lost.keys().copied().collect();
+        for workload in std::mem::take(&mut list.kept).difference(&stopped) {
+            let workload = *workload;
             let complete = self.has_minimum_kept(workload);
             let why = || "room is kept for some of it, not for all its minimums".to_owned();
             list.about(&workload).want(complete, "S5", why);
         }
-        for workload in std::mem::take(&mut list.from_kept) {
-            let waiting = self.kept_of(workload).filter(|(_, kept)| kept.of_gang && !kept.void).count();
-            list.about(&workload).want(waiting == 0, "S23", || {
-                format!("is placed without {waiting} of those for whom room was kept together")
-            });
-        }
     }
 
-    /// S23: a room is given up that is kept. One that an event made void may be given up by it or by the judged.
+    /// S23: a room is given up that is kept.
     pub(super) fn release(&mut self, id: PodId, list: &mut List) {
         let kept = self.kept.contains_key(&id);
         list.about(&id).want(kept, "S23", || "no room is kept for it to be given up".to_owned());

@@ -1,5 +1,7 @@
 //! Matching of labels, selectors and tolerations as Kubernetes does it (S11), written for the judge alone.
 
+use std::borrow::Cow;
+
 use crate::{
     Effect, LabelSelector, Labels, NodeSelector, NodeSpec, NodeTerm, Operator, PodSpec, Requirement, Taint,
     Toleration, TolerationOperator,
@@ -17,6 +19,38 @@ pub(super) fn node_label<'a>(node: &'a NodeSpec, key: &str) -> Option<&'a str> {
 pub(super) fn node_affinity(pod: &PodSpec, node: &NodeSpec) -> bool {
     pod.node_selector.iter().all(|(key, value)| node_label(node, key) == Some(value))
         && pod.node_affinity.as_ref().is_none_or(|selector| selects_node(selector, node))
+}
+
+/// The pod without what it says about names of nodes.
+pub(super) fn nameless(pod: &PodSpec) -> Cow<'_, PodSpec> {
+    let hostname = |r: &Requirement| r.key == HOSTNAME;
+    let names =
+        |term: &NodeTerm| !term.match_fields.is_empty() || term.match_expressions.iter().any(hostname);
+    let reach = pod.volumes.iter().filter_map(|volume| volume.reachable_from.as_ref());
+    let mut terms = pod.node_affinity.iter().chain(reach).flat_map(|s| &s.node_selector_terms);
+    if !pod.node_selector.contains_key(HOSTNAME) && !terms.any(names) {
+        return Cow::Borrowed(pod);
+    }
+    let mut pod = pod.clone();
+    pod.node_selector.remove(HOSTNAME);
+    let reach = pod.volumes.iter_mut().filter_map(|volume| volume.reachable_from.as_mut());
+    for selector in pod.node_affinity.iter_mut().chain(reach) {
+        for term in &mut selector.node_selector_terms {
+            forget_names(term);
+        }
+    }
+    Cow::Owned(pod)
+}
+
+/// What a term says about names holds; one that says nothing else holds for every node.
+fn forget_names(term: &mut NodeTerm) {
+    let said = !term.match_fields.is_empty() || !term.match_expressions.is_empty();
+    term.match_fields.clear();
+    term.match_expressions.retain(|r| r.key != HOSTNAME);
+    if said && term.match_expressions.is_empty() {
+        let (key, operator, values) = (HOSTNAME.to_owned(), Operator::Exists, Vec::new());
+        term.match_expressions.push(Requirement { key, operator, values });
+    }
 }
 
 /// True if one of the selector's terms matches the node.

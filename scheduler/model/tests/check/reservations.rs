@@ -112,32 +112,36 @@ fn room_is_given_up_or_used() {
 }
 
 #[test]
-fn events_make_room_void() {
+fn room_is_kept_until_it_is_given_up_whatever_happens() {
     let take_3 = |world: &mut World, expected: &[&str]| {
         world.decides(9, &[place(first(3), 1, whole(&[0, 1]))], expected);
     };
-    let void = |event: Event| {
+    let stands = |event: Event| {
         let mut one = world();
         one.decides(0, &kept(), &[]).event(ended(first(1))).event(event.clone());
-        take_3(&mut one, &[]);
-        // Whether the judged gave it up itself or not.
+        take_3(&mut one, &["S13"]);
         let mut other = world();
         other.decides(0, &kept(), &[]).event(ended(first(1))).event(event);
         other.decides(9, &[release(first(2)), place(first(3), 1, whole(&[0, 1]))], &[]);
     };
-    void(Event::WorkloadRemoved(WorkloadId(2)));
-    void(Event::WorkloadSet(workload(2, waits)));
-    void(Event::NodeSet(node(1, |n| n.devices.truncate(3))));
-    void(Event::NodeCondition { node: NodeId(1), ready: true, unschedulable: false });
-    void(Event::DeviceHealth { node: NodeId(1), device: DeviceIndex(2), health: DeviceHealth::Healthy });
-    void(Event::QuotaSet { queue: QueueId::Project(PROJECT), pool: POOL, quota: QueueQuota::unlimited() });
-    // What concerns others does not.
-    let mut other = world();
-    other.decides(0, &kept(), &[]).event(ended(first(1))).event(Event::WorkloadRemoved(WorkloadId(1)));
-    take_3(&mut other, &["S13"]);
+    stands(Event::WorkloadRemoved(WorkloadId(1)));
+    stands(Event::WorkloadSet(workload(2, waits)));
+    stands(Event::NodeSet(node(1, |n| n.devices.truncate(3))));
+    stands(Event::NodeCondition { node: NodeId(1), ready: true, unschedulable: false });
+    stands(Event::DeviceHealth { node: NodeId(1), device: DeviceIndex(2), health: DeviceHealth::Unhealthy });
+    stands(Event::QuotaSet { queue: QueueId::Project(PROJECT), pool: POOL, quota: QueueQuota::unlimited() });
+    // Room of pods that do not wait any more goes without a word.
+    let gone = |event: Event| {
+        let mut one = world();
+        one.decides(0, &kept(), &[]).event(ended(first(1))).event(event);
+        take_3(&mut one, &[]);
+    };
+    gone(Event::WorkloadRemoved(WorkloadId(2)));
+    gone(Event::PodEnded { pod: first(2), outcome: PodOutcome::Deleted });
     let mut failed = world();
     failed.decides(0, &kept(), &[]).event(Event::EvictFailed { pod: first(1) });
-    failed.workload(4, gpus(Whole(1))).decides(1, &[place(first(4), 1, whole(&[2]))], &[]);
+    failed.workload(4, gpus(Whole(1))).decides(1, &[place(first(4), 1, whole(&[2]))], &["S13"]);
+    failed.decides(2, &[release(first(2))], &[]);
 }
 
 #[test]
@@ -166,9 +170,8 @@ fn what_was_kept_together_starts_together() {
     let mut two = gang(2);
     two.decides(0, &[room(0), room(1), room(2)], &[]).event(ended(first(1)));
     two.decides(1, &[at(0), at(1)], &[]).decides(2, &[at(2)], &[]);
-    let mut other = gang(2);
-    other.decides(0, &[room(0), room(1)], &[]).event(ended(first(1)));
-    other.decides(1, &[at(0), at(2)], &["S23"]);
+    let mut half = gang(2);
+    half.decides(0, &[room(0), room(1)], &[]).event(ended(first(1))).decides(1, &[at(0)], &["S5"]);
     let mut elastic = gang(1);
     elastic.decides(0, &[room(0), room(1)], &[]).event(ended(first(1)));
     elastic.decides(1, &[at(0)], &[]);
@@ -212,25 +215,33 @@ fn limited(world: &mut World, devices: i64) -> &mut World {
 }
 
 #[test]
-fn reservations_count_and_those_that_make_room_do_not() {
-    let [victim, room] = kept();
+fn what_leaves_and_what_is_reserved_count_whichever_is_more() {
     for (limit, expected) in [(2, &[][..]), (1, &["S6"][..])] {
         limited(&mut world(), limit).decides(0, &kept(), expected);
     }
     let third = reserve(first(3), 2, whole(&[0, 1]), 30);
     let mut both = world();
-    limited(&mut both, 2).decides(0, &[victim, room], &[]);
+    limited(&mut both, 2).decides(0, &kept(), &[]);
     both.node(2, |_| {}).decides(1, &[third], &["S6"]);
-    // One that leaves and makes room for nobody counts until it is gone.
+    // One that leaves counts until it is gone.
     let mut leaving = world();
     leaving.node(2, |_| {}).event(Event::PodLeaving { pod: first(1), until: Timestamp(0) });
     limited(&mut leaving, 2).decides(0, &[place(first(3), 2, whole(&[0, 1]))], &["S6"]);
-    // It counts no more when room is kept on its node, and that room counts instead.
+    // Room may be kept that the limit allows only when it is gone, also elsewhere, and is used no earlier.
+    let elsewhere = || {
+        let mut world = world();
+        world.node(2, |_| {}).event(Event::PodLeaving { pod: first(1), until: Timestamp(0) });
+        limited(&mut world, 2).decides(0, &[reserve(first(3), 2, whole(&[0, 1]), 0)], &[]);
+        world
+    };
+    elsewhere().decides(1, &[place(first(3), 2, whole(&[0, 1]))], &["S6"]);
+    elsewhere().event(ended(first(1))).decides(1, &[place(first(3), 2, whole(&[0, 1]))], &[]);
+    // Two leave and two are kept: one more is the third.
     for (limit, expected) in [(3, &[][..]), (2, &["S6"][..])] {
-        let mut maker = world();
-        maker.workload(4, gpus(Whole(1))).node(2, |_| {});
-        maker.event(Event::PodLeaving { pod: first(1), until: Timestamp(0) });
-        limited(&mut maker, limit).decides(0, &[reserve(first(2), 1, whole(&[0, 1]), 0)], &[]);
-        maker.decides(1, &[place(first(4), 2, whole(&[0]))], expected);
+        let mut more = world();
+        more.workload(4, gpus(Whole(1))).node(2, |_| {});
+        more.event(Event::PodLeaving { pod: first(1), until: Timestamp(0) });
+        limited(&mut more, limit).decides(0, &[reserve(first(2), 1, whole(&[0, 1]), 0)], &[]);
+        more.decides(1, &[place(first(4), 2, whole(&[0]))], expected);
     }
 }
