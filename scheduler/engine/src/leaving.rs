@@ -1,10 +1,10 @@
-//! Events about pods that leave, and about room that is kept until they are gone (S23, S33).
+//! Events about pods that leave and end, and about room that is kept until they are gone (S23, S33).
 
 use crate::Engine;
 use crate::apply::{Applied, conflict};
 use crate::ix::PodIx;
 use crate::workload::{Pod, Stage};
-use berth_model::{Placement, PodId, Timestamp};
+use berth_model::{NodeId, Placement, PodId, PodOutcome, Timestamp};
 
 impl Engine {
     pub(crate) fn pod_leaving(&mut self, id: PodId, until: Timestamp) -> Applied {
@@ -47,6 +47,60 @@ impl Engine {
         let (node, gpus) = (Some(node), at.gpus);
         self.dequeue(pod.workload);
         self.give_room(pod, Pod { stage: Stage::Reserved, node, gpus, until, ..Pod::default() });
+        self.enqueue(pod.workload);
+        Ok(())
+    }
+
+    pub(crate) fn pod_ended(&mut self, id: PodId, outcome: PodOutcome) -> Applied {
+        let pod = self.find_pod("podEnded", id)?;
+        if matches!(self.pod(pod).stage, Stage::Succeeded | Stage::Gone) {
+            return Err(conflict(id, "it has ended before"));
+        }
+        if outcome == PodOutcome::Evicted && !self.pod(pod).on_node() {
+            return Err(conflict(id, "it is on no node"));
+        }
+        self.dequeue(pod.workload);
+        if outcome != PodOutcome::Evicted {
+            self.take_room(pod);
+        }
+        self.release(pod);
+        let stage = match outcome {
+            PodOutcome::Evicted => Stage::Waiting,
+            PodOutcome::Succeeded => Stage::Succeeded,
+            PodOutcome::Failed | PodOutcome::Deleted => Stage::Gone,
+        };
+        self.pod_mut(pod).stage = stage;
+        self.arrive(pod);
+        if stage != Stage::Waiting {
+            let shape = self.kind_of(pod).0;
+            self.profile.count(shape, -1, self.shapes.at(shape));
+        }
+        self.enqueue(pod.workload);
+        Ok(())
+    }
+
+    pub(crate) fn pod_wanted(&mut self, id: PodId) -> Applied {
+        let pod = self.find_pod("podWanted", id)?;
+        if !matches!(self.pod(pod).stage, Stage::Succeeded | Stage::Gone) {
+            return Err(conflict(id, "it has not ended"));
+        }
+        self.dequeue(pod.workload);
+        *self.pod_mut(pod) = Pod::default();
+        let shape = self.kind_of(pod).0;
+        self.profile.count(shape, 1, self.shapes.at(shape));
+        self.enqueue(pod.workload);
+        Ok(())
+    }
+
+    pub(crate) fn bind_failed(&mut self, id: PodId, node: NodeId) -> Applied {
+        let pod = self.find_pod("bindFailed", id)?;
+        let node = self.find_node("bindFailed", node)?;
+        if self.pod(pod).node != Some(node) || self.pod(pod).stage == Stage::Reserved {
+            return Err(conflict(id, "it is not on that node"));
+        }
+        self.dequeue(pod.workload);
+        self.release(pod);
+        self.arrive(pod);
         self.enqueue(pod.workload);
         Ok(())
     }

@@ -6,7 +6,7 @@ use crate::ix::{PodIx, ShapeIx, WorkloadIx};
 use crate::waiting::GroupKey;
 use crate::workload::{Pod, Role, Stage, Template, Workload};
 use berth_model::{
-    EventError, GpuGrant, GpuRequest, GpuShare, Labels, NodeId, PodId, PodOutcome, PodSpec, PodState,
+    EventError, GpuGrant, GpuRequest, GpuShare, Labels, PodId, PodSpec, PodState,
     QueueId, RoleSpec, WorkloadId, WorkloadSpec,
 };
 use smallvec::SmallVec;
@@ -416,60 +416,6 @@ impl Engine {
             let allowed = format!("{} of the {devices} devices of the node", request.devices());
             return Err(invalid(id, "gpus", format!("{gpus:?}"), allowed));
         }
-        Ok(())
-    }
-
-    pub(crate) fn pod_ended(&mut self, id: PodId, outcome: PodOutcome) -> Applied {
-        let pod = self.find_pod("podEnded", id)?;
-        if matches!(self.pod(pod).stage, Stage::Succeeded | Stage::Gone) {
-            return Err(conflict(id, "it has ended before"));
-        }
-        if outcome == PodOutcome::Evicted && !self.pod(pod).on_node() {
-            return Err(conflict(id, "it is on no node"));
-        }
-        self.dequeue(pod.workload);
-        if outcome != PodOutcome::Evicted {
-            self.take_room(pod);
-        }
-        self.release(pod);
-        let stage = match outcome {
-            PodOutcome::Evicted => Stage::Waiting,
-            PodOutcome::Succeeded => Stage::Succeeded,
-            PodOutcome::Failed | PodOutcome::Deleted => Stage::Gone,
-        };
-        self.pod_mut(pod).stage = stage;
-        self.arrive(pod);
-        if stage != Stage::Waiting {
-            let shape = self.kind_of(pod).0;
-            self.profile.count(shape, -1, self.shapes.at(shape));
-        }
-        self.enqueue(pod.workload);
-        Ok(())
-    }
-
-    pub(crate) fn pod_wanted(&mut self, id: PodId) -> Applied {
-        let pod = self.find_pod("podWanted", id)?;
-        if !matches!(self.pod(pod).stage, Stage::Succeeded | Stage::Gone) {
-            return Err(conflict(id, "it has not ended"));
-        }
-        self.dequeue(pod.workload);
-        *self.pod_mut(pod) = Pod::default();
-        let shape = self.kind_of(pod).0;
-        self.profile.count(shape, 1, self.shapes.at(shape));
-        self.enqueue(pod.workload);
-        Ok(())
-    }
-
-    pub(crate) fn bind_failed(&mut self, id: PodId, node: NodeId) -> Applied {
-        let pod = self.find_pod("bindFailed", id)?;
-        let node = self.find_node("bindFailed", node)?;
-        if self.pod(pod).node != Some(node) || self.pod(pod).stage == Stage::Reserved {
-            return Err(conflict(id, "it is not on that node"));
-        }
-        self.dequeue(pod.workload);
-        self.release(pod);
-        self.arrive(pod);
-        self.enqueue(pod.workload);
         Ok(())
     }
 

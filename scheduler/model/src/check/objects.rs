@@ -119,6 +119,8 @@ impl Cluster {
         }
         let pool = self.pool_for(&spec.labels);
         self.census.node_set(self.nodes.get(&spec.id).map(|node| &node.spec), Some(spec));
+        // Room on a node that was gone and is back.
+        let kept = self.lift_kept(|_, kept| kept.at.node == spec.id);
         self.nodes.entry(spec.id).or_insert_with(|| Node {
             spec: spec.clone(),
             pool,
@@ -130,6 +132,7 @@ impl Cluster {
             excused: false,
         });
         self.lifting(spec.id, |node| (node.spec, node.pool) = (spec.clone(), pool));
+        self.return_kept(kept);
         Ok(())
     }
 
