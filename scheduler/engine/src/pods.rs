@@ -6,8 +6,8 @@ use crate::ix::{PodIx, ShapeIx, WorkloadIx};
 use crate::waiting::GroupKey;
 use crate::workload::{Pod, Role, Stage, Template, Workload};
 use berth_model::{
-    EventError, GpuGrant, GpuRequest, GpuShare, Labels, PodId, PodSpec, PodState,
-    QueueId, RoleSpec, WorkloadId, WorkloadSpec,
+    EventError, GpuGrant, GpuRequest, GpuShare, Labels, PodId, PodSpec, PodState, QueueId, RoleSpec,
+    WorkloadId, WorkloadSpec,
 };
 use smallvec::SmallVec;
 use std::sync::Arc;
