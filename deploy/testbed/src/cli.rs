@@ -1,6 +1,7 @@
 //! The command line: `up` starts a testbed for hand work, `build` builds the programs.
 
 use std::io::Write;
+use std::pin::pin;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
@@ -101,16 +102,16 @@ async fn build(programs: &[Program]) -> Result<()> {
 }
 
 async fn up(wanted: &Up) -> Result<()> {
-    tokio::select! {
-        done = begin(wanted) => {
-            let (testbed, nodes) = done?;
-            tell(&testbed, &nodes);
-            end().await;
-            say("ending");
-        }
+    // One listener from the first moment to the last: a signal between two of them would be lost.
+    let mut end = pin!(end());
+    let (testbed, nodes) = tokio::select! {
+        begun = begin(wanted) => begun?,
         // What was started so far ends with what is dropped here.
-        () = end() => {}
-    }
+        () = &mut end => return Ok(()),
+    };
+    tell(&testbed, &nodes);
+    end.await;
+    say("ending");
     Ok(())
 }
 

@@ -18,7 +18,8 @@ while read -r _; do :; done
 kill -KILL -- "-$group"
 wait
 for ((try = 0; try < 500; try++)); do
-    kill -0 -- "-$group" || break
+    # Those that only wait for somebody to take their exit status (Z) are gone.
+    cat /proc/[0-9]*/stat | grep -qE "\) [^ZX] [0-9]+ $group " || break
     sleep 0.01
 done
 for ((try = 0; try < 500; try++)); do
