@@ -54,6 +54,7 @@ fn department(id: DepartmentId, quota: QueueQuota) -> Event {
 
 fn project(id: ProjectId, department: DepartmentId, quota: QueueQuota) -> Event {
     Event::ProjectSet(ProjectSpec {
+        hold_after: None,
         id,
         name: format!("project-{}", id.0),
         department,

@@ -120,6 +120,7 @@ impl Engine {
         if self.fits_later(group).is_some() {
             return self.keep_leaving(group, decisions);
         }
+        self.consider_hold(group, &said);
         if said.is_empty() {
             let reason = Reason::Pool { pool: None, state: PoolState::Empty };
             said.push(Said { pool: Default::default(), reason });
@@ -155,8 +156,24 @@ impl Engine {
         self.keep_room(workload, &outcome, Cause::Reclaim, decisions);
     }
 
-    /// Tries to place all that the first member of the group wants into a pool. On failure nothing has changed.
+    /// Tries to place all that the first member of the group wants into a pool, and leaves alone the room that is held
+    /// for others. On failure nothing has changed.
     pub(crate) fn try_pool(&mut self, group: GroupIx, pool: PoolIx) -> Result<(), Refusal> {
+        if !self.heed_hold(group, pool) {
+            return self.try_pool_freely(group, pool);
+        }
+        let mark = self.trial.len();
+        if self.try_pool_freely(group, pool).is_ok() {
+            return Ok(());
+        }
+        self.show_all();
+        self.try_pool_freely(group, pool)?;
+        self.roll_back_to(mark);
+        Err(self.held_back(group, pool))
+    }
+
+    /// As [`Self::try_pool`], wherever there is room.
+    pub(crate) fn try_pool_freely(&mut self, group: GroupIx, pool: PoolIx) -> Result<(), Refusal> {
         let id = self.pools.spec(pool).id;
         if self.pools.at(pool).usable == 0 {
             let state = if self.pools.at(pool).nodes == 0 { PoolState::Empty } else { PoolState::NotReady };
@@ -199,7 +216,8 @@ impl Engine {
                 self.workloads.at(workload.0).waiting(template, role).take(want[role] as usize).collect();
             for (placed, pod) in pods.into_iter().enumerate() {
                 let pod = PodIx { workload, pod };
-                let refusal = match self.choose(pod, pool, scope) {
+                let chosen = self.choose(pod, pool, scope).or_else(|| self.beside_hold(pod, pool, scope));
+                let refusal = match chosen {
                     None => self.no_room(pod, pool, (placed as u32, want[role]), at > 0, want),
                     Some(choice) => match self.gate_of(pod, &choice, pool, want) {
                         Err(shut) => shut,
@@ -258,6 +276,7 @@ impl Engine {
         for step in &trial {
             let Step::Put(pod) = *step else { continue };
             self.second.fresh.push(pod);
+            self.note_starting(pod, true);
             let placed = self.pod(pod);
             if let Some(node) = placed.node {
                 let at = Placement { node: self.nodes.at(node.0).id, gpus: placed.gpus };

@@ -77,7 +77,7 @@ impl Engine {
         }
         let choice = self.best(kind, pool, scope);
         // What does not fit while a trial holds room may fit once the trial is undone.
-        if choice.is_none() && plain && self.trial.is_empty() {
+        if choice.is_none() && plain && self.trial.is_empty() && !self.holds.hiding() {
             self.note_misfit(kind.0, pool, gains);
         }
         choice
@@ -336,7 +336,7 @@ impl Engine {
     fn all_of(&self, ask: &Ask<'_>, tier: usize, found: &mut Candidates) {
         let classes = &self.classes.tiers(ask.kind.0, ask.pool)[tier].classes;
         let nodes = classes.iter().flat_map(|c| self.classes.at(*c).nodes.iter().copied());
-        let taking = nodes.filter(|ix| self.takes(ask, *ix));
+        let taking = nodes.filter(|ix| !self.index.is_hidden(*ix) && self.takes(ask, *ix));
         found.extend(taking.map(|ix| (Reverse(0), self.index.state_of(ix), (self.nodes.at(ix.0).id, ix))));
     }
 
@@ -346,7 +346,7 @@ impl Engine {
         let shape = self.shapes.at(ask.kind.0);
         for tier in self.classes.tiers(ask.kind.0, ask.pool) {
             let mut consider = |ix: NodeIx, node: &Node| {
-                if tier.classes.contains(&node.class) && self.takes(ask, ix) {
+                if tier.classes.contains(&node.class) && !self.index.is_hidden(ix) && self.takes(ask, ix) {
                     let points =
                         wishes.map_or(0, |w| self.neighbours.points(&self.topologies, w, ix, self.as_if));
                     let own = if shape.prefers_names {

@@ -18,11 +18,15 @@ impl Engine {
         self.wake_deferred();
         self.judge_room(&mut decisions);
         self.look_at_changes();
+        self.renew_holds();
         self.deciding = true;
         self.allocate(budget, &mut decisions);
         self.take_back(budget, &mut decisions);
         self.evict_stale(&mut decisions);
+        self.evict_not_started(&mut decisions);
+        self.evict_over_limit(&mut decisions);
         self.warn(&mut decisions);
+        self.show_all();
         self.deciding = false;
         self.say_waiting(&mut decisions);
         self.report(&mut decisions);

@@ -8,7 +8,7 @@ use crate::ix::{PodIx, PoolIx, QueueIx, WorkloadIx};
 use crate::org::{InPool, Triple, add};
 use crate::reserve::PING_PONG;
 use crate::victims::{Stream, Unit, UnitId};
-use berth_model::{Cause, Millis, Priority, Quota};
+use berth_model::{BudgetId, Cause, Millis, Priority, Quota};
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
@@ -72,6 +72,8 @@ struct FromQueue {
 pub(crate) struct Taken {
     pub(crate) units: Vec<Unit>,
     by_queue: FxHashMap<QueueIx, FromQueue>,
+    /// Pods taken, by disruption budget.
+    by_budget: FxHashMap<BudgetId, u32>,
 }
 
 impl Taken {
@@ -88,12 +90,23 @@ impl Taken {
                 from.all_gpu &= charge[0] > 0;
             }
         }
+        for (budget, pods) in &unit.disruption.pods {
+            *self.by_budget.entry(*budget).or_default() += pods;
+        }
         self.units.push(unit);
+    }
+
+    /// How many pods of a budget are taken.
+    pub(crate) fn disrupted(&self, budget: BudgetId) -> u32 {
+        self.by_budget.get(&budget).copied().unwrap_or(0)
     }
 
     /// Gives a unit back.
     pub(crate) fn remove(&mut self, at: usize, department: Option<QueueIx>) -> Unit {
         let unit = self.units.remove(at);
+        for (budget, pods) in &unit.disruption.pods {
+            self.by_budget.entry(*budget).and_modify(|taken| *taken -= pods);
+        }
         for queue in std::iter::once(unit.queue).chain(department) {
             let Some(from) = self.by_queue.get_mut(&queue) else { continue };
             from.units.retain(|(_, id)| !unit.parts.iter().any(|(_, part)| part == id));
@@ -213,9 +226,13 @@ impl Engine {
         (matches!(hunt.rule, Rule::Reclaim(..)) && department != hunt.department).then_some(department)
     }
 
-    /// True if the units may go besides those taken already, as far as their own queues are concerned (S22). What was
+    /// True if the units may go besides those taken already, as far as their budgets (S20) and their own queues are
+    /// concerned (S22). What was
     /// taken is already off the accounts.
     pub(crate) fn legal(&self, hunt: &Hunt, taken: &Taken, more: &[&Unit]) -> bool {
+        if !self.budgets_allow(taken, more) {
+            return false;
+        }
         let Rule::Reclaim(bound, _) = hunt.rule else { return true };
         let mut queues: SmallVec<[QueueIx; 4]> = SmallVec::new();
         for unit in more {

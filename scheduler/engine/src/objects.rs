@@ -103,6 +103,7 @@ impl Engine {
         queue.rank = spec.rank;
         queue.node_types = spec.node_types;
         queue.pools = spec.pools;
+        queue.hold_after = spec.hold_after;
         self.set_quotas(ix, &spec.quotas);
         self.retype(ix);
         self.rules_changed(ix);

@@ -6,7 +6,7 @@
 
 use crate::ix::{PoolIx, QueueIx};
 use berth_model::{
-    Amounts, NodeTypeRule, Priority, QueueId, QueueQuota, Quota, Resource, ResourceQuota, Timestamp,
+    Amounts, Millis, NodeTypeRule, Priority, QueueId, QueueQuota, Quota, Resource, ResourceQuota, Timestamp,
 };
 use petgraph::graph::NodeIndex;
 use petgraph::stable_graph::StableDiGraph;
@@ -41,6 +41,8 @@ pub(crate) struct Queue {
     pub(crate) created: Timestamp,
     pub(crate) rank: i32,
     pub(crate) node_types: Option<NodeTypeRule>,
+    /// Of a project: after how long room is held; none = as usual.
+    pub(crate) hold_after: Option<Millis>,
     /// Default pools of a project, by identifier; empty = all.
     pub(crate) pools: Vec<berth_model::PoolId>,
     /// From the queue itself up to the department.
@@ -154,6 +156,7 @@ impl Org {
             created: Timestamp::default(),
             rank: 100,
             node_types: None,
+            hold_after: None,
             pools: Vec::new(),
             path: SmallVec::from_slice(&[ix]),
             in_pool: Vec::new(),

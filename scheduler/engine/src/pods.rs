@@ -2,11 +2,12 @@
 
 use crate::Engine;
 use crate::apply::{Applied, conflict, invalid, unknown};
+use crate::ask::check_pod;
 use crate::ix::{PodIx, ShapeIx, WorkloadIx};
 use crate::waiting::GroupKey;
 use crate::workload::{Pod, Role, Stage, Template, Workload};
 use berth_model::{
-    EventError, GpuGrant, GpuRequest, GpuShare, Labels, PodId, PodSpec, PodState, QueueId, RoleSpec,
+    EventError, GpuGrant, Labels, PodId, PodSpec, PodState, QueueId, RoleSpec,
     WorkloadId, WorkloadSpec,
 };
 use smallvec::SmallVec;
@@ -29,6 +30,7 @@ impl Engine {
             submitted: spec.submitted,
             grace: spec.grace,
             expected_runtime: spec.expected_runtime,
+            start_timeout: spec.start_timeout,
             stale_grace: spec.stale_grace,
             evictions: spec.evictions,
             pool: None,
@@ -169,6 +171,7 @@ impl Engine {
     fn enter_shape(&mut self, pod: &Arc<PodSpec>, namespace: &str, labels: &Labels) -> (ShapeIx, u32) {
         let (shape, new) = self.shapes.intern(&mut self.names, pod, namespace, labels);
         let identity = self.neighbours.identify(namespace, labels);
+        self.budgets.identified(identity, namespace, labels);
         if !new {
             return (shape, identity);
         }
@@ -226,6 +229,7 @@ impl Engine {
         workload.submitted = spec.submitted;
         workload.grace = spec.grace;
         workload.expected_runtime = spec.expected_runtime;
+        workload.start_timeout = spec.start_timeout;
         workload.stale_grace = spec.stale_grace;
         workload.name = spec.name.as_str().into();
         let known = workload.evictions.len();
@@ -321,6 +325,7 @@ impl Engine {
             self.release(PodIx { workload: ix, pod });
         }
         self.count_workload(ix, -1);
+        self.check_hold_of(ix);
         self.stale.forget(id);
         self.second.evicted.remove(&ix);
         self.workloads.remove(ix.0);
@@ -333,6 +338,8 @@ impl Engine {
         let Some(node) = self.pod(pod).node else { return };
         self.unseat(pod);
         self.forget_warnings(pod);
+        self.disruption_confirmed(pod);
+        self.forget_excess(pod);
         self.reservations.leaving.remove(&pod);
         self.gained(node);
         if let Some(pool) = self.nodes.at(node.0).pool {
@@ -369,6 +376,7 @@ impl Engine {
             self.workloads.at_mut(pod.workload.0).reported = 0;
             self.enqueue(pod.workload);
         }
+        self.note_starting(pod, state.starting);
         if let Some(until) = state.leaving {
             self.leaving(pod, until, state.evicted);
         }
@@ -442,6 +450,11 @@ impl Engine {
     /// role that may have more. A workload that can no longer reach its minimum, because pods have failed, waits for
     /// nothing.
     pub(crate) fn enqueue(&mut self, ix: WorkloadIx) {
+        self.enter_groups(ix);
+        self.check_hold_of(ix);
+    }
+
+    fn enter_groups(&mut self, ix: WorkloadIx) {
         self.second.stamp += 1;
         self.note_staleness(ix);
         let workload = self.workloads.at(ix.0);
@@ -469,7 +482,11 @@ impl Engine {
         if missing.iter().any(|m| *m > 0) {
             let together = template.topology.is_some() && workload.pods.iter().any(Pod::on_node);
             let alone = together.then_some(workload.id);
-            self.enter_group(ix, GroupKey { template: of, pool, want: missing, elastic: false, alone });
+            let runtime = WorkloadSpec::runtime_step(self.workloads.at(ix.0).expected_runtime);
+            let key = GroupKey { template: of, pool, want: missing, elastic: false, alone, runtime };
+            self.holds.some_declared |= runtime.is_some();
+            self.enter_group(ix, key);
+            self.note_due(ix);
             return;
         }
         for role in 0..roles {
@@ -477,7 +494,8 @@ impl Engine {
             if workload.waiting(self.templates.at(of), role).next().is_some() {
                 let mut want: SmallVec<[u32; 2]> = smallvec::smallvec![0; roles];
                 want[role] = 1;
-                self.enter_group(ix, GroupKey { template: of, pool, want, elastic: true, alone: None });
+                let key = GroupKey { template: of, pool, want, elastic: true, alone: None, runtime: None };
+                self.enter_group(ix, key);
             }
         }
     }
@@ -528,36 +546,4 @@ fn takes_the_same(a: &PodSpec, b: &PodSpec) -> bool {
     let taken = |p: &PodSpec| (p.gpu, p.requests.clone(), p.host_ports.clone(), p.volumes.clone());
     let said = |p: &PodSpec| (p.pod_affinity.clone(), p.pod_anti_affinity.clone(), p.topology_spread.clone());
     taken(a) == taken(b) && said(a) == said(b)
-}
-
-fn check_pod(name: &str, pod: &PodSpec) -> Applied {
-    let requests = &pod.requests;
-    let scalars =
-        [("cpu", requests.cpu.0), ("memory", requests.memory.0), ("ephemeral", requests.ephemeral.0)];
-    for (field, amount) in scalars.into_iter().chain(requests.extended.values().map(|n| ("extended", *n))) {
-        if amount < 0 {
-            return Err(invalid(name, field, amount, "0 or more"));
-        }
-    }
-    if pod.gpu != GpuRequest::None && !(1..=64).contains(&pod.gpu.devices()) {
-        return Err(invalid(name, "gpu devices", pod.gpu.devices(), "1 to 64"));
-    }
-    match pod.gpu {
-        GpuRequest::Share { share, .. } if !(1..GpuShare::DEVICE.0).contains(&share.0) => {
-            Err(invalid(name, "gpu share", share, "more than 0 and less than 1 device"))
-        }
-        GpuRequest::Share { share, limit: Some(limit), .. } if limit < share || limit > GpuShare::DEVICE => {
-            Err(invalid(name, "gpu limit", limit, format!("from the request, {share}, to 1 device (S14)")))
-        }
-        GpuRequest::Memory { memory, .. } if !(1..=i64::from(u32::MAX)).contains(&memory.0) => {
-            Err(invalid(name, "gpu memory", memory.0, "1 to 4,294,967,295 MiB"))
-        }
-        GpuRequest::Memory { memory, limit: Some(limit), .. } if limit < memory => Err(invalid(
-            name,
-            "gpu memory limit",
-            limit.0,
-            format!("at least the request, {} MiB (S14)", memory.0),
-        )),
-        _ => Ok(()),
-    }
 }

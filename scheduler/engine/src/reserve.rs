@@ -332,6 +332,7 @@ impl Engine {
                 self.second.evicted.insert(victim.workload);
             }
             self.leave(*victim, self.now.plus(grace), true);
+            self.disruption_decided(*victim);
             decisions.push(Decision::Evict { pod: self.pod_id(*victim), grace, beneficiary, cause });
         }
         for victim in victims {
@@ -360,6 +361,7 @@ impl Engine {
         self.take_room(pod);
         self.reservations.leaving.remove(&pod);
         self.forget_warnings(pod);
+        self.disruption_failed(pod);
         self.dequeue(pod.workload);
         self.reseat(pod, |state| {
             state.stage = Stage::Placed;
@@ -475,6 +477,7 @@ impl Engine {
             for pod in batch {
                 let Some(Pod { node: Some(node), gpus, .. }) = self.take_room(pod) else { continue };
                 self.put(pod, node, gpus, self.now);
+                self.note_starting(pod, true);
                 self.second.fresh.push(pod);
                 let at = Placement { node: self.nodes.at(node.0).id, gpus };
                 decisions.push(Decision::Place { pod: self.pod_id(pod), at });

@@ -158,7 +158,8 @@ impl Engine {
         node: NodeIx,
         elsewhere: &Elsewhere,
     ) {
-        match self.best_on(hunt, taken, need, node, elsewhere) {
+        // Nobody need be stopped only where the room is held for another (decision 0003).
+        match self.best_on(hunt, taken, need, node, elsewhere).filter(|set| !set.units.is_empty()) {
             Some(set) => {
                 frontier.sets.push(Reverse((set.key.clone(), node, self.trial.len())));
                 frontier.found.insert(node, set);

@@ -303,6 +303,7 @@ impl Engine {
 
     /// Plays one layer through, in the domains of the topology if there is one, then everywhere if it is not required.
     fn try_rule(&mut self, group: GroupIx, hunt: &Hunt) -> Option<Outcome> {
+        self.heed_hold(group, hunt.pool);
         self.lift_leaving(hunt.pool);
         let key = &self.waiting.at(group).key;
         let topology = self.templates.at(key.template).topology.clone();

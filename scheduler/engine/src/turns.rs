@@ -164,6 +164,39 @@ impl Engine {
         }
     }
 
+    /// The one of some groups whose turn would be first.
+    pub(crate) fn first_turn(&mut self, groups: impl Iterator<Item = GroupIx>) -> Option<GroupIx> {
+        let mut turns = Turns::default();
+        for group in groups {
+            let waiting = self.waiting.at(group);
+            if let Some(entry) = waiting.entry_of(group) {
+                turns.insert(waiting.queue, entry);
+            }
+        }
+        self.rank_all(&mut turns);
+        turns.next()
+    }
+
+    /// True if a group is of higher standing than another: within its quota where the other is not, of a higher rank, or
+    /// in the same project of a higher priority. How much their queues use, and who came first, does not matter.
+    pub(crate) fn stands_higher(&mut self, group: GroupIx, other: GroupIx) -> bool {
+        let both = [group, other];
+        let projects = both.map(|ix| self.waiting.at(ix).queue);
+        if projects[0] == projects[1] {
+            return self.waiting.at(group).priority > self.waiting.at(other).priority;
+        }
+        let departments = projects.map(|project| self.org.at(project).path.last().copied());
+        let queues = match departments {
+            [Some(own), Some(others)] if own != others => [own, others],
+            _ => projects,
+        };
+        let [own, others] = [0, 1].map(|at| {
+            let key = self.queue_key(queues[at], both[at], false);
+            (key.over_quota, key.rank)
+        });
+        own < others
+    }
+
     fn rank_one(&mut self, turns: &mut Turns, project: QueueIx, alone: bool) {
         let department = *self.org.at(project).path.last().expect("a path");
         let head = turns.head(project);

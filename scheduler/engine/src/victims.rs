@@ -7,6 +7,7 @@
 //! Costs: a pod that comes or goes is noted in O(1) and sorted in, O(log pods), when a search begins.
 
 use crate::Engine;
+use crate::budgets::Disruption;
 use crate::ix::{ClassIx, NodeIx, PodIx, PoolIx, QueueIx, WorkloadIx};
 use crate::org::{Triple, add};
 use crate::workload::Stage;
@@ -45,6 +46,7 @@ pub(crate) struct Unit {
     pub(crate) order: SmallVec<[(Reverse<Timestamp>, PodId); 2]>,
     /// For how long it has run.
     pub(crate) age: Millis,
+    pub(crate) disruption: Disruption,
 }
 
 /// A stream of candidates: a project, a priority, and what each pod asks for in milli-CPU.
@@ -245,6 +247,7 @@ impl Engine {
             parts: SmallVec::new(),
             order: SmallVec::new(),
             age: alone.map_or_else(|| self.running_time(workload), |pod| self.now.since(self.pod(pod).since)),
+            disruption: self.disruption(&pods),
             pods,
         };
         for pod in &unit.pods {

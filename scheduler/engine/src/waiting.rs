@@ -9,7 +9,7 @@
 use crate::ix::{GroupIx, PoolIx, QueueIx, TemplateIx, WorkloadIx};
 use crate::org::Triple;
 use crate::turns::{Entry, Turns};
-use berth_model::{PoolId, Priority, Reason, ReasonKind, Timestamp, WorkloadId};
+use berth_model::{Millis, PoolId, Priority, Reason, ReasonKind, Timestamp, WorkloadId};
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 use std::cmp::Reverse;
@@ -27,6 +27,8 @@ pub(crate) struct GroupKey {
     pub(crate) elastic: bool,
     /// The only member, if where its other pods are matters (S31).
     pub(crate) alone: Option<WorkloadId>,
+    /// For how long each says it will run, in steps; none for one more pod of those that run already.
+    pub(crate) runtime: Option<Millis>,
 }
 
 /// A workload by age.

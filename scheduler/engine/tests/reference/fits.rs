@@ -52,7 +52,7 @@ impl Free {
     }
 
     /// What is not asked for cannot be short.
-    fn takes(&self, pod: &PodSpec) -> bool {
+    pub(crate) fn takes(&self, pod: &PodSpec) -> bool {
         let r = &pod.requests;
         let enough = |asked: i64, have: i64| asked == 0 || asked <= have;
         self.pods >= 1

@@ -156,7 +156,8 @@ impl Hunt<'_> {
             let set = chosen(&units, mask);
             let victims = merged(&trial.victims, &set);
             let together: Vec<&Unit> = victims.iter().collect();
-            if !self.real.compatible(&set) || !self.real.compatible(&together) {
+            let allowed = self.real.budgets_allow(&victims);
+            if !allowed || !self.real.compatible(&set) || !self.real.compatible(&together) {
                 continue;
             }
             let mut room = |mask| {

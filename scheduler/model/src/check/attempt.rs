@@ -3,8 +3,7 @@
 //!
 //! The attempt is carried out in the picture, reservation by reservation, and then judged as a whole. Costs: the pods of
 //! the nodes concerned for each victim; where fair shares are asked for, all workloads, see `demand`.
-//! Absent: whether the victims are the best (S20) and come from the right layer, whose turn it was (S8, S32), and
-//! disruption budgets.
+//! Absent: whether the victims are the best (S20) and come from the right layer, whose turn it was (S8, S32).
 
 use super::cluster::Cluster;
 use super::ledger::{Account, Triple, triple};
