@@ -1,1 +1,5 @@
-fn main() {}
+//! The scheduler's program.
+
+fn main() -> std::process::ExitCode {
+    berth_scheduler::cli::main()
+}

@@ -98,17 +98,26 @@ impl Lease {
     }
 }
 
-/// Tries to lead, and goes on leading, until `stop` says so: then the lease is given back, so that another need not wait.
+/// Tries to lead once `ready` says so, and goes on leading until `stop` does: then the lease is given back, so that another
+/// need not wait.
 pub fn hold(
     client: Client,
     settings: Settings,
-    stop: watch::Receiver<bool>,
+    mut ready: watch::Receiver<bool>,
+    mut stop: watch::Receiver<bool>,
 ) -> (Lease, tokio::task::JoinHandle<()>) {
     let (tell, leading) = watch::channel(Leading::No);
     let api = Api::namespaced(client, &settings.namespace);
     let election = Election::new(settings.identity.clone(), settings.duration);
     let holder = Holder { api, settings, election, tell, begun: Instant::now() };
-    (Lease { leading }, tokio::spawn(holder.run(stop)))
+    let task = tokio::spawn(async move {
+        tokio::select! {
+            _ = ready.wait_for(|ready| *ready) => {}
+            _ = stop.wait_for(|stop| *stop) => return,
+        }
+        holder.run(stop).await;
+    });
+    (Lease { leading }, task)
 }
 
 struct Holder {
