@@ -55,25 +55,12 @@ pub async fn start(config: &Config, identity: String) -> anyhow::Result<Running>
     #[cfg(target_os = "linux")]
     registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
 
-    let listener =
-        TcpListener::bind(config.listen).await.with_context(|| format!("listen: {}", config.listen))?;
-    let address = listener.local_addr()?;
     let (asks, asked) = mpsc::channel(ASKS_MAX);
     let (ready, is_ready) = watch::channel(false);
     let alive = Arc::new(AtomicU64::new(0));
     let event_log = config.event_log.path.clone();
-    let served = Served {
-        registry,
-        asks,
-        ready: is_ready.clone(),
-        alive: alive.clone(),
-        event_log: event_log.clone(),
-    };
-    let server = tokio::spawn(async move {
-        if let Err(error) = axum::serve(listener, routes(served)).await {
-            tracing::error!(%error, "nothing is served any more");
-        }
-    });
+    let served = Served { registry, asks, ready: is_ready.clone(), alive: alive.clone(), event_log };
+    let (address, server) = serve(config.listen, served).await?;
 
     let (stop, stopped) = watch::channel(false);
     let (give_back, given_back) = watch::channel(false);
@@ -84,29 +71,17 @@ pub async fn start(config: &Config, identity: String) -> anyhow::Result<Running>
     } else {
         (Lease::always(), None)
     };
-    let Watches { batches, kinds, claims } = watches::start(clients.watch.clone(), counted.clone())
-        .await
-        .context("asking the API server what it serves")?;
+    let watches = watches::start(clients.watch.clone(), counted.clone());
+    let Watches { batches, kinds, claims } = watches.await.context("asking the API server what it serves")?;
     let (act, outcomes) = Act::start(&clients, &lease, claims, config.act(identity), &counted);
     let act = Arc::new(act);
-    let record = match &event_log {
-        Some(path) => Some(
-            Record::create(path, config.event_log.mib_max, &config.engine())
-                .with_context(|| format!("eventLog.path: {} cannot be written", path.display()))?,
-        ),
-        None => None,
-    };
-    let limits = Limits {
-        budget: Budget { steps: config.decide.steps_max },
-        binds_max: config.decide.binds_max as usize,
-    };
     let decider = Decider {
         mirror: Mirror::new(config.mirror()),
         engine: Engine::new(config.engine()),
         act: act.clone(),
         lease: lease.clone(),
-        limits,
-        record,
+        limits: limits(config),
+        record: record(config)?,
         metrics,
         known: Known::default(),
         lists_missing: kinds,
@@ -114,20 +89,35 @@ pub async fn start(config: &Config, identity: String) -> anyhow::Result<Running>
         alive,
         round: Round::default(),
     };
-    let inputs = Inputs {
-        runtime: Handle::current(),
-        outcomes,
-        batches,
-        asks: asked,
-        lease: lease.clone(),
-        stop: stopped,
-    };
+    let runtime = Handle::current();
+    let inputs = Inputs { runtime, outcomes, batches, asks: asked, lease: lease.clone(), stop: stopped };
     let (done, decided) = oneshot::channel();
     std::thread::Builder::new().name("decide".to_owned()).spawn(move || {
         decider.run(inputs);
         let _ = done.send(());
     })?;
     Ok(Running { address, stop, give_back, lease, holder, act, decided, server })
+}
+
+async fn serve(listen: SocketAddr, served: Served) -> anyhow::Result<(SocketAddr, JoinHandle<()>)> {
+    let listener = TcpListener::bind(listen).await.with_context(|| format!("listen: {listen}"))?;
+    let address = listener.local_addr()?;
+    let server = tokio::spawn(async move {
+        if let Err(error) = axum::serve(listener, routes(served)).await {
+            tracing::error!(%error, "nothing is served any more");
+        }
+    });
+    Ok((address, server))
+}
+
+fn limits(config: &Config) -> Limits {
+    Limits { budget: Budget { steps: config.decide.steps_max }, binds_max: config.decide.binds_max as usize }
+}
+
+fn record(config: &Config) -> anyhow::Result<Option<Record>> {
+    let Some(path) = &config.event_log.path else { return Ok(None) };
+    let record = Record::create(path, config.event_log.mib_max, &config.engine());
+    record.map(Some).with_context(|| format!("eventLog.path: {} cannot be written", path.display()))
 }
 
 impl Running {
