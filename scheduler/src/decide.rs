@@ -216,8 +216,10 @@ impl Decider {
             let busy = self.act.binds_waiting() >= self.limits.binds_max;
             return if busy { WAIT_FOR_BINDER } else { Duration::ZERO };
         }
-        let timers = [self.mirror.next_timer(), self.engine.next_timer()];
-        let wait = |at: Timestamp| Duration::from_millis((at.0 - self.round.now.0).clamp(1, 1_000) as u64);
+        // A standby does not look at what the engine would do: it would be due for ever.
+        let engine = self.engine.next_timer().filter(|_| self.lease.may_act());
+        let timers = [self.mirror.next_timer(), engine];
+        let wait = |at: Timestamp| Duration::from_millis((at.0 - self.round.now.0).clamp(10, 1_000) as u64);
         timers.into_iter().flatten().map(wait).min().unwrap_or(WAIT_MAX)
     }
 

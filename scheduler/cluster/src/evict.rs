@@ -106,7 +106,7 @@ impl Shared {
         loop {
             let answer = {
                 let _permit = self.permits.acquire().await.ok()?;
-                if !self.lease.may_act() {
+                if !self.lease.allows().await {
                     return None;
                 }
                 self.send(pod, grace).await
@@ -149,7 +149,7 @@ impl Shared {
         let patch = json!({ "metadata": { "uid": pod.uid, "annotations": { written::EVICTED: value } } });
         let mut pause = Pause::new(Duration::from_millis(200), Duration::from_secs(1));
         for _ in 0..3 {
-            if !self.lease.may_act() {
+            if !self.lease.allows().await {
                 return;
             }
             let (options, patch) = (PatchParams::default(), Patch::Merge(&patch));

@@ -30,7 +30,8 @@ async fn other_than(world: &World, before: Option<&str>) -> (String, Duration) {
 async fn a_standby_takes_over_and_no_pod_is_lost_or_promised_twice() {
     let world = World::start(Options::new()).await;
     world.nodes(6, 8).await;
-    let lease = json!({ "lease": { "enabled": true } });
+    // Longer than by default: a machine that builds beside this may stand still for 2 s.
+    let lease = json!({ "lease": { "enabled": true, "durationSeconds": 6 } });
     let first = world.scheduler("first", lease.clone());
     first.ready().await;
     let (leader, _) = other_than(&world, None).await;
@@ -45,6 +46,7 @@ async fn a_standby_takes_over_and_no_pod_is_lost_or_promised_twice() {
     first.kill();
     let (next, took) = other_than(&world, Some(&leader)).await;
     eprintln!("killed: the next one led after {} ms", took.as_millis());
+    assert!(took < Duration::from_secs(12), "{took:?}");
     world.bound("two", 16).await;
     world.create(&pods("three"), 8).await;
     world.bound("three", 8).await;

@@ -189,7 +189,7 @@ impl Shared {
         // Everything that is still to be written about this pod would be wrong once it is bound.
         self.parts.writer.bound(&bind.pod.uid);
         loop {
-            if !self.parts.lease.may_act() {
+            if !self.parts.lease.allows().await {
                 return End::Stopped;
             }
             let begun = Instant::now();
@@ -241,7 +241,7 @@ impl Shared {
     async fn look(&self, bind: &Bind) -> Option<Look> {
         let mut pause = Pause::new(Duration::from_millis(100), Duration::from_secs(5));
         loop {
-            if !self.parts.lease.may_act() {
+            if !self.parts.lease.allows().await {
                 return None;
             }
             let pods = self.pods(&bind.pod);

@@ -73,7 +73,7 @@ impl Shared {
             Api::namespaced(self.parts.client.clone(), &bind.pod.namespace);
         let patch = json!({ "metadata": { "annotations": { SELECTED_NODE: node } } });
         loop {
-            if !self.parts.lease.may_act() {
+            if !self.parts.lease.allows().await {
                 return Err(End::Stopped);
             }
             let (options, patch) = (PatchParams::default(), Patch::Merge(&patch));

@@ -72,6 +72,24 @@ impl Lease {
         }
     }
 
+    /// Waits while it is open whether this process still leads, as it is while a renewal is late; true if it may act.
+    pub(crate) async fn allows(&self) -> bool {
+        let mut leading = self.leading.clone();
+        loop {
+            let now = *leading.borrow_and_update();
+            match now {
+                Leading::Always => return true,
+                Leading::Until(until) if Instant::now() < until => return true,
+                Leading::Lost => return false,
+                Leading::No | Leading::Until(_) => {
+                    if leading.changed().await.is_err() {
+                        return false;
+                    }
+                }
+            }
+        }
+    }
+
     /// What is so now.
     pub fn now(&self) -> Leading {
         *self.leading.borrow()

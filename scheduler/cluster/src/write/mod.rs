@@ -175,7 +175,7 @@ async fn work(it: std::sync::Weak<Shared>) {
             continue;
         };
         shared.my_turn().await;
-        if !shared.lease.may_act() {
+        if !shared.lease.allows().await {
             return;
         }
         match item {
