@@ -20,6 +20,7 @@ use kube::{Api, Client};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 
@@ -54,6 +55,8 @@ struct Shared {
     writer: Writer,
     outcomes: mpsc::Sender<Outcome>,
     permits: Semaphore,
+    /// Evictions are handed over by a thread that is none of the runtime's.
+    runtime: Handle,
 }
 
 impl std::fmt::Debug for Evictor {
@@ -72,13 +75,14 @@ impl Evictor {
         outcomes: mpsc::Sender<Outcome>,
     ) -> Self {
         let permits = Semaphore::new(settings.concurrency.max(1));
-        Self { it: Arc::new(Shared { client, lease, settings, metrics, writer, outcomes, permits }) }
+        let runtime = Handle::current();
+        Self { it: Arc::new(Shared { client, lease, settings, metrics, writer, outcomes, permits, runtime }) }
     }
 
     /// Takes an eviction over.
     pub(crate) fn evict(&self, pod: PodRef, grace: Millis, notice: Notice) {
         let it = self.it.clone();
-        tokio::spawn(async move {
+        self.it.runtime.spawn(async move {
             let Some(outcome) = it.evict(&pod, grace, &notice).await else { return };
             match &outcome {
                 Outcome::EvictFailed(_, why) => {

@@ -99,12 +99,12 @@ impl Others {
         other!(owners::LeaderWorkerSet, Gang::LeaderWorkerSet, Object::LeaderWorkerSet, false);
         other!(owners::RayCluster, Gang::RayCluster, Object::RayCluster, false);
         other!(owners::PodGroup, Gang::PodGroup, Object::PodGroup, false);
-        other!(owners::PyTorchJob, Gang::TrainingJob, |job| training(job, |job| job.spec), true);
-        other!(owners::TFJob, Gang::TrainingJob, |job| training(job, |job| job.spec), true);
-        other!(owners::MPIJob, Gang::TrainingJob, |job| training(job, |job| job.spec), true);
-        other!(owners::XGBoostJob, Gang::TrainingJob, |job| training(job, |job| job.spec), true);
-        other!(owners::PaddleJob, Gang::TrainingJob, |job| training(job, |job| job.spec), true);
-        other!(owners::JAXJob, Gang::TrainingJob, |job| training(job, |job| job.spec), true);
+        other!(owners::PyTorchJob, Gang::TrainingJob, |job| training(*job, |job| job.spec), true);
+        other!(owners::TFJob, Gang::TrainingJob, |job| training(*job, |job| job.spec), true);
+        other!(owners::MPIJob, Gang::TrainingJob, |job| training(*job, |job| job.spec), true);
+        other!(owners::XGBoostJob, Gang::TrainingJob, |job| training(*job, |job| job.spec), true);
+        other!(owners::PaddleJob, Gang::TrainingJob, |job| training(*job, |job| job.spec), true);
+        other!(owners::JAXJob, Gang::TrainingJob, |job| training(*job, |job| job.spec), true);
         Ok(started)
     }
 
@@ -118,12 +118,12 @@ impl Others {
     }
 }
 
-fn training<K: Resource<DynamicType = ()>>(job: Box<K>, spec: fn(K) -> owners::TrainingSpec) -> Object {
+fn training<K: Resource<DynamicType = ()>>(job: K, spec: fn(K) -> owners::TrainingSpec) -> Object {
     let meta = job.meta();
     Object::TrainingJob {
         namespace: meta.namespace.clone().unwrap_or_default(),
         name: meta.name.clone().unwrap_or_default(),
-        object: named(&*job),
-        spec: Box::new(spec(*job)),
+        object: named(&job),
+        spec: Box::new(spec(job)),
     }
 }

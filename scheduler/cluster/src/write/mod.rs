@@ -79,9 +79,12 @@ struct Shared {
     /// When a condition was first written on a pod: only then it is a transition.
     told: Mutex<HashMap<Box<str>, Instant>>,
     /// Events by pod and reason: what was said last, and when.
-    said: Mutex<HashMap<(Box<str>, &'static str), (String, Instant)>>,
+    said: Mutex<HashMap<SaidOf, (String, Instant)>>,
     events: AtomicU64,
 }
+
+/// The pod of an Event, by uid, and its reason.
+type SaidOf = (Box<str>, &'static str);
 
 impl std::fmt::Debug for Writer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
