@@ -12,10 +12,11 @@ use crate::ix::{GroupIx, PodIx, PoolIx, QueueIx};
 use crate::org::Triple;
 use crate::park::Unblock;
 use crate::place::Step;
+use crate::rest::{Hope, Means};
 use crate::verdict::{Refusal, nearest};
 use crate::waiting::Said;
 use crate::workload::Template;
-use berth_model::{Budget, Cause, Decision, GpuRequest, Placement, PoolState, Reason};
+use berth_model::{Budget, Cause, Decision, GpuRequest, Placement, PoolState, Reason, ReasonKind};
 use smallvec::SmallVec;
 use std::cmp::Reverse;
 
@@ -117,6 +118,7 @@ impl Engine {
                 }
             }
         }
+        self.second.rests.wake_anew(group);
         if self.fits_later(group).is_some() {
             return self.keep_leaving(group, decisions);
         }
@@ -131,21 +133,30 @@ impl Engine {
     /// The first pool in which the first member of a group would fit if all leaving pods were gone and all that have room
     /// kept were there (S23). The trial is left as it is then.
     pub(crate) fn fits_later(&mut self, group: GroupIx) -> Option<PoolIx> {
-        if self.reservations.leaving.is_empty() && self.reservations.is_empty() {
-            return None;
-        }
         let pools: SmallVec<[PoolIx; 4]> = self.pools_of(group).collect();
-        for pool in pools {
-            if !self.later_differs(pool) {
-                continue;
-            }
-            self.lift_leaving(pool);
-            if self.try_pool(group, pool).is_ok() {
-                return Some(pool);
-            }
-            self.roll_back();
+        pools
+            .into_iter()
+            .find(|pool| !self.refusal_stands(group, *pool, Means::Later) && self.fits_later_in(group, *pool))
+    }
+
+    /// As [`Self::fits_later`], in one pool.
+    fn fits_later_in(&mut self, group: GroupIx, pool: PoolIx) -> bool {
+        if !self.later_differs(pool) {
+            // A pod that begins to leave wakes whoever hopes for anything there.
+            self.refuse(group, pool, Means::Later, None);
+            return false;
         }
-        None
+        let kind = self.kind_wanted(group);
+        if !kind.as_ref().is_some_and(|kind| self.no_room_later(pool, kind)) {
+            self.lift_leaving(pool);
+            let Err(refusal) = self.try_pool(group, pool) else { return true };
+            self.roll_back();
+            if let Some(kind) = kind.filter(|_| refusal.reason.kind() == ReasonKind::Capacity) {
+                self.note_no_room_later(pool, kind);
+            }
+        }
+        self.refuse(group, pool, Means::Later, Some(Hope::Pool(pool)));
+        false
     }
 
     /// Keeps the room of the trial under way until the leaving pods are gone that it counts on.
@@ -258,10 +269,13 @@ impl Engine {
         for step in &trial {
             let Step::Put(pod) = *step else { continue };
             self.second.fresh.push(pod);
-            let placed = self.pod(pod);
+            let placed = *self.pod(pod);
             if let Some(node) = placed.node {
                 let at = Placement { node: self.nodes.at(node.0).id, gpus: placed.gpus };
                 decisions.push(Decision::Place { pod: self.pod_id(pod), at });
+                if let Some(pool) = self.nodes.at(node.0).pool {
+                    self.pools.shift(pool);
+                }
             }
         }
         self.trial = trial;

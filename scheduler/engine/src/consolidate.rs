@@ -10,10 +10,11 @@ use crate::Engine;
 use crate::choose::Scope;
 use crate::ix::{NodeIx, PodIx, PoolIx, WorkloadIx};
 use crate::legal::{Hunt, Rule, Taken};
+use crate::rest::Hope;
 use crate::room::Need;
 use crate::victims::{Unit, UnitId};
 use crate::workload::Pod;
-use berth_model::{PodId, Priority, Timestamp, WorkloadId};
+use berth_model::{GpuRequest, PodId, Priority, Timestamp, WorkloadId};
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 use std::cmp::Reverse;
@@ -40,6 +41,15 @@ impl Engine {
         if spec.consolidation && spec.max_moves > 0 && enough { vec![Rule::Consolidate] } else { Vec::new() }
     }
 
+    /// What could let the one layer come about, after it did not.
+    pub(crate) fn lacks_for_moves(&self, hunt: &Hunt) -> Option<Hope> {
+        let spec = self.pools.spec(hunt.pool);
+        let gpu = hunt.ask[0] - ROUNDING[0];
+        let lacks_gpu = hunt.ask[0] > 0 && gpu > self.pools.at(hunt.pool).unclaimed[0];
+        let hope = if lacks_gpu { Hope::Free(hunt.pool, gpu) } else { Hope::Pool(hunt.pool) };
+        (spec.consolidation && spec.max_moves > 0).then_some(hope)
+    }
+
     fn some_node_is_short(&self, pool: PoolIx) -> bool {
         let mut nodes = self.nodes.iter().map(|(_, node)| node).filter(|node| node.pool == Some(pool));
         nodes.any(|node| node.free.cpu < 0 || node.free.memory < 0)
@@ -54,6 +64,9 @@ impl Engine {
         units: &[&Unit],
     ) -> bool {
         self.second.plays += 1;
+        if !self.enough_places(hunt, need, node, units) {
+            return false;
+        }
         let mark = self.trial.len();
         for unit in units {
             unit.pods.iter().for_each(|pod| self.try_lift(*pod));
@@ -66,6 +79,49 @@ impl Engine {
         });
         self.roll_back_to(mark);
         found
+    }
+
+    /// False if there are not enough places for all pods of the units with this many whole devices or more, of whatever
+    /// size: each place takes that many free devices of one node, with the units gone and the beneficiary there. Only
+    /// devices are counted, and every device that anybody leaves counts as free.
+    fn enough_places(&self, hunt: &Hunt, need: &Need, node: NodeIx, units: &[&Unit]) -> bool {
+        let mut sizes: SmallVec<[u32; 16]> = SmallVec::new();
+        let mut gone: SmallVec<[(NodeIx, i64); 8]> = SmallVec::from_slice(&[(node, 0)]);
+        for pod in units.iter().flat_map(|unit| &unit.pods) {
+            let state = self.pod(*pod);
+            let Some(there) = state.node else { continue };
+            if let GpuRequest::Whole(count) = self.shapes.at(self.kind_of(*pod).0).gpu {
+                sizes.push(count);
+            }
+            let devices = i64::from(state.gpus.devices().count());
+            match gone.iter_mut().find(|(known, _)| *known == there) {
+                Some((_, sum)) => *sum += devices,
+                None => gone.push((there, devices)),
+            }
+        }
+        if let GpuRequest::Whole(count) = self.shapes.at(need.kind.0).gpu {
+            gone[0].1 -= i64::from(count);
+        }
+        let free = |ix: NodeIx| i64::from(self.nodes.at(ix.0).devices.free.count());
+        sizes.sort_unstable_by_key(|size| Reverse(*size));
+        (1..=sizes.len()).rev().filter(|n| *n == sizes.len() || sizes[*n] < sizes[*n - 1]).all(|wanted| {
+            let size = i64::from(sizes[wanted - 1]);
+            let changed = gone.iter().map(|(ix, more)| (free(*ix) + more).max(0) / size).sum::<i64>();
+            let mut places = changed;
+            let classes = self.classes.of_pool(hunt.pool).iter();
+            let levels = classes.flat_map(|class| self.index.of(*class).whole.iter().enumerate());
+            for (level, list) in levels.filter(|(level, _)| *level as i64 >= size) {
+                for (_, state) in list.iter() {
+                    if places >= wanted as i64 {
+                        return true;
+                    }
+                    let nodes =
+                        self.index.state(*state).nodes().filter(|(_, ix)| gone.iter().all(|(g, _)| g != ix));
+                    places += nodes.take(wanted).count() as i64 * (level as i64 / size);
+                }
+            }
+            places >= wanted as i64
+        })
     }
 
     /// Finds new places for everything that was taken, in the trial under way.

@@ -116,32 +116,50 @@ fn bound_of(here: &InPool, bound: Bound) -> [Option<i64>; 3] {
 }
 
 impl Engine {
-    /// The layers of reclaim, mildest first. None if the reclaimer itself may not.
+    /// True if a project may take back as much as it asks for in a pool, by one bound at least, as far as it is concerned
+    /// itself.
+    pub(crate) fn may_reclaim(&self, project: QueueIx, pool: PoolIx, ask: Triple, preemptible: bool) -> bool {
+        [Bound::FairShare, Bound::Quota]
+            .into_iter()
+            .any(|b| self.stays_within(b, project, pool, ask, preemptible))
+    }
+
+    fn stays_within(
+        &self,
+        bound: Bound,
+        project: QueueIx,
+        pool: PoolIx,
+        ask: Triple,
+        preemptible: bool,
+    ) -> bool {
+        let here = self.org.in_pool(project, pool);
+        let (own, quota) = (bound_of(here, bound), bound_of(here, Bound::Quota));
+        (0..3).all(|at| {
+            let within =
+                |bound: Option<i64>| ask[at] == 0 || bound.is_none_or(|b| here.allocated[at] + ask[at] <= b);
+            within(own[at]) && (preemptible || within(quota[at]))
+        })
+    }
+
+    /// The layers of reclaim, mildest first: those in which somebody is above the bound. None if the reclaimer itself may
+    /// not.
     pub(crate) fn reclaim_rules(&mut self, hunt: &Hunt) -> Vec<Rule> {
-        let ask = hunt.ask;
         self.refresh_shares(hunt.pool);
-        let mut ranks: Vec<i32> = Vec::new();
-        let streams = |elastic| self.victims.streams(hunt.pool, elastic);
-        for (queue, _, _) in streams(false).chain(streams(true)).filter(|(queue, ..)| *queue != hunt.project)
-        {
-            if self.org.at(queue).id.is_some() {
-                ranks.push(self.org.at(queue).rank);
+        let mut rules: Vec<Rule> = Vec::new();
+        for bound in [Bound::FairShare, Bound::Quota] {
+            if !self.stays_within(bound, hunt.project, hunt.pool, hunt.ask, hunt.preemptible) {
+                continue;
             }
+            let any = Hunt { rule: Rule::Reclaim(bound, i32::MAX), ..*hunt };
+            let streams =
+                [false, true].into_iter().flat_map(|elastic| self.victims.streams(hunt.pool, elastic));
+            let above = streams.filter(|stream| self.stream_allowed(&any, *stream));
+            let mut ranks: Vec<i32> = above.map(|(queue, ..)| self.org.at(queue).rank).collect();
+            ranks.sort_unstable();
+            ranks.dedup();
+            rules.extend(ranks.into_iter().map(|rank| Rule::Reclaim(bound, rank)));
         }
-        ranks.sort_unstable();
-        ranks.dedup();
-        let bounds = [Bound::FairShare, Bound::Quota].into_iter();
-        let own = bounds.filter(|bound| {
-            let here = self.org.in_pool(hunt.project, hunt.pool);
-            (0..3).all(|at| {
-                let within = |bound: Option<i64>| {
-                    ask[at] == 0 || bound.is_none_or(|bound| here.allocated[at] + ask[at] <= bound)
-                };
-                within(bound_of(here, *bound)[at])
-                    && (hunt.preemptible || within(bound_of(here, Bound::Quota)[at]))
-            })
-        });
-        own.flat_map(|bound| ranks.iter().map(move |rank| Rule::Reclaim(bound, *rank))).collect()
+        rules
     }
 
     /// The layers of preempt, mildest first.

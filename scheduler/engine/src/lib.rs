@@ -13,6 +13,7 @@
 //! | `fair_share`, `turns` | who is entitled to what, and whose turn it is (S7 to S9) |
 //! | `reserve`, `overlap` | room that will be free soon, kept for those it was freed for (S23) |
 //! | `take_back` | the second pass: reclaim, preempt, consolidate, phase by phase (S10, S32) |
+//! | `rest` | whom the second pass does not look at, and until when (S30) |
 //! | `victims`, `legal`, `room`, `search` | who may be stopped, which sets are allowed, the best set on a node and over all nodes (S20 to S22) |
 //! | `consolidate`, `stale`, `warn`, `timer` | moves (S26), stale gangs (S27), warnings (S19, S23), when to look again |
 //! | `domains` | gangs that want one topology domain (S31) |
@@ -57,6 +58,7 @@ mod pool;
 mod profile;
 mod remember;
 mod reserve;
+mod rest;
 mod room;
 mod score;
 mod search;
@@ -138,6 +140,8 @@ pub struct Engine {
     /// What the trial under way has done, in order, and how many pods it has taken off their nodes.
     trial: Vec<place::Step>,
     lifted: u32,
+    /// What changes now belongs to a trial.
+    trying: bool,
     /// The trial is as if all leaving pods were gone and all that have room kept were there.
     as_if: bool,
     /// How many cycles there have been, and whether one is under way.
@@ -185,6 +189,7 @@ impl Engine {
             candidates: Vec::new(),
             trial: Vec::new(),
             lifted: 0,
+            trying: false,
             as_if: false,
             cycle: 0,
             deciding: false,

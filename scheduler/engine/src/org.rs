@@ -126,6 +126,8 @@ pub(crate) struct Org {
     nothing: InPool,
     /// Pairs of queue and pool that were loosened.
     pub(crate) loosened: Vec<(QueueIx, PoolIx)>,
+    /// Those that leave count as gone, in the trial under way.
+    pub(crate) as_if: bool,
 }
 
 impl Org {
@@ -311,6 +313,9 @@ impl Org {
         ask: Triple,
         preemptible: bool,
     ) -> Result<(), Shut> {
+        if self.as_if {
+            return self.gate_later(project, pool, ask, preemptible);
+        }
         self.gate_by(project, pool, ask, preemptible, |here| (here.used(), here.fixed()))
     }
 

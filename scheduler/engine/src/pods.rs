@@ -3,7 +3,7 @@
 use crate::Engine;
 use crate::apply::{Applied, conflict, invalid, unknown};
 use crate::ix::{PodIx, ShapeIx, WorkloadIx};
-use crate::waiting::GroupKey;
+use crate::waiting::{GroupKey, Member};
 use crate::workload::{Pod, Role, Stage, Template, Workload};
 use berth_model::{
     EventError, GpuGrant, GpuRequest, GpuShare, Labels, PodId, PodSpec, PodState, QueueId, RoleSpec,
@@ -50,9 +50,13 @@ impl Engine {
         let (project, priority) = (template.queue, template.priority);
         let priorities = &mut self.org.at_mut(project).priorities;
         let count = priorities.entry(priority).or_default();
+        let first = *count == 0;
         *count = (i64::from(*count) + sign) as u32;
         if *count == 0 {
             priorities.remove(&priority);
+        }
+        if first {
+            self.second.rests.wake_above(project, priority);
         }
         for queue in self.org.at(project).path.clone() {
             let count = &mut self.org.at_mut(queue).workloads;
@@ -240,6 +244,7 @@ impl Engine {
             found.map(|(_, after)| PodIx { workload: ix, pod: *after })
         };
         self.return_room(position);
+        self.touch_pods_of(ix);
         self.count_presence(ix, 1);
         self.count_workload(ix, 1);
         self.enqueue(ix);
@@ -272,6 +277,17 @@ impl Engine {
             }
         }
         Ok(())
+    }
+
+    /// Whether and for whom the placed pods of a workload may be stopped may have changed.
+    fn touch_pods_of(&mut self, ix: WorkloadIx) {
+        for pod in 0..self.workloads.at(ix.0).pods.len() as u32 {
+            let pod = PodIx { workload: ix, pod };
+            let Some(node) = self.pod(pod).node else { continue };
+            let Some(pool) = self.nodes.at(node.0).pool else { continue };
+            self.victims.touch(pool, node, pod);
+            self.pools.shift(pool);
+        }
     }
 
     fn recharge(&mut self, ix: WorkloadIx, new: &Template) {
@@ -357,7 +373,9 @@ impl Engine {
             if !same {
                 return Err(conflict(state.pod, "it is already on another node or on other devices"));
             }
-            self.reseat(pod, |was| was.since = state.since);
+            if was.since != state.since {
+                self.reseat(pod, |was| was.since = state.since);
+            }
         } else {
             if !matches!(was.stage, Stage::Waiting | Stage::Reserved) {
                 return Err(conflict(state.pod, "it has ended"));
@@ -430,6 +448,7 @@ impl Engine {
         let workload = self.workloads.at_mut(ix.0);
         let member = (workload.submitted, workload.id, ix);
         for group in std::mem::take(&mut workload.groups) {
+            self.first_changes(group, member);
             self.waiting.leave(group, member);
             self.mark_waiting(group);
             if self.waiting.at(group).members.is_empty() {
@@ -498,7 +517,17 @@ impl Engine {
             .map(|role| if counted(role) { workload.waiting(template, role).count() as u32 } else { 0 });
         let waits = waits.collect();
         self.waiting.join(group, member, waits);
+        self.first_changes(group, member);
         self.mark_waiting(group);
+    }
+
+    /// What a parked group was refused in the second pass was refused its first member.
+    fn first_changes(&mut self, group: crate::ix::GroupIx, member: Member) {
+        let state = self.waiting.at(group);
+        let first = state.members.first_key_value().map(|(member, _)| *member);
+        if state.verdict.is_some() && first == Some(member) {
+            self.second.rests.wake_anew(group);
+        }
     }
 
     /// What waits in a group has changed.

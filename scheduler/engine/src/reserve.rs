@@ -35,6 +35,8 @@ pub(crate) struct Reservations {
     lifted: Vec<(PodIx, Pod)>,
     /// All leaving pods.
     pub(crate) leaving: BTreeSet<PodIx>,
+    /// Nodes on which more leaves than is kept, in some resource or on some device.
+    loose: BTreeSet<NodeIx>,
     /// Workloads that wait for room kept for them, to be told.
     waiting: BTreeMap<WorkloadId, WorkloadIx>,
     /// Up to what all room has been judged.
@@ -68,14 +70,31 @@ impl Engine {
     /// Makes the trial under way one as if all leaving pods were gone, as far as that matters in a pool, and all that have
     /// room kept were there.
     pub(crate) fn lift_leaving(&mut self, pool: PoolIx) {
-        self.as_if = true;
-        let everywhere = !self.local_to_pools();
-        let leaving: Vec<PodIx> = self.reservations.leaving.iter().copied().collect();
-        for pod in leaving {
-            let there = self.pod(pod).node.and_then(|node| self.nodes.at(node.0).pool);
-            if everywhere || there == Some(pool) {
-                self.try_lift(pod);
-            }
+        self.set_as_if(true);
+        let leaving: Vec<PodIx> = if self.local_to_pools() {
+            // Where all that leaves is kept for others, its going frees nothing.
+            let loose = self.reservations.loose.iter().copied();
+            let here = loose.filter(|node| self.nodes.at(node.0).pool == Some(pool));
+            here.flat_map(|node| self.leaving_pods(node)).collect()
+        } else {
+            self.reservations.leaving.iter().copied().collect()
+        };
+        leaving.into_iter().for_each(|pod| self.try_lift(pod));
+    }
+
+    /// Keeps in mind on which nodes the going of leaving pods would free anything, after a pod was counted in or out.
+    pub(crate) fn note_loose(&mut self, state: &Pod) {
+        let Some(ix) = state.node else { return };
+        if state.stage != Stage::Leaving && !self.nodes.at(ix.0).has_overlap() {
+            return;
+        }
+        let leaving = self.leaving_pods(ix);
+        let local = |pod: &PodIx| self.shapes.at(self.kind_of(*pod).0).local;
+        let settled = self.nodes.at(ix.0).leaving_is_kept() && !leaving.iter().any(local);
+        if leaving.is_empty() || settled {
+            self.reservations.loose.remove(&ix);
+        } else {
+            self.reservations.loose.insert(ix);
         }
     }
 
@@ -180,6 +199,7 @@ impl Engine {
         self.reservations.kept.insert(pod);
         if self.pod(pod).on_node() {
             self.account(pod, &state, 1);
+            self.note_loose(&state);
             self.reservations.moves.insert(pod, state);
             return;
         }
@@ -196,6 +216,7 @@ impl Engine {
         match self.reservations.moves.remove(&pod) {
             Some(state) => {
                 self.account(pod, &state, -1);
+                self.note_loose(&state);
                 Some(state)
             }
             None => Some(self.unseat(pod)),
@@ -431,7 +452,7 @@ impl Engine {
     fn give_up(&mut self, decisions: &mut Vec<Decision>) {
         let batches = self.batches();
         let leaving: Vec<PodIx> = self.reservations.leaving.iter().copied().collect();
-        self.as_if = true;
+        self.set_as_if(true);
         leaving.into_iter().for_each(|pod| self.try_lift(pod));
         let rooms = self.lift_kept();
         let failed: Vec<Batch> = batches.into_iter().filter(|batch| !self.move_in(batch, &rooms)).collect();

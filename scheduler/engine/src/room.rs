@@ -178,7 +178,8 @@ impl Engine {
     /// True if a pod of the kind fits on a node once these pods are gone.
     fn would_fit(&mut self, need: &Need, ix: NodeIx, pool: crate::ix::PoolIx, gone: &[PodIx]) -> bool {
         let (node, shape) = (self.nodes.at(ix.0), self.shapes.at(need.kind.0));
-        if self.neighbours.idle() && !shape.local && node.kept().next().is_none() {
+        if self.neighbours.idle() && !shape.local {
+            // Also where room is kept: what stays, or does not, is counted beside the larger of what leaves and is kept.
             let (mut free, mut devices) = (node.free.clone(), node.devices.clone());
             for pod in gone.iter().filter(|pod| self.pod(**pod).node == Some(ix)) {
                 let state = self.pod(*pod);

@@ -13,8 +13,10 @@ use crate::ix::{NodeIx, PodIx, ShapeIx};
 use crate::legal::{Hunt, Rule, Taken};
 use crate::room::{ELSEWHERE, Elsewhere, Need, Set, SetKey};
 use crate::victims::{Cost, Place, Stream, UnitId};
+use crate::workload::Stage;
 use berth_model::GpuRequest;
 use rustc_hash::{FxHashMap, FxHashSet};
+use smallvec::SmallVec;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
@@ -122,14 +124,35 @@ impl Engine {
         pod: PodIx,
         elsewhere: &Elsewhere,
     ) {
-        let units: Vec<UnitId> = self.units_of(pod).collect();
+        let units: SmallVec<[UnitId; 2]> = self.units_of(pod).collect();
         for id in units {
-            for node in self.nodes_of(&self.unit(id)) {
-                if frontier.met.insert(node) && self.could_take(need.kind, hunt.pool, scope, node) {
+            for node in self.nodes_of_all(id) {
+                if frontier.met.insert(node)
+                    && self.could_take(need.kind, hunt.pool, scope, node)
+                    && self.may_free_enough(hunt, need, node)
+                {
                     self.renew(hunt, taken, need, frontier, node, elsewhere);
                 }
             }
         }
+    }
+
+    /// False if a node would not have enough devices even without everybody there whom the rule lets be stopped.
+    fn may_free_enough(&self, hunt: &Hunt, need: &Need, ix: NodeIx) -> bool {
+        let GpuRequest::Whole(count) = self.shapes.at(need.kind.0).gpu else { return true };
+        let node = self.nodes.at(ix.0);
+        let mut open = node.devices.free;
+        for pod in &node.pods {
+            let state = self.pod(*pod);
+            let template = self.templates.at(self.workloads.at(pod.workload.0).template);
+            let may = state.stage == Stage::Placed
+                && template.preemptible
+                && self.stream_allowed(hunt, (template.queue, template.priority, 0));
+            if may {
+                open.0 |= state.gpus.devices().0;
+            }
+        }
+        open.count() >= count
     }
 
     /// Looks at a node again after the trial has changed it.

@@ -89,6 +89,11 @@ impl Turns {
         self.busy -= usize::from(removed && groups.is_empty());
     }
 
+    /// All groups.
+    pub(crate) fn groups(&self) -> impl Iterator<Item = GroupIx> + '_ {
+        self.groups.iter().flatten().map(|entry| entry.5)
+    }
+
     /// The first group of a project.
     fn head(&self, project: QueueIx) -> Option<GroupIx> {
         self.groups.get(project.i())?.first().map(|entry| entry.5)

@@ -307,6 +307,22 @@ impl Engine {
         alone.into_iter().chain(whole.then_some(UnitId::Whole(pod.workload)))
     }
 
+    /// The nodes on which a unit has placed pods, by its identifier.
+    pub(crate) fn nodes_of_all(&self, id: UnitId) -> SmallVec<[NodeIx; 2]> {
+        let (workload, alone) = match id {
+            UnitId::Pod(pod) => (pod.workload, Some(pod.pod)),
+            UnitId::Whole(workload) => (workload, None),
+        };
+        let pods = self.workloads.at(workload.0).pods.iter().enumerate();
+        let placed = pods.filter(|(at, pod)| {
+            pod.stage == Stage::Placed && alone.is_none_or(|alone| alone as usize == *at)
+        });
+        let mut nodes: SmallVec<[NodeIx; 2]> = placed.filter_map(|(_, pod)| pod.node).collect();
+        nodes.sort_unstable();
+        nodes.dedup();
+        nodes
+    }
+
     /// The nodes on which a unit has pods.
     pub(crate) fn nodes_of(&self, unit: &Unit) -> SmallVec<[NodeIx; 2]> {
         let mut nodes: SmallVec<[NodeIx; 2]> =

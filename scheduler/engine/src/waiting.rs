@@ -57,7 +57,7 @@ pub(crate) struct Group {
     /// Parked with these verdicts, in the order of its pools; the dominant one's position.
     pub(crate) verdict: Option<(Vec<Said>, usize)>,
     /// Members that joined or whose reason changed since the last report.
-    pub(crate) unreported: Vec<WorkloadIx>,
+    pub(crate) unreported: BTreeSet<Member>,
     /// The cycle in which it was last parked.
     pub(crate) tried: Option<u64>,
     /// The member that acts for it, if it is not the first (S25).
@@ -127,7 +127,7 @@ impl Waiting {
             members: BTreeMap::new(),
             waits: SmallVec::new(),
             verdict: None,
-            unreported: Vec::new(),
+            unreported: BTreeSet::new(),
             tried: None,
             acting: None,
             entry: None,
@@ -151,7 +151,7 @@ impl Waiting {
             if group.unreported.is_empty() {
                 self.to_report.push(ix);
             }
-            self.all[ix.i()].unreported.push(member.2);
+            self.all[ix.i()].unreported.insert(member);
         } else {
             self.refresh(ix);
         }
@@ -165,9 +165,7 @@ impl Waiting {
         if group.members.is_empty() {
             self.by_project[group.queue.i()].remove(&ix);
         }
-        if !group.unreported.is_empty() {
-            group.unreported.retain(|w| *w != member.2);
-        }
+        group.unreported.remove(&member);
         if group.verdict.is_none() {
             self.refresh(ix);
         }
@@ -184,7 +182,7 @@ impl Waiting {
         let group = &mut self.all[ix.i()];
         let kind = said[dominant].reason.kind();
         group.verdict = Some((said, dominant));
-        group.unreported = group.members.keys().map(|(_, _, w)| *w).filter(|w| untold(*w, kind)).collect();
+        group.unreported = group.members.keys().copied().filter(|(_, _, w)| untold(*w, kind)).collect();
         if !group.unreported.is_empty() {
             self.to_report.push(ix);
         }
@@ -210,11 +208,6 @@ impl Waiting {
         if let Some(new) = entry {
             self.turns.insert(group.queue, new);
         }
-    }
-
-    /// Groups with members, by project.
-    pub(crate) fn with_members(&self) -> Vec<GroupIx> {
-        self.by_project.iter().flatten().copied().collect()
     }
 
     /// The groups of a project that have members.
