@@ -8,7 +8,7 @@
 
 use crate::Engine;
 use crate::choose::Scope;
-use crate::ix::{NodeIx, PodIx, PoolIx, WorkloadIx};
+use crate::ix::{NodeIx, PodIx, PoolIx, ShapeIx, WorkloadIx};
 use crate::legal::{Hunt, Rule, Taken};
 use crate::rest::Hope;
 use crate::room::Need;
@@ -27,7 +27,7 @@ pub(crate) const MOST_PLAYS: u64 = 256;
 const ROUNDING: [i64; 3] = [1000, 0, 0];
 
 /// S9, among those that are moved.
-type Turn = (Reverse<Priority>, bool, Timestamp, WorkloadId);
+pub(crate) type Turn = (Reverse<Priority>, bool, Timestamp, WorkloadId);
 
 impl Engine {
     /// The one layer of consolidation, if the pool allows it and has enough free in all.
@@ -134,14 +134,32 @@ impl Engine {
         let mut moves: BTreeMap<Turn, (WorkloadIx, Vec<PodIx>)> = BTreeMap::new();
         for (id, pods) in units {
             let ix = pods[0].workload;
-            let workload = self.workloads.at(ix.0);
-            let elastic = matches!(id, UnitId::Pod(_));
-            let priority = Reverse(self.templates.at(workload.template).priority);
-            let turn = (priority, elastic, workload.submitted, workload.id);
-            moves.entry(turn).or_insert_with(|| (ix, Vec::new())).1.extend(pods);
+            moves.entry(self.turn_to_move(id, ix)).or_insert_with(|| (ix, Vec::new())).1.extend(pods);
         }
         moves.len() <= self.pools.spec(hunt.pool).max_moves as usize
             && moves.into_iter().all(|((_, elastic, ..), (ix, pods))| self.move_one(hunt, ix, pods, elastic))
+    }
+
+    fn turn_to_move(&self, id: UnitId, ix: WorkloadIx) -> Turn {
+        let workload = self.workloads.at(ix.0);
+        let elastic = matches!(id, UnitId::Pod(_));
+        let priority = Reverse(self.templates.at(workload.template).priority);
+        (priority, elastic, workload.submitted, workload.id)
+    }
+
+    /// When it is the turn of a unit to find another place, and what it is, if others that are the same would find it
+    /// too: a single pod that may be in the pool, in no topology domain, of queues within their limits.
+    pub(crate) fn moves_alike(&self, hunt: &Hunt, unit: &Unit) -> Option<(Turn, (ShapeIx, u32))> {
+        let [pod] = unit.pods[..] else { return None };
+        let template = self.templates.at(self.workloads.at(pod.workload.0).template);
+        let kind = self.kind_of(pod);
+        let by_devices = matches!(self.shapes.at(kind.0).gpu, GpuRequest::Memory { .. });
+        let plain = !by_devices
+            && self.local_to_pools()
+            && template.topology.is_none()
+            && self.may_use(template, hunt.pool)
+            && self.org.within_limits(template.queue, hunt.pool);
+        plain.then(|| (self.turn_to_move(unit.id, pod.workload), kind))
     }
 
     /// Places pods of one workload that were lifted, hardest role first, if it could start in the pool anew.

@@ -319,6 +319,15 @@ impl Org {
         self.gate_by(project, pool, ask, preemptible, |here| (here.used(), here.fixed()))
     }
 
+    /// True if project and department use no more than their limits allow, those that leave not counted.
+    pub(crate) fn within_limits(&self, project: QueueIx, pool: PoolIx) -> bool {
+        self.all[project.i()].path.iter().all(|queue| {
+            let here = self.in_pool(*queue, pool);
+            let limits = here.bounds().map(|bound| bound.limit.unwrap_or(i64::MAX));
+            here.allocated.iter().zip(limits).all(|(used, limit)| *used <= limit)
+        })
+    }
+
     /// As [`Self::gate`], with the limits as if nothing else ran (S7).
     pub(crate) fn gate_alone(
         &self,
