@@ -144,7 +144,7 @@ impl Engine {
             let mut pods: Vec<PodId> = unit.order.iter().map(|(_, pod)| *pod).collect();
             pods.sort_unstable();
             let whole = matches!(unit.id, UnitId::Whole(_));
-            Reverse((unit.lost, pods.len(), self.workloads.at(unit.pods[0].workload.0).id, whole, pods))
+            Reverse((unit.lost(), pods.len(), self.workloads.at(unit.pods[0].workload.0).id, whole, pods))
         });
         let seats: FxHashMap<PodIx, Option<Pod>> = self.touched_by_trial().into_iter().collect();
         let mut needed = vec![true; taken.units.len()];

@@ -75,8 +75,13 @@ pub(crate) struct Taken {
 }
 
 impl Taken {
-    /// Takes a unit.
-    pub(crate) fn push(&mut self, unit: Unit, department: Option<QueueIx>) {
+    /// What of a workload was taken pod by pod.
+    pub(crate) fn singles_of(&self, workload: WorkloadIx) -> impl Iterator<Item = &Unit> {
+        self.units.iter().filter(move |unit| matches!(unit.id, UnitId::Pod(pod) if pod.workload == workload))
+    }
+
+    /// Takes a unit. A whole workload goes with its pods that were taken one by one before.
+    pub(crate) fn push(&mut self, mut unit: Unit, department: Option<QueueIx>) {
         for queue in std::iter::once(unit.queue).chain(department) {
             let from = self
                 .by_queue
@@ -87,6 +92,10 @@ impl Taken {
                 from.last = from.last.max(Some((*charge, *id)));
                 from.all_gpu &= charge[0] > 0;
             }
+        }
+        if let UnitId::Whole(workload) = unit.id {
+            let single = |other: &mut Unit| matches!(other.id, UnitId::Pod(pod) if pod.workload == workload);
+            self.units.extract_if(.., single).for_each(|single| unit.absorb(single));
         }
         self.units.push(unit);
     }
@@ -116,8 +125,11 @@ fn bound_of(here: &InPool, bound: Bound) -> [Option<i64>; 3] {
 }
 
 impl Engine {
-    /// The layers of reclaim, mildest first. None if the reclaimer itself may not.
+    /// The layers of reclaim, mildest first. None if the reclaimer itself may not; one without a project has no quota.
     pub(crate) fn reclaim_rules(&mut self, hunt: &Hunt) -> Vec<Rule> {
+        if self.org.at(hunt.project).id.is_none() {
+            return Vec::new();
+        }
         let ask = hunt.ask;
         self.refresh_shares(hunt.pool);
         let mut ranks: Vec<i32> = Vec::new();

@@ -139,7 +139,7 @@ impl Engine {
             let stream = (template.queue, template.priority, 0);
             self.stream_allowed(hunt, stream) && self.may_be_stopped(hunt, *id)
         });
-        let mut items: Vec<Unit> = ids.into_iter().map(|id| self.unit(id)).collect();
+        let mut items: Vec<Unit> = ids.into_iter().map(|id| self.unit_beside(id, taken)).collect();
         if hunt.rule == Rule::Consolidate {
             // What is moved loses its running time, however large it is (S26).
             for unit in &mut items {
@@ -173,6 +173,15 @@ impl Engine {
         let chosen = search.best_states.iter().map(|state| *state == State::Stopped);
         let units = search.items.into_iter().zip(chosen).filter(|(_, chosen)| *chosen).map(|(unit, _)| unit);
         Some(Set { key, units: units.collect() })
+    }
+
+    /// A unit; a whole workload with what was taken of it pod by pod.
+    fn unit_beside(&self, id: UnitId, taken: &Taken) -> Unit {
+        let mut unit = self.unit(id);
+        if let UnitId::Whole(workload) = id {
+            taken.singles_of(workload).for_each(|single| unit.count_in(single));
+        }
+        unit
     }
 
     /// True if a pod of the kind fits on a node once these pods are gone.

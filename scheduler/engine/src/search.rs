@@ -132,18 +132,19 @@ impl Engine {
         }
     }
 
-    /// Looks at a node again after the trial has changed it.
+    /// Looks at nodes again after the trial has changed them.
     pub(crate) fn look_again(
         &mut self,
         hunt: &Hunt,
         taken: &Taken,
         need: &Need,
+        scope: Scope,
         frontier: &mut Frontier,
         nodes: &[NodeIx],
     ) {
         let elsewhere = self.units_elsewhere(hunt, need);
         for node in nodes {
-            if frontier.met.contains(node) {
+            if frontier.met.contains(node) && self.could_take(need.kind, hunt.pool, scope, *node) {
                 self.renew(hunt, taken, need, frontier, *node, &elsewhere);
             }
         }

@@ -403,7 +403,7 @@ impl Engine {
         if let Some(pod) = next {
             changed.sort_unstable();
             changed.dedup();
-            self.look_again(hunt, taken, &Need { pod, ..need }, frontier, &changed);
+            self.look_again(hunt, taken, &Need { pod, ..need }, scope, frontier, &changed);
         }
         true
     }

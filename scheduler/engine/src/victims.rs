@@ -35,8 +35,8 @@ pub(crate) struct Unit {
     pub(crate) queue: QueueIx,
     pub(crate) pods: SmallVec<[PodIx; 2]>,
     pub(crate) cost: Cost,
-    /// Lost GPU work and CPU work.
-    pub(crate) lost: [i128; 2],
+    /// Lost GPU work and CPU work; of a single pod, what it would be if it went with its workload.
+    pub(crate) work: [i128; 2],
     /// What its queue is charged for it.
     pub(crate) charge: Triple,
     /// The same as it is judged (S22): pods above the minimum one by one, then the rest at once.
@@ -122,6 +122,30 @@ impl Victims {
             None => places.first().copied(),
             Some(last) => places.range((Excluded(last), Unbounded)).next().copied(),
         }
+    }
+}
+
+impl Unit {
+    /// What of its work is lost if it is stopped (S20).
+    pub(crate) fn lost(&self) -> [i128; 2] {
+        if matches!(self.id, UnitId::Whole(_)) { self.work } else { [0; 2] }
+    }
+
+    /// Counts a pod that was taken by itself before to its workload.
+    pub(crate) fn count_in(&mut self, single: &Self) {
+        (0..2).for_each(|at| self.work[at] += single.work[at]);
+        [self.cost[0], self.cost[1]] = self.work;
+        self.cost[3] += single.pods.len() as i128;
+        self.order.extend(single.order.iter().copied());
+        self.order.sort_unstable();
+        self.age = self.age.max(single.age);
+    }
+
+    /// Takes over a pod that was taken by itself before, and is counted in.
+    pub(crate) fn absorb(&mut self, single: Self) {
+        add(&mut self.charge, single.charge, 1);
+        self.parts.extend(single.parts);
+        self.pods.extend(single.pods);
     }
 }
 
@@ -240,7 +264,7 @@ impl Engine {
             id,
             queue,
             cost: [0, 0, i128::from(alone.is_none()), pods.len() as i128],
-            lost: [0; 2],
+            work: [0; 2],
             charge: [0; 3],
             parts: SmallVec::new(),
             order: SmallVec::new(),
@@ -253,13 +277,13 @@ impl Engine {
             let charge = self.cost(self.kind_of(*pod).0, node, state.gpus);
             add(&mut unit.charge, charge, 1);
             unit.order.push((Reverse(state.since), self.pod_id(*pod)));
-            if alone.is_none() {
-                let ran = i128::from(self.now.since(state.since).0);
-                unit.cost[0] += i128::from(charge[0]) * ran;
-                unit.cost[1] += i128::from(charge[1]) * ran;
-            }
+            let ran = i128::from(self.now.since(state.since).0);
+            unit.work[0] += i128::from(charge[0]) * ran;
+            unit.work[1] += i128::from(charge[1]) * ran;
         }
-        unit.lost = [unit.cost[0], unit.cost[1]];
+        if alone.is_none() {
+            [unit.cost[0], unit.cost[1]] = unit.work;
+        }
         unit.order.sort_unstable();
         unit.parts = self.parts_of(&unit);
         unit
