@@ -216,32 +216,6 @@ mod tests {
     }
 
     #[test]
-    fn zz_profile() {
-        let Ok(what) = std::env::var("ZZ") else { return };
-        let (mut engine, events): (Engine, Vec<Event>) = match what.as_str() {
-            "claims" => (borrowed(500), claims(4_000)),
-            "gang" => (borrowed(1_000), vec![node_gang(0, 500)]),
-            "first" => (borrowed(10_000), claims(1)),
-            "pinned" => (pinned(10_000), vec![node_gang(0, 10)]),
-            _ => (scattered(500), patient_gangs(41, 10)),
-        };
-        submit(&mut engine, events);
-        for _ in 0..2 {
-            let begun = std::time::Instant::now();
-            let decided = evicted_and_reserved(&zz_decide(&mut engine));
-            eprintln!("{what} {decided:?} {:?}", begun.elapsed());
-            if what == "first" {
-                submit(&mut engine, claims(2).into_iter().skip(1));
-            }
-        }
-    }
-
-    #[inline(never)]
-    fn zz_decide(engine: &mut Engine) -> Vec<Decision> {
-        decide_now(engine)
-    }
-
-    #[test]
     fn a_change_changes_shares() {
         let mut engine = organisation();
         let queue = berth_model::QueueId::Project(OWNER);
