@@ -256,12 +256,15 @@ impl Engine {
     fn best_of_tier(&mut self, ask: &Ask<'_>, tier: usize, part: Part) -> Option<Scored> {
         let mut best: Option<Scored> = None;
         let mut changed: SmallVec<[ClassIx; 16]> = SmallVec::new();
-        let epoch = self.profile.epoch();
-        let known = self.profile.remembered.bests(ask.kind.0, part);
+        let known = match ask.plain {
+            true => self.profile.remembered.bests(self.profile.epoch(), ask.kind.0, part),
+            false => &[],
+        };
+        let changes = self.index.all_changes();
         for class in &self.classes.tiers(ask.kind.0, ask.pool)[tier].classes {
-            let known = known.get(class.i()).filter(|_| ask.plain);
-            match known.and_then(|known| known.now(epoch, self.index.changes(*class, part))) {
-                Some(of_class) => best = better(best, of_class),
+            let now = changes.get(class.i()).map_or(0, |changes| changes[part as usize]);
+            match known.get(class.i()).filter(|known| known.changes == now) {
+                Some(known) => best = better(best, known.best),
                 None => changed.push(*class),
             }
         }
@@ -403,11 +406,11 @@ impl Engine {
     /// The strategy's own measure of a node, and the free CPU that remains as it sees it.
     fn score(&mut self, ask: &Ask<'_>, at: StateIx, ix: NodeIx) -> (i64, i64) {
         let state = self.index.state(at);
+        let about = About { at, state: state.id, shape: Some(ask.kind.0) };
         let shape = self.shapes.at(ask.kind.0);
         let cpu = state.free().cpu - shape.cpu;
-        let epoch = self.profile.epoch();
-        let about = About { at, state: state.id, shape: Some(ask.kind.0) };
-        let measure = self.profile.remembered.value(epoch, about).unwrap_or_else(|| {
+        let known = self.profile.remembered.value(self.profile.epoch(), about);
+        let measure = known.unwrap_or_else(|| {
             let (node, device) = (self.nodes.at(ix.0), self.pools.spec(ask.pool).device);
             let place = Place { at, state, node, kind: ask.kind.0, shape, pool: ask.pool, device };
             measure(ask.strategy, &place, &mut self.profile, &self.classes, &self.shapes)
@@ -424,7 +427,14 @@ impl Engine {
 /// The better of two, if there are any.
 fn better(a: Option<Scored>, b: Option<Scored>) -> Option<Scored> {
     match (a, b) {
-        (Some(a), Some(b)) => Some(a.min(b)),
+        // Scores differ: nodes do.
+        (Some((known, _)), Some((other, _))) => {
+            if other < known {
+                b
+            } else {
+                a
+            }
+        }
         (a, b) => a.or(b),
     }
 }

@@ -156,15 +156,19 @@ impl Classes {
     /// Makes sure that [`Self::tiers`] answers for the shape and pool.
     pub(crate) fn prepare(&mut self, shapes: &Shapes, shape: ShapeIx, pool: PoolIx) {
         let count = self.of_pool(pool).len();
+        let known = self.tiers.get(shape.i()).and_then(|per_pool| per_pool.get(pool.i()));
+        if known.is_none_or(|(made_of, _)| *made_of != count) {
+            self.make_tiers(shapes, shape, pool);
+        }
+    }
+
+    fn make_tiers(&mut self, shapes: &Shapes, shape: ShapeIx, pool: PoolIx) {
         if self.tiers.len() < shapes.len() {
             self.tiers.resize(shapes.len(), Vec::new());
         }
         let per_pool = &mut self.tiers[shape.i()];
         if per_pool.len() <= pool.i() {
             per_pool.resize(pool.i() + 1, (0, Vec::new()));
-        }
-        if per_pool[pool.i()].0 == count {
-            return;
         }
         let mut tiers: Vec<Tier> = Vec::new();
         for ix in self.of_pool(pool).iter().copied() {
@@ -175,7 +179,7 @@ impl Classes {
             }
         }
         tiers.sort_by_key(|t| std::cmp::Reverse(t.points));
-        self.tiers[shape.i()][pool.i()] = (count, tiers);
+        self.tiers[shape.i()][pool.i()] = (self.of_pool(pool).len(), tiers);
     }
 
     /// The classes of the pool that can take the shape, most preferred first, after [`Self::prepare`].

@@ -11,7 +11,6 @@ use crate::ix::{ClassIx, NodeIx, StateIx};
 use crate::node::Node;
 use crate::sorted::Sorted;
 use crate::state::{Member, State, States};
-use smallvec::SmallVec;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
@@ -62,6 +61,11 @@ impl Index {
         self.changes.get(class.i()).map_or(0, |changes| changes[part as usize])
     }
 
+    /// As [`Self::changes`], of all classes that nodes have entered.
+    pub(crate) fn all_changes(&self) -> &[[u64; 2]] {
+        &self.changes
+    }
+
     /// A state.
     pub(crate) fn state(&self, ix: StateIx) -> &State {
         self.states.at(ix)
@@ -83,45 +87,54 @@ impl Index {
             self.classes.resize_with(node.class.i() + 1, Lists::default);
             self.changes.resize(node.class.i() + 1, [0; 2]);
         }
-        let lists = &mut self.classes[node.class.i()];
-        self.changes[node.class.i()][part(node) as usize] += 1;
-        let (state, first) = self.states.enter(ix, node);
+        let (at, first) = self.states.enter(ix, node);
+        let state = self.states.at(at);
+        self.changes[node.class.i()][state.part() as usize] += 1;
         if first {
-            let entry = (Reverse(node.free.cpu), state);
-            lists.level(node).insert(entry);
-            for left in lefts(node) {
-                lists.shared.entry(left).or_default().insert(entry);
-            }
+            self.classes[node.class.i()].insert(at, state);
         }
     }
 
-    /// Removes a node; it must not have changed since it was entered.
+    /// Removes a node, as it was entered.
     pub(crate) fn remove(&mut self, ix: NodeIx, node: &Node) {
-        let lists = &mut self.classes[node.class.i()];
-        self.changes[node.class.i()][part(node) as usize] += 1;
-        let (state, last) = self.states.leave(ix, node);
+        let (at, last) = self.states.leave(ix, node);
+        let state = self.states.at(at);
+        self.changes[state.class().i()][state.part() as usize] += 1;
         if last {
-            let entry = (Reverse(node.free.cpu), state);
-            let listed = lists.level(node).remove(&entry);
-            debug_assert!(listed, "the node was entered as it is");
-            for left in lefts(node) {
-                if let Some(list) = lists.shared.get_mut(&left) {
-                    list.remove(&entry);
-                    if list.is_empty() {
-                        lists.shared.remove(&left);
-                    }
-                }
-            }
+            self.classes[state.class().i()].remove(at, state);
+            self.states.sweep();
         }
     }
 }
 
 impl Lists {
-    fn level(&mut self, node: &Node) -> &mut List {
-        if part(node) == Part::Spent {
+    fn insert(&mut self, at: StateIx, state: &State) {
+        let entry = (Reverse(state.free().cpu), at);
+        self.level(state).insert(entry);
+        for left in state.shared_lefts() {
+            self.shared.entry(left).or_default().insert(entry);
+        }
+    }
+
+    fn remove(&mut self, at: StateIx, state: &State) {
+        let entry = (Reverse(state.free().cpu), at);
+        let listed = self.level(state).remove(&entry);
+        debug_assert!(listed, "a state that nodes are in is listed");
+        for left in state.shared_lefts() {
+            if let Some(list) = self.shared.get_mut(&left) {
+                list.remove(&entry);
+                if list.is_empty() {
+                    self.shared.remove(&left);
+                }
+            }
+        }
+    }
+
+    fn level(&mut self, state: &State) -> &mut List {
+        if state.part() == Part::Spent {
             return &mut self.spent;
         }
-        let level = node.devices.free.count() as usize;
+        let level = state.wholly_free();
         if self.whole.len() <= level {
             self.whole.resize_with(level + 1, List::default);
         }
@@ -152,17 +165,4 @@ pub(crate) fn first_run<'a>(
         }
     }
     found
-}
-
-fn part(node: &Node) -> Part {
-    if node.devices.free.is_empty() && node.devices.shared.is_empty() { Part::Spent } else { Part::Open }
-}
-
-/// The distinct amounts left on shared devices.
-fn lefts(node: &Node) -> SmallVec<[u32; 8]> {
-    let mut lefts: SmallVec<[u32; 8]> =
-        node.devices.shared.iter().map(|index| node.devices.get(index).left()).collect();
-    lefts.sort_unstable();
-    lefts.dedup();
-    lefts
 }

@@ -1,7 +1,8 @@
 //! What the kinds ask for: tables from an amount to the set of kinds it suffices for.
 //!
 //! What CPU and memory suffice for is the same on all nodes; what devices suffice for is a matter of the class.
-//! Costs: a table is made in O(kinds log kinds) when other shapes become kinds; a look-up is a binary search.
+//! Costs: a table is made in O(kinds log kinds) when other shapes become kinds; what an amount suffices for, on any number
+//! of devices, is one look-up in equal ranges.
 
 use crate::device::{Devices, need};
 use crate::shape::Shape;
@@ -12,6 +13,9 @@ pub(crate) type KindMask = u128;
 
 /// Numbers of devices that have a table of what fills them; for more it is reckoned.
 const RANKS: usize = 8;
+
+/// Into how many ranges amounts are divided to find one among others; a power of two.
+const BUCKETS: usize = 256;
 
 /// What the kinds ask of devices, as the nodes of a class see it.
 #[derive(Clone, Debug, Default)]
@@ -31,7 +35,8 @@ pub(crate) struct Feeds {
 }
 
 /// What the kinds ask of one resource. Kinds that need less per device are fed on more devices, whatever the amount: in
-/// the order of this need, those that an amount feeds on so many devices are a prefix.
+/// the order of this need, those that an amount feeds on so many devices are a prefix. Amounts between two *levels* are
+/// told apart by no kind on any number of devices that has a table.
 #[derive(Clone, Debug, Default)]
 struct Amounts {
     /// For one pod.
@@ -40,22 +45,45 @@ struct Amounts {
     needs: Vec<(i64, i64)>,
     /// The kinds of each prefix, the empty one first.
     up_to: Vec<KindMask>,
-    /// In the same order, what it takes to fill one device, two, and so on.
-    ranks: [Vec<i64>; RANKS],
+    /// What it takes to fill one device, two, and so on with a kind.
+    levels: Levels,
+    /// What an amount suffices for that is as large as none of the levels, as the first, as the second, and so on.
+    rows: Vec<Row>,
 }
 
-/// Which kinds CPU and memory feed on ever fewer devices.
+/// Ascending numbers, none twice, in [`BUCKETS`] equal ranges between the first and the last.
+#[derive(Clone, Debug, Default)]
+struct Levels {
+    all: Vec<i64>,
+    /// How many numbers are below each range.
+    below: Vec<u16>,
+    /// A range is as wide as this power of two.
+    shift: u32,
+}
+
+/// What an amount suffices for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+struct Row {
+    /// How long the prefix is on one device, two, and so on.
+    fed: [u8; RANKS],
+    /// How many steps it is up for one pod.
+    one: u8,
+}
+
+/// What nothing suffices for.
+const NOTHING: Row = Row { fed: [0; RANKS], one: 0 };
+
+/// Which kinds CPU and memory feed.
 pub(crate) struct Reach<'a> {
-    cpu: Prefix<'a>,
-    memory: Prefix<'a>,
+    cpu: Fed<'a>,
+    memory: Fed<'a>,
 }
 
 /// The kinds that an amount feeds.
-struct Prefix<'a> {
+struct Fed<'a> {
     of: &'a Amounts,
     amount: i64,
-    /// How many, on as many devices as was asked last.
-    long: usize,
+    row: &'a Row,
 }
 
 /// Kinds by what they need, ascending: an amount suffices for those up to it. Beside each, the kinds up to there.
@@ -84,11 +112,45 @@ impl Steps {
 
     fn at_most(&self, x: i64) -> KindMask {
         // Most often everything fits: look at the largest first.
-        let n = match self.needs.last() {
+        self.up_to_step(match self.needs.last() {
             Some(most) if *most <= x => self.needs.len(),
             _ => self.needs.partition_point(|need| *need <= x),
-        };
+        })
+    }
+
+    /// The kinds of the first `n` steps.
+    fn up_to_step(&self, n: usize) -> KindMask {
         if n == 0 { 0 } else { self.up_to[n - 1] }
+    }
+}
+
+impl Levels {
+    fn new(mut all: Vec<i64>) -> Self {
+        all.sort_unstable();
+        all.dedup();
+        let span = all.last().zip(all.first()).map_or(0, |(last, first)| last.abs_diff(*first));
+        let shift = (u64::BITS - span.leading_zeros()).saturating_sub(BUCKETS.ilog2());
+        let mut levels = Self { all, below: Vec::new(), shift };
+        let below = |bucket| levels.all.partition_point(|level| levels.bucket(*level) < bucket) as u16;
+        levels.below = (0..BUCKETS).map(below).collect();
+        levels
+    }
+
+    /// The range of a number from the first to the last.
+    fn bucket(&self, x: i64) -> usize {
+        (x.abs_diff(self.all[0]) >> self.shift) as usize
+    }
+
+    /// How many numbers are at most `x`.
+    fn passed(&self, x: i64) -> usize {
+        match (self.all.first(), self.all.last()) {
+            (Some(first), Some(last)) if *first <= x && x < *last => {
+                let below = usize::from(self.below[self.bucket(x)]);
+                below + self.all[below..].iter().take_while(|level| **level <= x).count()
+            }
+            (_, Some(last)) if *last <= x => self.all.len(),
+            _ => 0,
+        }
     }
 }
 
@@ -113,35 +175,65 @@ impl Amounts {
             all
         }));
         let needs: Vec<(i64, i64)> = order.iter().map(|at| needs[*at]).collect();
-        let filling = |rank: u32| needs.iter().map(|need| to_fill(*need, rank)).collect();
-        Self { one, up_to, ranks: std::array::from_fn(|at| filling(at as u32 + 1)), needs }
+        let fillings: [Vec<i64>; RANKS] = std::array::from_fn(|at| {
+            let rank = at as u32 + 1;
+            needs.iter().map(|need| to_fill(*need, rank)).collect()
+        });
+        let levels = Levels::new(fillings.iter().flatten().chain(&one.needs).copied().collect());
+        let mut row = Row::default();
+        let mut rows = vec![row];
+        rows.extend(levels.all.iter().map(|level| {
+            for (long, filling) in row.fed.iter_mut().zip(&fillings) {
+                climb(long, filling, *level);
+            }
+            climb(&mut row.one, &one.needs, *level);
+            row
+        }));
+        Self { one, needs, up_to, levels, rows }
     }
 
-    /// How many kinds an amount feeds on `rank` devices, at least one: no fewer than `least`.
-    fn fed(&self, amount: i64, rank: u32, least: usize) -> usize {
-        let Some(filling) = self.ranks.get(rank as usize - 1) else {
-            return self.needs.partition_point(|need| to_fill(*need, rank) <= amount);
-        };
-        match filling.last() {
-            None => 0,
-            // Most often it feeds all.
-            Some(most) if *most <= amount => filling.len(),
-            Some(_) => least + filling[least..].partition_point(|need| *need <= amount),
-        }
+    /// What an amount suffices for.
+    fn by(&self, amount: i64) -> Fed<'_> {
+        Fed { of: self, amount, row: self.rows.get(self.levels.passed(amount)).unwrap_or(&NOTHING) }
+    }
+
+    /// How many kinds an amount feeds on that many devices, more than there are tables for.
+    fn fed(&self, amount: i64, rank: u32) -> usize {
+        self.needs.partition_point(|need| to_fill(*need, rank) <= amount)
     }
 }
 
-impl Prefix<'_> {
+/// Goes on from a number of steps to that of those an amount passes; there are at most as many as kinds.
+fn climb(long: &mut u8, steps: &[i64], amount: i64) {
+    while steps.get(usize::from(*long)).is_some_and(|step| *step <= amount) {
+        *long += 1;
+    }
+}
+
+impl Fed<'_> {
+    /// Kinds of which one pod finds enough.
+    fn one(&self) -> KindMask {
+        self.of.one.up_to_step(self.row.one.into())
+    }
+
     /// Those fed on `rank` devices.
-    fn on(&mut self, rank: u32) -> KindMask {
-        self.long = self.of.fed(self.amount, rank, self.long);
-        self.of.up_to[self.long]
+    fn on(&self, rank: u32) -> KindMask {
+        let long = match self.row.fed.get(rank as usize - 1) {
+            Some(long) => (*long).into(),
+            None => self.of.fed(self.amount, rank),
+        };
+        self.of.up_to[long]
     }
 }
 
 impl Reach<'_> {
-    /// Kinds fed on `rank` devices: at least one, and no more than were asked about before.
-    pub(crate) fn on(&mut self, rank: u32) -> KindMask {
+    /// Kinds of which one pod finds enough CPU and memory.
+    pub(crate) fn one(&self) -> KindMask {
+        self.cpu.one() & self.memory.one()
+    }
+
+    /// Kinds fed on `rank` devices, at least one.
+    pub(crate) fn on(&self, rank: u32) -> KindMask {
         self.cpu.on(rank) & self.memory.on(rank)
     }
 }
@@ -160,15 +252,9 @@ impl Feeds {
         Self { cpu: Amounts::new(needs(|kind| kind.cpu)), memory: Amounts::new(needs(|kind| kind.memory)) }
     }
 
-    /// Kinds of which one pod finds enough CPU and memory.
-    pub(crate) fn one(&self, cpu: i64, memory: i64) -> KindMask {
-        self.cpu.one.at_most(cpu) & self.memory.one.at_most(memory)
-    }
-
-    /// Kinds that CPU and memory feed on ever fewer devices.
-    pub(crate) fn reach<'a>(&'a self, cpu: i64, memory: i64) -> Reach<'a> {
-        let prefix = |of: &'a Amounts, amount| Prefix { of, amount, long: 0 };
-        Reach { cpu: prefix(&self.cpu, cpu), memory: prefix(&self.memory, memory) }
+    /// What so much CPU and memory suffices for.
+    pub(crate) fn reach(&self, cpu: i64, memory: i64) -> Reach<'_> {
+        Reach { cpu: self.cpu.by(cpu), memory: self.memory.by(memory) }
     }
 }
 
@@ -218,8 +304,8 @@ mod tests {
         let steps = Steps::new(vec![(5, 1), (3, 2), (5, 4)]);
         assert_eq!([2, 3, 4, 5, 9].map(|x| steps.at_most(x)), [0, 2, 2, 7, 7]);
         let amounts = Amounts::new(vec![(17, 2), (12, 1)]);
-        assert_eq!([11, 12, 17].map(|x| amounts.one.at_most(x)), [0, 2, 3]);
-        let fed = |x, rank| amounts.up_to[amounts.fed(x, rank, 0)];
+        assert_eq!([11, 12, 17].map(|x| amounts.by(x).one()), [0, 2, 3]);
+        let fed = |x, rank| amounts.by(x).on(rank);
         assert_eq!([8, 9, 11, 12].map(|x| fed(x, 1)), [0, 1, 1, 3]);
         assert_eq!([16, 17].map(|x| fed(x, 2)), [0, 1]);
     }
@@ -228,15 +314,35 @@ mod tests {
     fn s12_more_kinds_are_fed_on_fewer_devices() {
         let (cpu, memory) = (vec![(17, 2), (12, 1), (0, 4)], vec![(1, 1); 3]);
         let feeds = Feeds { cpu: Amounts::new(cpu), memory: Amounts::new(memory) };
-        let mut reach = feeds.reach(25, 9);
+        let reach = feeds.reach(25, 9);
         assert_eq!([10, 9, 3, 2, 1].map(|rank| reach.on(rank)), [0, 4, 4, 7, 7]);
+        assert_eq!(reach.one(), 7);
+        assert_eq!(feeds.reach(16, 0).one(), 0);
     }
 
     #[test]
     fn s12_more_devices_than_there_are_tables_for_are_reckoned() {
         let amounts = Amounts::new(vec![(17, 2), (12, 1), (0, 4)]);
         for (x, expected) in [(0, 4), (76, 4), (77, 5), (107, 5), (108, 7)] {
-            assert_eq!(amounts.up_to[amounts.fed(x, RANKS as u32 + 1, 0)], expected, "{x}");
+            assert_eq!(amounts.by(x).on(RANKS as u32 + 1), expected, "{x}");
         }
+    }
+
+    #[test]
+    fn s12_levels_are_found_by_range() {
+        for all in [vec![], vec![5], vec![3, 9, 9], vec![0, 1, i64::MAX], (0..2_000).map(|x| x * x).collect()]
+        {
+            let levels = Levels::new(all.clone());
+            let near = |x: i64| [x.saturating_sub(1), x, x.saturating_add(1)];
+            for x in all.iter().copied().chain([-1, 100, i64::MAX]).flat_map(near) {
+                assert_eq!(levels.passed(x), levels.all.partition_point(|level| *level <= x), "{x}");
+            }
+        }
+    }
+
+    #[test]
+    fn s12_without_kinds_nothing_is_fed() {
+        let reach = Feeds::default();
+        assert_eq!((reach.reach(5, 5).one(), Feeds::new(&[]).reach(5, 5).on(1)), (0, 0));
     }
 }

@@ -25,7 +25,7 @@ pub(crate) struct Node {
     pub(crate) devices: Devices,
     /// How many of the devices, the first, the node reports; those after them are lost.
     pub(crate) listed: usize,
-    pub(crate) pods: Vec<PodIx>,
+    pub(crate) pods: SmallVec<[PodIx; 4]>,
     /// Ports and volumes in use; only pods that have some are here.
     held: Option<Box<Held>>,
     /// While room is reserved here.
@@ -168,7 +168,7 @@ impl Node {
             free: Free::of(&spec, names),
             devices: Devices::new(&spec.devices, allowance),
             listed: spec.devices.len(),
-            pods: Vec::new(),
+            pods: SmallVec::new(),
             held: None,
             overlap: None,
             spec,

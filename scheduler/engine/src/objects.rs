@@ -214,7 +214,7 @@ impl Engine {
         let ix = self.find_node("nodeRemoved", id)?;
         let kept: Vec<PodIx> = self.nodes.at(ix.0).kept().collect();
         self.lose_room_on(ix);
-        let pods: Vec<PodIx> = self.nodes.at(ix.0).pods.clone();
+        let pods: Vec<PodIx> = self.nodes.at(ix.0).pods.to_vec();
         for pod in &pods {
             self.release(*pod);
             self.arrive(*pod);

@@ -297,7 +297,12 @@ impl PoolView {
 
     /// What capacity costs of which kinds can use so many millionths of a device.
     pub(crate) fn cost(&mut self, parts: &[(KindMask, u64)]) -> i64 {
-        parts.iter().map(|(kinds, share)| share * self.device_cost(kinds & self.live)).sum::<u64>() as i64
+        parts.iter().map(|(kinds, share)| self.cost_of(*kinds, *share)).sum::<u64>() as i64
+    }
+
+    /// What so many millionths of a device cost that only these kinds can use.
+    pub(crate) fn cost_of(&mut self, kinds: KindMask, share: u64) -> u64 {
+        share * self.device_cost(kinds & self.live)
     }
 
     /// What it costs per device that only the kinds in `usable` can use it: with `q` the share of kinds that cannot,

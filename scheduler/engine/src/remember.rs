@@ -28,8 +28,8 @@ pub(crate) struct Remembered {
     measures: Table,
     /// How many measures have been replaced while they were true.
     replaced: usize,
-    /// By part, shape, class.
-    bests: [Vec<Vec<Best>>; 2],
+    /// By part and shape.
+    bests: [Vec<Bests>; 2],
     /// Best nodes there is room for in the rows.
     in_rows: usize,
 }
@@ -75,18 +75,25 @@ struct Number {
 /// A node, and what speaks for it.
 pub(crate) type Scored = (Score, NodeIx);
 
-/// The best node of a part of a class, if a node takes the shape. No epoch is 0.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Best {
+/// The best nodes of a part of each class for a shape.
+#[derive(Clone, Debug, Default)]
+struct Bests {
     epoch: u64,
-    changes: u64,
-    best: Option<Scored>,
+    /// By class.
+    row: Vec<Best>,
 }
 
-impl Best {
-    /// The node, if it is still the best.
-    pub(crate) fn now(&self, epoch: u64, changes: u64) -> Option<Option<Scored>> {
-        (self.epoch == epoch && self.changes == changes).then_some(self.best)
+/// The best node of a part of a class, if a node takes the shape.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Best {
+    /// How often the part had changed when it was the best; never `u64::MAX` times.
+    pub(crate) changes: u64,
+    pub(crate) best: Option<Scored>,
+}
+
+impl Default for Best {
+    fn default() -> Self {
+        Self { changes: u64::MAX, best: None }
     }
 }
 
@@ -191,9 +198,10 @@ impl Remembered {
         }
     }
 
-    /// The best nodes of a part of each class for the shape, as far as they were remembered.
-    pub(crate) fn bests(&self, shape: ShapeIx, part: Part) -> &[Best] {
-        self.bests[part as usize].get(shape.i()).map_or(&[], Vec::as_slice)
+    /// The best nodes of a part of each class for the shape, as far as they were remembered in this epoch.
+    pub(crate) fn bests(&self, epoch: u64, shape: ShapeIx, part: Part) -> &[Best] {
+        let bests = self.bests[part as usize].get(shape.i()).filter(|bests| bests.epoch == epoch);
+        bests.map_or(&[], |bests| &bests.row)
     }
 
     /// Remembers the best node of a part of a class for the shape.
@@ -211,19 +219,23 @@ impl Remembered {
         }
         let rows = &mut self.bests[part as usize];
         if rows.len() <= shape.i() {
-            rows.resize(shape.i() + 1, Vec::new());
+            rows.resize(shape.i() + 1, Bests::default());
         }
-        let more = long.saturating_sub(rows[shape.i()].len());
+        let more = long.saturating_sub(rows[shape.i()].row.len());
         if self.in_rows + more > BESTS {
-            self.bests.iter_mut().flatten().for_each(|row| *row = Vec::new());
+            self.bests.iter_mut().flatten().for_each(|bests| bests.row = Vec::new());
             self.in_rows = 0;
         }
-        let row = &mut self.bests[part as usize][shape.i()];
-        if row.len() < long {
-            self.in_rows += long - row.len();
-            row.resize(long, Best::default());
+        let bests = &mut self.bests[part as usize][shape.i()];
+        if bests.epoch != epoch {
+            bests.epoch = epoch;
+            bests.row.fill(Best::default());
         }
-        row[class.i()] = Best { epoch, changes, best };
+        if bests.row.len() < long {
+            self.in_rows += long - bests.row.len();
+            bests.row.resize(long, Best::default());
+        }
+        bests.row[class.i()] = Best { changes, best };
     }
 }
 

@@ -15,7 +15,7 @@
 use crate::class::Classes;
 use crate::device::{Devices, charge, need};
 use crate::ix::{PoolIx, ShapeIx, StateIx};
-use crate::kinds::{ClassView, Feeds, KindMask};
+use crate::kinds::{ClassView, KindMask, Reach};
 use crate::node::Node;
 use crate::profile::Profiles;
 use crate::remember::{About, Parts, Usage};
@@ -75,15 +75,33 @@ impl Left {
         let need = need(request, alike.total);
         let mut left = Self { free: alike.free, parts: alike.parts() };
         match left.parts.iter().rposition(|(left, _)| *left >= need.max(1)) {
-            Some(at) => left.parts[at].0 -= need,
+            Some(at) => {
+                left.parts[at].0 -= need;
+                left.settle(at);
+            }
             None => {
                 left.free -= 1;
                 left.parts.push((alike.total - need, alike.total));
+                left.settle(left.parts.len() - 1);
             }
         }
-        left.parts.retain(|(left, _)| *left > 0);
-        left.parts.sort_unstable_by(|a, b| b.cmp(a));
+        if left.parts.last().is_some_and(|(left, _)| *left == 0) {
+            left.parts.pop();
+        }
         left
+    }
+
+    /// Moves a part to where it belongs among the others, which are in order.
+    fn settle(&mut self, mut at: usize) {
+        let parts = &mut self.parts;
+        while at + 1 < parts.len() && parts[at] < parts[at + 1] {
+            parts.swap(at, at + 1);
+            at += 1;
+        }
+        while at > 0 && parts[at - 1] < parts[at] {
+            parts.swap(at - 1, at);
+            at -= 1;
+        }
     }
 
     fn after_grant(devices: &Devices, grant: GpuGrant) -> Self {
@@ -123,19 +141,17 @@ impl Alike<'_> {
     }
 }
 
-/// Adds which kinds, out of some, can use how much of what is left on a node, in millionths of a device.
+/// Tells which kinds, out of some, can use how much of what is left on a node, in millionths of a device.
 fn usable(
-    (view, feeds): (&ClassView, &Feeds),
+    (view, reach): (&ClassView, &Reach<'_>),
     some: KindMask,
-    (cpu, memory): (i64, i64),
     left: &Left,
-    parts: &mut Parts,
+    mut tell: impl FnMut(KindMask, u64),
 ) {
     if left.free == 0 && left.parts.is_empty() {
         return;
     }
-    let base = some & view.up_to(left.free) & feeds.one(cpu, memory);
-    let mut reach = feeds.reach(cpu, memory);
+    let base = some & view.up_to(left.free) & reach.one();
     // From the last rank, which the fewest kinds can use, to the first; once all are fed they remain so.
     let mut fed = 0;
     let mut on = |rank: u32| {
@@ -145,20 +161,20 @@ fn usable(
         base & fed
     };
     for (at, (have, total)) in left.parts.iter().enumerate().rev() {
-        parts.push((on(left.free + 1 + at as u32) & view.fit(*have), share(*have, *total)));
+        tell(on(left.free + 1 + at as u32) & view.fit(*have), share(*have, *total));
     }
     // Ranks that the same kinds can use cost the same.
     let (mut alike, mut kinds) = (0, 0);
     for rank in (1..=left.free).rev() {
         let now = on(rank);
         if now != kinds && alike > 0 {
-            parts.push((kinds, alike * 1_000_000));
+            tell(kinds, alike * 1_000_000);
             alike = 0;
         }
         (alike, kinds) = (alike + 1, now);
     }
     if alike > 0 {
-        parts.push((kinds, alike * 1_000_000));
+        tell(kinds, alike * 1_000_000);
     }
 }
 
@@ -166,18 +182,22 @@ fn usable(
 /// If that was asked before, when other shapes were present, what it is reckoned from is to be kept.
 fn reckon(profiles: &mut Profiles, place: &Place<'_>, about: About) -> (i64, u64, Option<Box<Usage>>) {
     let again = profiles.remembered.usage(about).is_some();
-    let free = place.state.free();
-    let ((left, taken), rest) = match about.shape {
+    let (free, class) = (place.state.free(), place.state.class());
+    let ((left, taken), (cpu, memory)) = match about.shape {
         None => ((Left::now(place), 0), (free.cpu, free.memory)),
         Some(_) => (Left::after(place), (free.cpu - place.shape.cpu, free.memory - place.shape.memory)),
     };
     let made_of = profiles.made_of();
-    let (pool, view, feeds) = profiles.tables(place.pool, place.state.class());
-    let some = if again { KindMask::MAX } else { pool.live() };
-    let mut parts = Parts::new();
-    usable((view, feeds), some, rest, &left, &mut parts);
-    let cost = pool.cost(&parts);
-    (cost, taken, again.then(|| Box::new(Usage { made_of, taken, parts })))
+    let (pool, view, feeds) = profiles.tables(place.pool, class);
+    let reach = feeds.reach(cpu, memory);
+    if again {
+        let mut parts = Parts::new();
+        usable((view, &reach), KindMask::MAX, &left, |kinds, share| parts.push((kinds, share)));
+        return (pool.cost(&parts), taken, Some(Box::new(Usage { made_of, taken, parts })));
+    }
+    let (mut cost, live) = (0, pool.live());
+    usable((view, &reach), live, &left, |kinds, share| cost += pool.cost_of(kinds, share));
+    (cost as i64, taken, None)
 }
 
 /// What the capacity left in a state costs now; remembered until the shapes present change.

@@ -13,6 +13,44 @@ pub(crate) struct Sorted<T> {
     runs: Vec<Vec<T>>,
 }
 
+/// Values in ascending order: what is left of a run, and the runs after it.
+#[derive(Clone, Debug)]
+pub(crate) struct Up<'a, T> {
+    here: std::slice::Iter<'a, T>,
+    rest: std::slice::Iter<'a, Vec<T>>,
+}
+
+/// Values in descending order: what is left of a run, and the runs before it.
+#[derive(Clone, Debug)]
+pub(crate) struct Down<'a, T> {
+    here: std::slice::Iter<'a, T>,
+    rest: std::slice::Iter<'a, Vec<T>>,
+}
+
+impl<'a, T> Iterator for Up<'a, T> {
+    type Item = &'a T;
+
+    fn next(&mut self) -> Option<&'a T> {
+        if let Some(value) = self.here.next() {
+            return Some(value);
+        }
+        self.here = self.rest.next()?.iter();
+        self.here.next()
+    }
+}
+
+impl<'a, T> Iterator for Down<'a, T> {
+    type Item = &'a T;
+
+    fn next(&mut self) -> Option<&'a T> {
+        if let Some(value) = self.here.next_back() {
+            return Some(value);
+        }
+        self.here = self.rest.next_back()?.iter();
+        self.here.next_back()
+    }
+}
+
 impl<T> Default for Sorted<T> {
     fn default() -> Self {
         Self { runs: Vec::new() }
@@ -25,8 +63,12 @@ impl<T: Ord + Copy> Sorted<T> {
     }
 
     /// All values in ascending order.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
-        self.runs.iter().flatten()
+    pub(crate) fn iter(&self) -> Up<'_, T> {
+        let (first, rest) = match self.runs.split_first() {
+            Some((first, rest)) => (&first[..], rest),
+            None => (&[][..], &[][..]),
+        };
+        Up { here: first.iter(), rest: rest.iter() }
     }
 
     /// The greatest value.
@@ -35,13 +77,13 @@ impl<T: Ord + Copy> Sorted<T> {
     }
 
     /// All values up to this one in descending order.
-    pub(crate) fn down_from(&self, most: T) -> impl Iterator<Item = &T> {
+    pub(crate) fn down_from(&self, most: T) -> Down<'_, T> {
         let run = self.runs.partition_point(|run| run[0] <= most);
-        let (before, last) = match self.runs[..run].split_last() {
-            Some((last, before)) => (before, &last[..last.partition_point(|value| *value <= most)]),
-            None => (&self.runs[..0], &[][..]),
+        let (last, rest) = match self.runs[..run].split_last() {
+            Some((last, rest)) => (&last[..last.partition_point(|value| *value <= most)], rest),
+            None => (&[][..], &[][..]),
         };
-        last.iter().rev().chain(before.iter().rev().flat_map(|run| run.iter().rev()))
+        Down { here: last.iter(), rest: rest.iter() }
     }
 
     /// The run in which a value is, if it is in the set.

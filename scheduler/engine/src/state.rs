@@ -7,9 +7,10 @@
 //! for a while, since others come to be in it: at most as many as there are with nodes, and [`KEPT`].
 
 use crate::device::Devices;
+use crate::index::Part;
 use crate::ix::{ClassIx, NodeIx, Slab, StateIx};
 use crate::node::{Free, Node};
-use berth_model::NodeId;
+use berth_model::{DeviceMask, NodeId};
 use rustc_hash::{FxHashMap, FxHasher};
 use smallvec::SmallVec;
 use std::collections::BTreeSet;
@@ -45,9 +46,9 @@ pub(crate) struct State {
     gpus: Gpus,
     /// The size of each device, and the most that is left on one; none if they differ in size.
     even: Option<(u32, u32)>,
-    /// Of the nodes, the one with the smallest identifier.
+    /// Of the nodes, the one with the smallest identifier: often the only one.
     first: Option<Member>,
-    nodes: BTreeSet<Member>,
+    others: BTreeSet<Member>,
 }
 
 /// Devices of one size: how many are wholly free, and what is left of shared ones, in ascending order.
@@ -75,7 +76,7 @@ pub(crate) struct States {
 impl Gpus {
     fn of(devices: &Devices) -> Self {
         if devices.even().is_none() {
-            let open = berth_model::DeviceMask(devices.free.0 | devices.shared.0);
+            let open = DeviceMask(devices.free.0 | devices.shared.0);
             let lefts = open.iter().map(|index| devices.get(index).left()).collect();
             return Self { free: devices.free.0, shared: devices.shared.0, lefts };
         }
@@ -129,7 +130,58 @@ impl State {
 
     /// The nodes, by identifier.
     pub(crate) fn nodes(&self) -> impl Iterator<Item = Member> {
-        self.nodes.iter().copied()
+        self.first.iter().chain(&self.others).copied()
+    }
+
+    /// Which part of its class it belongs to.
+    pub(crate) fn part(&self) -> Part {
+        if self.gpus.free == 0 && self.gpus.shared == 0 { Part::Spent } else { Part::Open }
+    }
+
+    /// How many devices are wholly free.
+    pub(crate) fn wholly_free(&self) -> usize {
+        match self.even {
+            Some(_) => self.gpus.free as usize,
+            None => self.gpus.free.count_ones() as usize,
+        }
+    }
+
+    /// The distinct amounts left on shared devices, ascending.
+    pub(crate) fn shared_lefts(&self) -> SmallVec<[u32; 8]> {
+        let gpus = &self.gpus;
+        let mut lefts: SmallVec<[u32; 8]> = match self.even {
+            Some(_) => gpus.lefts[..gpus.shared as usize].into(),
+            None => {
+                let open = DeviceMask(gpus.free | gpus.shared).iter().zip(&gpus.lefts);
+                let shared = open.filter(|(index, _)| DeviceMask(gpus.shared).contains(*index));
+                shared.map(|(_, left)| *left).collect()
+            }
+        };
+        lefts.sort_unstable();
+        lefts.dedup();
+        lefts
+    }
+
+    fn enter(&mut self, member: Member) {
+        match self.first {
+            None => self.first = Some(member),
+            Some(first) if member < first => {
+                self.first = Some(member);
+                self.others.insert(first);
+            }
+            Some(_) => {
+                self.others.insert(member);
+            }
+        }
+    }
+
+    fn leave(&mut self, member: Member) {
+        if self.first == Some(member) {
+            self.first = self.others.pop_first();
+        } else {
+            let listed = self.others.remove(&member);
+            debug_assert!(listed, "the node was entered");
+        }
     }
 }
 
@@ -151,34 +203,22 @@ impl States {
             self.of_node.resize(ix.i() + 1, at);
         }
         self.of_node[ix.i()] = at;
-        let member = (node.id, ix);
         let state = self.all.at_mut(at.0);
         let first = state.first.is_none();
         self.occupied += usize::from(first);
-        if state.first.is_none_or(|first| member < first) {
-            state.first = Some(member);
-        }
-        state.nodes.insert(member);
+        state.enter((node.id, ix));
         (at, first)
     }
 
     /// Takes a node out of its state; true if no other is left in it.
     pub(crate) fn leave(&mut self, ix: NodeIx, node: &Node) -> (StateIx, bool) {
         let at = self.of_node[ix.i()];
-        let member = (node.id, ix);
         let state = self.all.at_mut(at.0);
-        let listed = state.nodes.remove(&member);
-        debug_assert!(listed, "the node was entered");
-        if state.first == Some(member) {
-            state.first = state.nodes.first().copied();
-        }
+        state.leave((node.id, ix));
         let last = state.first.is_none();
         if last {
             self.occupied -= 1;
             self.left.push(at);
-            if self.left.len() > self.occupied + KEPT {
-                self.sweep();
-            }
         }
         (at, last)
     }
@@ -199,15 +239,18 @@ impl States {
             gpus,
             even: node.devices.even().map(|total| (total, node.devices.most_left())),
             first: None,
-            nodes: BTreeSet::new(),
+            others: BTreeSet::new(),
         };
         let ix = StateIx(self.all.insert(state));
         same_hash.push(ix);
         ix
     }
 
-    /// Forgets the states without nodes.
-    fn sweep(&mut self) {
+    /// Forgets the states without nodes if there are many.
+    pub(crate) fn sweep(&mut self) {
+        if self.left.len() <= self.occupied + KEPT {
+            return;
+        }
         for ix in std::mem::take(&mut self.left) {
             let Some(state) = self.all.get(ix.0).filter(|state| state.first.is_none()) else { continue };
             let hash = state.hash;
@@ -241,7 +284,7 @@ fn hash(node: &Node, gpus: &Gpus) -> u64 {
 mod tests {
     use super::*;
     use crate::shape::ResourceNames;
-    use berth_model::{DeviceIndex, DeviceMask, DeviceSpec, GpuGrant, GpuMemoryMib, NodeSpec};
+    use berth_model::{DeviceIndex, DeviceSpec, GpuGrant, GpuMemoryMib, NodeSpec};
     use std::sync::Arc;
 
     /// A node with devices of these sizes.
@@ -309,6 +352,7 @@ mod tests {
             node.free.cpu = cpu;
             states.enter(NodeIx(0), &node);
             states.leave(NodeIx(0), &node);
+            states.sweep();
         }
         assert!(states.by_hash.len() <= KEPT + 1);
     }
