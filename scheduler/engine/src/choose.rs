@@ -53,6 +53,8 @@ struct Ask<'a> {
     pool: PoolIx,
     strategy: Strategy,
     views: &'a [View],
+    /// The smallest device of the class that is looked at, and what a fraction takes of it.
+    least: (u32, u32),
     /// Nothing need be judged node by node but what is free.
     plain: bool,
 }
@@ -107,7 +109,7 @@ impl Engine {
         let plain = !shape.local && self.neighbours.idle();
         let prefers = shape.prefers_names || self.neighbours.wishes(kind.0).is_some_and(|w| w.prefers());
         let one_by_one = prefers || shape.pinned.is_some() || scope != Scope::Everywhere;
-        let ask = Ask { kind, pool, strategy, views: &views, plain };
+        let ask = Ask { kind, pool, strategy, views: &views, least: (0, 0), plain };
         let tiers = self.classes.tiers(kind.0, pool).len();
         let (_, node) = match strategy {
             _ if one_by_one => self.best_among(&ask, |engine, found| engine.listed(&ask, scope, found)),
@@ -164,7 +166,7 @@ impl Engine {
         let views = self.views(kind.0);
         let shape = self.shapes.at(kind.0);
         let plain = !shape.local && self.neighbours.idle();
-        let ask = Ask { kind, pool, strategy: Strategy::Binpack, views: &views, plain };
+        let ask = Ask { kind, pool, strategy: Strategy::Binpack, views: &views, least: (0, 0), plain };
         self.takes(&ask, ix)
     }
 
@@ -192,17 +194,20 @@ impl Engine {
     /// The node with the smallest id, out of a state in one of the lists for the shape, that takes one more pod now.
     fn taker(&self, ask: &Ask<'_>, shape: &Shape, ix: StateIx) -> Option<Member> {
         let state = self.index.state(ix);
-        if !state.free().fits(shape) || !self.has_share(state, shape) {
+        if !state.free().fits(shape) || !self.has_share(ask, state, shape) {
             return None;
         }
         if ask.plain { state.first() } else { state.nodes().find(|(_, ix)| self.takes(ask, *ix)) }
     }
 
     /// True if the devices suffice; of the lists for whole devices every state has them.
-    fn has_share(&self, state: &State, shape: &Shape) -> bool {
+    fn has_share(&self, ask: &Ask<'_>, state: &State, shape: &Shape) -> bool {
         match (shape.gpu, state.even()) {
             (GpuRequest::None | GpuRequest::Whole(_), _) => true,
-            (request, Some((total, most))) if request.devices() == 1 => need(request, total).max(1) <= most,
+            (request, Some((total, most))) if request.devices() == 1 => match ask.least {
+                (least, takes) if least == total => takes <= most,
+                _ => need(request, total).max(1) <= most,
+            },
             (request, _) => state.first().is_some_and(|(_, ix)| self.nodes.at(ix.0).fits_gpu(request)),
         }
     }
@@ -275,6 +280,9 @@ impl Engine {
     }
 
     fn best_of_class(&mut self, ask: &Ask<'_>, class: ClassIx, part: Part) -> Option<Scored> {
+        let least = self.classes.at(class).least_total();
+        let takes = need(self.shapes.at(ask.kind.0).gpu, least).max(1);
+        let ask = &Ask { least: (least, takes), ..*ask };
         let best = self.best_among(ask, |engine, found| match part {
             Part::Spent => engine.ends(ask, &engine.index.of(class).spent, found),
             Part::Open => engine.open(ask, class, found),
@@ -304,9 +312,8 @@ impl Engine {
 
     /// Candidates for a fraction among nodes with a shared device, the tightest amounts left that suffice.
     fn tightest(&self, ask: &Ask<'_>, class: ClassIx, found: &mut Candidates) {
-        let need = need(self.shapes.at(ask.kind.0).gpu, self.classes.at(class).least_total());
         let mut levels = 0;
-        for list in self.index.of(class).shared.range(need..).map(|(_, list)| list) {
+        for list in self.index.of(class).shared.range(ask.least.1..).map(|(_, list)| list) {
             let before = found.len();
             self.ends(ask, list, found);
             levels += usize::from(found.len() > before);

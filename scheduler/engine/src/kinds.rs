@@ -61,17 +61,12 @@ struct Levels {
     shift: u32,
 }
 
-/// What an amount suffices for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-struct Row {
-    /// How long the prefix is on one device, two, and so on.
-    fed: [u8; RANKS],
-    /// How many steps it is up for one pod.
-    one: u8,
-}
+/// What an amount suffices for: how long the prefix is on one device, two, and so on, and last how many steps it is up for
+/// one pod.
+type Row = [u8; RANKS + 1];
 
 /// What nothing suffices for.
-const NOTHING: Row = Row { fed: [0; RANKS], one: 0 };
+const NOTHING: Row = [0; RANKS + 1];
 
 /// Which kinds CPU and memory feed.
 pub(crate) struct Reach<'a> {
@@ -125,14 +120,18 @@ impl Steps {
 }
 
 impl Levels {
-    fn new(mut all: Vec<i64>) -> Self {
-        all.sort_unstable();
-        all.dedup();
+    fn new(all: Vec<i64>) -> Self {
         let span = all.last().zip(all.first()).map_or(0, |(last, first)| last.abs_diff(*first));
         let shift = (u64::BITS - span.leading_zeros()).saturating_sub(BUCKETS.ilog2());
         let mut levels = Self { all, below: Vec::new(), shift };
-        let below = |bucket| levels.all.partition_point(|level| levels.bucket(*level) < bucket) as u16;
-        levels.below = (0..BUCKETS).map(below).collect();
+        let mut passed = 0;
+        levels.below = (0..BUCKETS)
+            .map(|bucket| {
+                let here = levels.all[passed..].iter().take_while(|level| levels.bucket(**level) < bucket);
+                passed += here.count();
+                passed as u16
+            })
+            .collect();
         levels
     }
 
@@ -175,24 +174,20 @@ impl Amounts {
             all
         }));
         let needs: Vec<(i64, i64)> = order.iter().map(|at| needs[*at]).collect();
-        let fillings: [Vec<i64>; RANKS] = std::array::from_fn(|at| {
-            let rank = at as u32 + 1;
-            needs.iter().map(|need| to_fill(*need, rank)).collect()
-        });
-        let levels = Levels::new(fillings.iter().flatten().chain(&one.needs).copied().collect());
-        let mut row = Row::default();
-        let mut rows = vec![row];
-        rows.extend(levels.all.iter().map(|level| {
-            for (long, filling) in row.fed.iter_mut().zip(&fillings) {
-                climb(long, filling, *level);
-            }
-            climb(&mut row.one, &one.needs, *level);
-            row
-        }));
-        Self { one, needs, up_to, levels, rows }
+        // One more kind is fed on so many devices, or one pod of more kinds, from an amount on.
+        let filling = |need| (1..).zip(0..RANKS).map(move |(rank, place)| (to_fill(need, rank), place));
+        let mut more: Vec<(i64, usize)> = needs.iter().copied().flat_map(filling).collect();
+        more.extend(one.needs.iter().map(|need| (*need, RANKS)));
+        more.sort_unstable();
+        let (mut row, mut rows, mut levels) = (NOTHING, vec![NOTHING], Vec::new());
+        for same in more.chunk_by(|a, b| a.0 == b.0) {
+            same.iter().for_each(|(_, place)| row[*place] += 1);
+            levels.push(same[0].0);
+            rows.push(row);
+        }
+        Self { one, needs, up_to, levels: Levels::new(levels), rows }
     }
 
-    /// What an amount suffices for.
     fn by(&self, amount: i64) -> Fed<'_> {
         Fed { of: self, amount, row: self.rows.get(self.levels.passed(amount)).unwrap_or(&NOTHING) }
     }
@@ -203,22 +198,15 @@ impl Amounts {
     }
 }
 
-/// Goes on from a number of steps to that of those an amount passes; there are at most as many as kinds.
-fn climb(long: &mut u8, steps: &[i64], amount: i64) {
-    while steps.get(usize::from(*long)).is_some_and(|step| *step <= amount) {
-        *long += 1;
-    }
-}
-
 impl Fed<'_> {
     /// Kinds of which one pod finds enough.
     fn one(&self) -> KindMask {
-        self.of.one.up_to_step(self.row.one.into())
+        self.of.one.up_to_step(self.row[RANKS].into())
     }
 
     /// Those fed on `rank` devices.
     fn on(&self, rank: u32) -> KindMask {
-        let long = match self.row.fed.get(rank as usize - 1) {
+        let long = match self.row[..RANKS].get(rank as usize - 1) {
             Some(long) => (*long).into(),
             None => self.of.fed(self.amount, rank),
         };
@@ -330,8 +318,7 @@ mod tests {
 
     #[test]
     fn s12_levels_are_found_by_range() {
-        for all in [vec![], vec![5], vec![3, 9, 9], vec![0, 1, i64::MAX], (0..2_000).map(|x| x * x).collect()]
-        {
+        for all in [vec![], vec![5], vec![3, 9], vec![0, 1, i64::MAX], (0..2_000).map(|x| x * x).collect()] {
             let levels = Levels::new(all.clone());
             let near = |x: i64| [x.saturating_sub(1), x, x.saturating_add(1)];
             for x in all.iter().copied().chain([-1, 100, i64::MAX]).flat_map(near) {
