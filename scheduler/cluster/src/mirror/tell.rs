@@ -68,6 +68,8 @@ impl Mirror {
             self.timers.remove(&(at, group));
             self.dirty.insert(group);
         }
+        let restored = std::mem::replace(&mut self.restored, true);
+        let kept = if restored { Vec::new() } else { self.reservations_found() };
         let mut out = Out::default();
         for group in std::mem::take(&mut self.dirty) {
             self.tell_group(group, &gone, &mut out);
@@ -80,10 +82,7 @@ impl Mirror {
         }
         events.extend(gone.into_iter().map(Event::NodeRemoved));
         events.extend(organisation.last);
-        if !self.restored {
-            self.restored = true;
-            events.extend(self.reservations_found());
-        }
+        events.extend(kept);
         events
     }
 
@@ -387,20 +386,22 @@ impl Mirror {
         }
     }
 
-    /// Reservations as found written on pods at the start (S33), the workloads stopped for them remembered (S25).
+    /// Reservations as found written on pods at the start (S33). The workloads stopped for them are remembered (S25), so this
+    /// comes before they are told. What cannot be kept any more is taken back.
     fn reservations_found(&mut self) -> Vec<Event> {
         let mut events = Vec::new();
         let mut evictions = Vec::new();
+        let mut void = Vec::new();
         for (_, entry) in self.pods.iter() {
             let text = entry.kept.own_annotation(written::RESERVATION);
             let Some((text, seat)) = text.zip(entry.seat).filter(|_| entry.kept.node.is_none()) else {
                 continue;
             };
-            let Ok(kept) = serde_json::from_str::<Reservation>(text) else {
-                tracing::warn!(pod = %entry.kept.name, "a reservation cannot be read and is given up");
-                continue;
-            };
-            let (Some(node), Some(group)) = (self.nodes.id(&kept.node), self.groups.get(seat.group)) else {
+            let kept = serde_json::from_str::<Reservation>(text).ok();
+            let node = kept.as_ref().and_then(|kept| self.nodes.id(&kept.node));
+            let (Some(kept), Some(node), Some(group)) = (kept, node, self.groups.get(seat.group)) else {
+                tracing::warn!(pod = %entry.kept.name, "room that was kept for it is given up: {text}");
+                void.push(Action::Release { pod: entry.reference() });
                 continue;
             };
             let pod = PodId { workload: group.id, role: seat.role, index: seat.slot };
@@ -413,6 +414,7 @@ impl Mirror {
                 evictions.push((victim, Eviction { beneficiary: group.id, at: kept.at }));
             }
         }
+        self.waiting_actions.extend(void);
         for (victim, eviction) in evictions {
             let of = |key: &GroupKey| {
                 key.key.namespace == victim.namespace
@@ -420,7 +422,8 @@ impl Mirror {
                     && format!("{:?}", key.key.kind) == victim.kind
             };
             let found = self.groups.iter().find(|(_, group)| of(&group.key)).map(|(ix, _)| ix);
-            if let Some(group) = found.and_then(|ix| self.groups.get_mut(ix)) {
+            let group = found.and_then(|ix| self.groups.get_mut(ix));
+            if let Some(group) = group.filter(|group| !group.evictions.contains(&eviction)) {
                 group.evictions.push(eviction);
             }
         }

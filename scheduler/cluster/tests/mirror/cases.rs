@@ -214,6 +214,58 @@ fn s33_a_restart_in_the_middle_of_taking_back_loses_nothing() {
 }
 
 #[test]
+fn s33_room_on_a_node_that_is_gone_is_taken_back_at_the_start() {
+    let mut world = World::new();
+    world.project("p", 0);
+    world.project("q", 1);
+    world.node("n0", 1);
+    world.pod("p/low", 1, owned("Job", "low"));
+    world.act();
+    world.pod("q/high", 1, json!({}));
+    world.act();
+    world.delete(Kind::Node, "", "n0");
+    world.restart();
+    assert_eq!(world.says(), ["release high", "high pending: pool"]);
+}
+
+#[test]
+fn s25_s33_for_whom_a_workload_was_stopped_is_remembered_over_a_restart() {
+    let mut world = World::new();
+    world.project("p", 0);
+    world.project("q", 1);
+    world.node("n0", 1);
+    world.pod("p/low", 1, owned("Job", "low"));
+    world.act();
+    world.pod("q/high", 1, json!({}));
+    world.act();
+    world.events.clear();
+    world.restart();
+    let remembered = world.events.iter().filter_map(|event| match event {
+        berth_model::Event::WorkloadSet(spec) if spec.name == "low" => Some(spec.evictions.len()),
+        _ => None,
+    });
+    assert_eq!(remembered.collect::<Vec<_>>(), [1]);
+}
+
+#[test]
+fn s23_who_moves_to_another_project_while_leaving_still_has_its_devices() {
+    let mut world = World::new();
+    world.node("n2", 3);
+    world.pod("open/a", 1, json!({}));
+    world.project("p0", 0);
+    world.pod("p1/big", 2, json!({}));
+    world.pod("p0/mover", 1, json!({}));
+    world.act();
+    world.node("n0", 1);
+    let said = world.act();
+    assert!(said.contains(&"evict mover".to_owned()), "{said:?}");
+    world.delete(Kind::Project, "", "p0");
+    assert_eq!(world.act(), [""; 0], "it is still there: nobody gets its device");
+    world.delete(Kind::Pod, "p0", "mover");
+    assert!(world.act().contains(&"big -> n2".to_owned()));
+}
+
+#[test]
 fn s11_a_claim_that_does_not_exist_holds_its_pod_until_it_does() {
     let mut world = World::new();
     world.node("n0", 1);
