@@ -15,6 +15,12 @@ pub struct PodRef {
     pub uid: Box<str>,
 }
 
+impl std::fmt::Display for PodRef {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
 /// A pod to be bound.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Bind {

@@ -15,14 +15,32 @@
 //! | `mirror` | the cluster as seen, what the engine has been told, and the events that bring the one to the other |
 //! | `action` | what is to be done in the cluster, with the names it is done to |
 //! | `words` | reasons and warnings in words, with the names of things |
+//! | `client` | how the API server is reached |
+//! | `watch` | what the API server says -> changes |
+//! | `act` | actions -> requests: `bind`, `evict`, `write` |
+//! | `lease` | who leads |
+//! | `answer`, `pause` | what an answer means; pauses that double |
+//! | `metrics` | what is counted of all that |
 //!
-//! Invariants: the mirror has no clock and does no I/O; time and objects are handed in. It never sees the engine.
+//! Invariants: the mirror has no clock and does no I/O; time and objects are handed in. It never sees the engine. No request
+//! changes anything without the lease.
 
+mod act;
 pub mod action;
+mod answer;
+pub mod bind;
 pub mod change;
+pub mod client;
+pub mod evict;
+pub mod lease;
+pub mod metrics;
 pub mod mirror;
+mod pause;
+pub mod watch;
 mod words;
+pub mod write;
 
+pub use act::{Act, Settings as ActSettings};
 pub use action::{Action, Bind, PodRef};
 pub use change::{Change, Kind, Object, Outcome};
 pub use mirror::Mirror;

@@ -129,6 +129,12 @@ impl Mirror {
         }
     }
 
+    /// Whether reservations that are written on pods are taken for told (S33). A standby takes them so, for they come and go;
+    /// when it begins to lead it tells those that there are then.
+    pub fn take_reservations_for_told(&mut self, told: bool) {
+        self.restored = told;
+    }
+
     /// How many pods, and how many workloads, there are.
     pub fn size(&self) -> (usize, usize) {
         (self.pods.iter().count(), self.groups.iter().count())

@@ -1,0 +1,71 @@
+//! What an answer of the API server, or none, means for what was asked.
+
+use std::time::Duration;
+
+/// What became of a request.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Answer<T> {
+    /// It was done.
+    Done(T),
+    /// It was not looked at, for there are too many; ask again after this time, if that was said.
+    Busy(Option<Duration>),
+    /// There is no such object.
+    Absent,
+    /// It was refused, for good, in these words.
+    Refused(u16, String),
+    /// Nobody knows: no answer came, or one from something in between that broke.
+    Lost(String),
+}
+
+impl<T> Answer<T> {
+    /// For metrics.
+    pub(crate) fn word(&self) -> &'static str {
+        match self {
+            Self::Done(_) => "done",
+            Self::Busy(_) => "busy",
+            Self::Absent => "absent",
+            Self::Refused(..) => "refused",
+            Self::Lost(_) => "lost",
+        }
+    }
+}
+
+/// Waits at most `within` for an answer, and says what it means.
+pub(crate) async fn ask<T>(within: Duration, request: impl Future<Output = kube::Result<T>>) -> Answer<T> {
+    match tokio::time::timeout(within, request).await {
+        Ok(Ok(it)) => Answer::Done(it),
+        Ok(Err(error)) => judge(error),
+        Err(_) => Answer::Lost(format!("no answer within {} ms", within.as_millis())),
+    }
+}
+
+fn judge<T>(error: kube::Error) -> Answer<T> {
+    let kube::Error::Api(status) = error else { return Answer::Lost(error.to_string()) };
+    match status.code {
+        404 => Answer::Absent,
+        429 => {
+            let after = status.details.as_ref().map_or(0, |details| details.retry_after_seconds);
+            Answer::Busy((after > 0).then(|| Duration::from_secs(u64::from(after))))
+        }
+        code @ 400..500 => Answer::Refused(code, status.message.clone()),
+        code => Answer::Lost(format!("{code}: {}", status.message)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kube::core::Status;
+
+    fn of(code: u16) -> &'static str {
+        let status = Status { code, message: "so".to_owned(), ..Status::default() };
+        judge::<()>(kube::Error::Api(Box::new(status))).word()
+    }
+
+    #[test]
+    fn only_what_is_surely_not_done_is_refused() {
+        assert_eq!([400, 403, 409, 422].map(of), ["refused"; 4]);
+        assert_eq!([500, 502, 503, 504].map(of), ["lost"; 4]);
+        assert_eq!((of(404), of(429)), ("absent", "busy"));
+    }
+}

@@ -1,0 +1,215 @@
+//! What is to be written, at most once per pod: the latest counts.
+//!
+//! A pod is in the queue while something is to be written about it and it is not being written about; so two writes to a
+//! pod never overtake each other. Reservations come before conditions, conditions before Events.
+
+use crate::action::{PodRef, Reservation};
+use std::collections::{HashMap, HashSet, VecDeque};
+
+/// The most Events that wait; the oldest are dropped first.
+const EVENTS_MAX: usize = 1000;
+
+/// The condition `PodScheduled=False`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Condition {
+    pub(super) reason: &'static str,
+    pub(super) message: String,
+}
+
+/// What is to be written on one pod.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct OnPod {
+    pub(super) pod: PodRef,
+    pub(super) condition: Option<Condition>,
+    /// Room is kept for it, or not any more.
+    pub(super) room: Option<Option<Reservation>>,
+    /// A condition may have been written after it was bound: that is to be looked at and put right.
+    pub(super) check: bool,
+}
+
+/// An Event.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Said {
+    pub(super) pod: PodRef,
+    pub(super) warning: bool,
+    pub(super) reason: &'static str,
+    pub(super) action: &'static str,
+    pub(super) text: String,
+}
+
+/// One thing to write.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Item {
+    Pod(OnPod),
+    Event(Said),
+}
+
+/// The queue.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    pods: HashMap<Box<str>, OnPod>,
+    urgent: VecDeque<Box<str>>,
+    order: VecDeque<Box<str>>,
+    events: VecDeque<Said>,
+    writing: HashSet<Box<str>>,
+    /// Pods that are being written about and were handed over to be bound since.
+    bound: HashSet<Box<str>>,
+}
+
+impl Queue {
+    pub(super) fn condition(&mut self, pod: PodRef, condition: Condition) {
+        self.put(pod, false, |it| it.condition = Some(condition));
+    }
+
+    pub(super) fn room(&mut self, pod: PodRef, room: Option<Reservation>) {
+        self.put(pod, true, |it| it.room = Some(room));
+    }
+
+    /// A pod is about to be bound: no condition may follow.
+    pub(super) fn bound(&mut self, uid: &str) {
+        if let Some(it) = self.pods.get_mut(uid) {
+            it.condition = None;
+        }
+        if self.writing.contains(uid) {
+            self.bound.insert(uid.into());
+        }
+    }
+
+    pub(super) fn say(&mut self, said: Said) {
+        if self.events.len() == EVENTS_MAX {
+            self.events.pop_front();
+        }
+        self.events.push_back(said);
+    }
+
+    /// The next thing to write. [`Queue::written`] must follow for a pod.
+    pub(super) fn take(&mut self) -> Option<Item> {
+        while let Some(uid) = self.urgent.pop_front().or_else(|| self.order.pop_front()) {
+            // In both queues, or nothing is left to be said about it.
+            let Some(it) = self.pods.remove(&uid) else { continue };
+            if it.condition.is_none() && it.room.is_none() && !it.check {
+                continue;
+            }
+            self.writing.insert(uid);
+            return Some(Item::Pod(it));
+        }
+        self.events.pop_front().map(Item::Event)
+    }
+
+    /// A pod was written about. What has not been written, if it is to be tried again, is given back, and what has come up
+    /// since counts more. If a condition was written and the pod handed over to be bound meanwhile, it is to be looked at.
+    pub(super) fn written(&mut self, pod: &PodRef, condition: bool, again: Option<OnPod>) {
+        self.writing.remove(&pod.uid);
+        let bound = self.bound.remove(&pod.uid);
+        if let Some(old) = again {
+            self.put(old.pod.clone(), false, |it| {
+                it.check |= old.check;
+                it.condition = it.condition.take().or(old.condition.filter(|_| !bound));
+                it.room = it.room.take().or(old.room);
+            });
+        }
+        if condition && bound {
+            self.put(pod.clone(), false, |it| it.check = true);
+        }
+        self.enqueue(&pod.uid);
+    }
+
+    /// How much waits.
+    pub(super) fn len(&self) -> usize {
+        self.pods.len() + self.events.len()
+    }
+
+    fn put(&mut self, pod: PodRef, urgent: bool, change: impl FnOnce(&mut OnPod)) {
+        let uid = pod.uid.clone();
+        let new = !self.pods.contains_key(&uid);
+        let it =
+            self.pods.entry(uid.clone()).or_insert(OnPod { pod, condition: None, room: None, check: false });
+        change(it);
+        if urgent && !self.writing.contains(&uid) {
+            self.urgent.push_back(uid);
+        } else if new {
+            self.enqueue(&uid);
+        }
+    }
+
+    fn enqueue(&mut self, uid: &str) {
+        if self.pods.contains_key(uid) && !self.writing.contains(uid) {
+            self.order.push_back(uid.into());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pod(uid: &str) -> PodRef {
+        PodRef { namespace: "n".into(), name: uid.into(), uid: uid.into() }
+    }
+
+    fn why(message: &str) -> Condition {
+        Condition { reason: "Unschedulable", message: message.to_owned() }
+    }
+
+    fn message(item: Option<Item>) -> Option<String> {
+        match item? {
+            Item::Pod(it) => it.condition.map(|condition| condition.message),
+            Item::Event(said) => Some(said.text),
+        }
+    }
+
+    #[test]
+    fn the_latest_counts() {
+        let mut queue = Queue::default();
+        queue.condition(pod("a"), why("one"));
+        queue.condition(pod("a"), why("two"));
+        assert_eq!(message(queue.take()).as_deref(), Some("two"));
+        assert_eq!(queue.take(), None);
+    }
+
+    #[test]
+    fn writes_to_one_pod_do_not_overtake_each_other() {
+        let mut queue = Queue::default();
+        queue.condition(pod("a"), why("one"));
+        assert!(queue.take().is_some());
+        queue.condition(pod("a"), why("two"));
+        assert_eq!(queue.take(), None);
+        queue.written(&pod("a"), true, None);
+        assert_eq!(message(queue.take()).as_deref(), Some("two"));
+    }
+
+    #[test]
+    fn what_failed_is_given_back_unless_something_newer_has_come() {
+        let mut queue = Queue::default();
+        queue.condition(pod("a"), why("one"));
+        let Some(Item::Pod(first)) = queue.take() else { panic!("nothing") };
+        queue.condition(pod("a"), why("two"));
+        queue.written(&pod("a"), false, Some(first));
+        assert_eq!(message(queue.take()).as_deref(), Some("two"));
+    }
+
+    #[test]
+    fn nothing_is_said_of_a_pod_that_is_being_bound() {
+        let mut queue = Queue::default();
+        queue.condition(pod("a"), why("one"));
+        queue.bound("a");
+        assert_eq!(queue.take(), None);
+        queue.condition(pod("b"), why("one"));
+        let Some(Item::Pod(first)) = queue.take() else { panic!("nothing") };
+        queue.bound("b");
+        queue.written(&pod("b"), true, Some(first));
+        let Some(Item::Pod(check)) = queue.take() else { panic!("nothing") };
+        assert!(check.check && check.condition.is_none());
+    }
+
+    #[test]
+    fn reservations_come_first_and_events_last() {
+        let mut queue = Queue::default();
+        let said = Said { pod: pod("a"), warning: false, reason: "R", action: "A", text: "said".to_owned() };
+        queue.say(said);
+        queue.condition(pod("a"), why("one"));
+        queue.room(pod("b"), None);
+        let order: Vec<_> = std::iter::from_fn(|| queue.take()).map(|item| message(Some(item))).collect();
+        assert_eq!(order, [None, Some("one".to_owned()), Some("said".to_owned())]);
+    }
+}

@@ -1,0 +1,132 @@
+//! The command line.
+
+use crate::config::Config;
+use crate::run;
+use anyhow::Context;
+use clap::{Parser, ValueEnum};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{SystemTime, UNIX_EPOCH};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+/// Berth's scheduler. Everything else is set in the configuration file; deploy/scheduler.yaml has every default.
+#[derive(Parser, Debug)]
+#[command(name = "berth-scheduler", version)]
+struct Flags {
+    /// The configuration file.
+    #[arg(long, value_name = "FILE", env = "BERTH_CONFIG")]
+    config: Option<PathBuf>,
+    /// In place of the file's `kubeconfig`.
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+    /// In place of the file's `listen`.
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<SocketAddr>,
+    /// In place of the file's `schedulerNames`; may be given several times.
+    #[arg(long, value_name = "NAME")]
+    scheduler_name: Vec<String>,
+    /// In place of the file's `eventLog.path`.
+    #[arg(long, value_name = "FILE")]
+    event_log: Option<PathBuf>,
+    /// In place of the file's `lease.enabled`.
+    #[arg(long, value_name = "BOOL")]
+    lease: Option<bool>,
+    /// What is logged, as in `info,berth_cluster=debug`.
+    #[arg(long, value_name = "FILTER", env = "BERTH_LOG", default_value = "info")]
+    log: String,
+    /// How it is logged.
+    #[arg(long, value_enum, default_value = "text")]
+    log_format: LogFormat,
+}
+
+#[derive(Clone, Copy, ValueEnum, Debug)]
+enum LogFormat {
+    /// Lines for people.
+    Text,
+    /// JSON lines.
+    Json,
+}
+
+/// Runs the program.
+#[must_use]
+pub fn main() -> ExitCode {
+    let flags = Flags::parse();
+    match begin(&flags) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn begin(flags: &Flags) -> anyhow::Result<ExitCode> {
+    let filter = EnvFilter::try_new(&flags.log).with_context(|| format!("--log: is `{}`", flags.log))?;
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match flags.log_format {
+        LogFormat::Text => log.init(),
+        LogFormat::Json => log.json().init(),
+    }
+    // A part that is gone while the rest goes on would be worse than none: another replica takes over, or this one is
+    // started again.
+    let told = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        told(info);
+        std::process::abort();
+    }));
+    let config = configuration(flags)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(serve(&config))
+}
+
+fn configuration(flags: &Flags) -> anyhow::Result<Config> {
+    let mut config = match &flags.config {
+        Some(path) => Config::read(path)?,
+        None => Config::default(),
+    };
+    if let Some(kubeconfig) = &flags.kubeconfig {
+        config.kubeconfig = Some(kubeconfig.clone());
+    }
+    if let Some(listen) = flags.listen {
+        config.listen = listen;
+    }
+    if !flags.scheduler_name.is_empty() {
+        config.scheduler_names = flags.scheduler_name.iter().cloned().collect();
+    }
+    if let Some(path) = &flags.event_log {
+        config.event_log.path = Some(path.clone());
+    }
+    if let Some(enabled) = flags.lease {
+        config.lease.enabled = enabled;
+    }
+    config.check()?;
+    Ok(config)
+}
+
+async fn serve(config: &Config) -> anyhow::Result<ExitCode> {
+    let mut ended = signal(SignalKind::terminate())?;
+    let mut interrupted = signal(SignalKind::interrupt())?;
+    let identity = identity();
+    let mut running = run::start(config, identity.clone()).await?;
+    tracing::info!(identity, address = %running.address, schedulers = ?config.scheduler_names, "started");
+    tokio::select! {
+        _ = ended.recv() => {}
+        _ = interrupted.recv() => {}
+        () = running.lost() => {
+            tracing::error!("the lease is lost; the process ends, so that it comes back with nothing assumed");
+            return Ok(ExitCode::FAILURE);
+        }
+    }
+    tracing::info!("ends");
+    running.stop().await;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The host's name, and something that no other process has, this one after a restart included.
+fn identity() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    format!("{}_{:x}-{:x}", host.trim(), std::process::id(), since.as_micros())
+}

@@ -1,0 +1,27 @@
+//! Berth's scheduler for a live cluster.
+//!
+//! Three places, bounded queues between them: watches take in, one thread decides, requests act. The thread owns the mirror
+//! (`berth-cluster`) and the engine (`berth-engine`), and neither waits for the network.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | `cli`, `config` | flags, the configuration file, the log |
+//! | `run` | starts everything, ends everything |
+//! | `decide` | the thread that decides |
+//! | `inputs` | what it waits for |
+//! | `record` | the event log, as `berth-sim replay` reads it |
+//! | `metrics` | what is measured of deciding, and of what there is |
+//! | `explain` | why a pod waits, in words |
+//! | `serve` | `/metrics`, `/healthz`, `/readyz`, `/debug/...` |
+//!
+//! Invariants: the clock is read once per round; no decision is made without the lease; a panic anywhere ends the process.
+
+pub mod cli;
+pub mod config;
+mod decide;
+mod explain;
+mod inputs;
+mod metrics;
+mod record;
+pub mod run;
+mod serve;

@@ -1,0 +1,5 @@
+//! The scheduler's program.
+
+fn main() -> std::process::ExitCode {
+    berth_scheduler::cli::main()
+}

@@ -1,0 +1,127 @@
+//! Pods are bound, whole gangs or none of them, and what is not ours is left alone.
+
+use crate::world::{A_WHILE, SOON, World};
+use berth_sim::log::replay;
+use berth_testbed::fake::PodTemplate;
+use berth_testbed::pods;
+use berth_testbed::{Kwok, Options};
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::DeleteParams;
+use serde_json::json;
+
+fn condition(pod: &Pod) -> Option<(String, String, String)> {
+    let status = pod.status.as_ref()?;
+    let said = status.conditions.iter().flatten().find(|said| said.type_ == "PodScheduled")?;
+    Some((
+        said.status.clone(),
+        said.reason.clone().unwrap_or_default(),
+        said.message.clone().unwrap_or_default(),
+    ))
+}
+
+fn one(prefix: &str) -> PodTemplate {
+    PodTemplate::new(prefix).gpus(1).scheduler("berth")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pods_are_bound_whole_gangs_or_none_and_others_left_alone_through_a_restart() {
+    let world = World::start(Options::new()).await;
+    world.nodes(2, 4).await;
+    let scheduler = world.scheduler("first", json!({}));
+    scheduler.ready().await;
+
+    world.create(&PodTemplate::new("other").gpus(1).scheduler("somebody-else"), 2).await;
+    world.create(&one("single"), 3).await;
+    world.bound("single", 3).await;
+    let gang = |name: &str, members: &str| {
+        one(name).label("berth.dev/workload", name).label("berth.dev/min-members", members)
+    };
+    world.create(&gang("fits", "4"), 4).await;
+    world.bound("fits", 4).await;
+    // One device is left.
+    world.create(&gang("large", "3"), 3).await;
+    let waits = |pod: &Pod| {
+        condition(pod).is_some_and(|(status, reason, message)| {
+            status == "False" && reason == "Unschedulable" && message.starts_with("capacity")
+        })
+    };
+    for index in 0..3 {
+        let name = format!("large-{index}");
+        let pod = pods::wait(&world.pods("default"), &name, SOON, waits).await.expect("it says why it waits");
+        assert_eq!(pods::node(&pod), None);
+    }
+    let (code, said) = scheduler.get("/debug/explain?pod=default/large-0").expect("an answer");
+    assert_eq!(code, 200, "{said}");
+    assert!(said.contains("\"workload\": \"default/large\"") && said.contains("capacity: "), "{said}");
+
+    let metrics = scheduler.get("/metrics").expect("an answer").1;
+    for line in [
+        "berth_api_answers_total{answer=\"done\",request=\"bind\"} 7",
+        "berth_pending_workloads{reason=\"capacity\"} 1",
+        "berth_pool_gpus{amount=\"allocated\",pool=\"default\"} 7",
+    ] {
+        assert!(metrics.contains(line), "{line} is not in\n{metrics}");
+    }
+    assert!(scheduler.stop(), "it ends in order");
+    let replayed = replay(&world.event_log("first")).expect("the same is decided again");
+    assert!(replayed.decisions >= 8, "{replayed:?}");
+
+    // From the API alone: what is bound counts, and the gang that waited still waits as a whole.
+    let scheduler = world.scheduler("second", json!({}));
+    scheduler.ready().await;
+    world.create(&one("late"), 1).await;
+    world.bound("late", 1).await;
+    tokio::time::sleep(A_WHILE).await;
+    world.bound("large", 0).await;
+    world.bound("other", 0).await;
+    world.nothing_is_promised_twice(4).await;
+
+    // Nobody plays the kubelet here: the pods are gone at once.
+    for name in ["fits-0", "fits-1", "fits-2"] {
+        world
+            .pods("default")
+            .delete(name, &DeleteParams::default().grace_period(0))
+            .await
+            .expect("it is deleted");
+    }
+    world.bound("large", 3).await;
+    let bound = world.pods("default").get("large-0").await.expect("a pod");
+    assert_eq!(condition(&bound).expect("a condition").0, "True");
+    world.nothing_is_promised_twice(4).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pod_of_more_weight_is_bound_once_those_that_make_room_have_had_their_grace() {
+    let world = World::start(Options::new().kwok(Kwok::new())).await;
+    world.nodes(1, 2).await;
+    let of = |kind: &str, name: &str, spec| json!({ "apiVersion": "berth.dev/v1alpha1", "kind": kind, "metadata": { "name": name }, "spec": spec });
+    let pools = json!([{ "name": "default", "gpu": { "quota": 2 } }]);
+    let apis = "/apis/berth.dev/v1alpha1";
+    world
+        .object(&format!("{apis}/departments"), of("Department", "research", json!({ "pools": pools })))
+        .await;
+    let project = json!({ "department": "research", "pools": pools });
+    world.object(&format!("{apis}/projects"), of("Project", "vision", project)).await;
+    let namespace = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": "vision" } });
+    world.object("/api/v1/namespaces", namespace).await;
+    let scheduler = world.scheduler("only", json!({}));
+    scheduler.ready().await;
+
+    let all = world.pods("vision");
+    world.create_in("vision", &one("train").label("berth.dev/priority", "low"), 2).await;
+    for index in 0..2 {
+        let running = |pod: &Pod| pods::phase(pod) == "Running";
+        pods::wait(&all, &format!("train-{index}"), SOON, running).await.expect("it runs");
+    }
+    let urgent =
+        PodTemplate::new("urgent").gpus(2).scheduler("berth").label("berth.dev/priority", "very-high");
+    world.create_in("vision", &urgent, 1).await;
+    for index in 0..2 {
+        pods::wait_gone(&all, &format!("train-{index}"), SOON).await.expect("it has made room");
+    }
+    let bound = |pod: &Pod| pods::node(pod) == Some("node-0");
+    let pod = pods::wait(&all, "urgent-0", SOON, bound).await.expect("it is bound");
+    assert_eq!(condition(&pod).expect("a condition").0, "True");
+    let metrics = scheduler.get("/metrics").expect("an answer").1;
+    assert!(metrics.contains("berth_api_answers_total{answer=\"done\",request=\"evict\"} 2"), "{metrics}");
+}

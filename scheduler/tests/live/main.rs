@@ -1,0 +1,9 @@
+//! The scheduler's program against a real API server (`docs/TESTBED.md`): what is bound, what is left alone, and what survives.
+//!
+//! Every test starts a control plane of its own and the program as it is shipped, as a process that can be killed.
+
+mod binding;
+mod failing;
+mod proxy;
+mod replicas;
+mod world;

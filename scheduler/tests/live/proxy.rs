@@ -1,0 +1,108 @@
+//! A proxy between a scheduler and its API server that loses binds, or their answers.
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::{Response, StatusCode};
+use kube::Client;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+/// What becomes of a bind.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Fault {
+    /// It is done and answered.
+    None,
+    /// It is done, and the answer is replaced by one from something in between.
+    AnswerLost,
+    /// It is done, and no answer ever comes.
+    AnswerNever,
+    /// It does not arrive, and something in between answers.
+    RequestLost,
+}
+
+/// By pod, the node and the fault of every request, in order.
+pub(crate) type Binds = BTreeMap<String, Vec<(String, Fault)>>;
+
+/// The proxy; its requests are made as the administrator.
+pub(crate) struct Proxy {
+    kubeconfig: PathBuf,
+    shared: Arc<Shared>,
+    _folder: tempfile::TempDir,
+}
+
+struct Shared {
+    client: Client,
+    faults: Vec<Fault>,
+    binds: Mutex<Binds>,
+}
+
+impl Proxy {
+    /// Starts it; the faults are dealt to the binds in turn.
+    pub(crate) async fn start(client: Client, faults: &[Fault]) -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("an address");
+        let shared = Arc::new(Shared { client, faults: faults.to_vec(), binds: Mutex::default() });
+        let routes = Router::new().fallback(pass).with_state(shared.clone());
+        tokio::spawn(async move { axum::serve(listener, routes).await });
+        let folder = tempfile::tempdir().expect("a folder");
+        let kubeconfig = folder.path().join("kubeconfig");
+        let text = format!(
+            "{{apiVersion: v1, kind: Config, current-context: p, \
+             clusters: [{{name: p, cluster: {{server: 'http://{address}'}}}}], \
+             contexts: [{{name: p, context: {{cluster: p, user: p}}}}], users: [{{name: p, user: {{}}}}]}}"
+        );
+        std::fs::write(&kubeconfig, text).expect("it is written");
+        Self { kubeconfig, shared, _folder: folder }
+    }
+
+    pub(crate) fn kubeconfig(&self) -> &Path {
+        &self.kubeconfig
+    }
+
+    pub(crate) fn binds(&self) -> Binds {
+        self.shared.binds.lock().expect("no panic").clone()
+    }
+}
+
+async fn pass(State(it): State<Arc<Shared>>, request: Request) -> Response<Body> {
+    let (head, body) = request.into_parts();
+    let body = axum::body::to_bytes(body, 1 << 24).await.expect("a body").to_vec();
+    let fault = match head.uri.path().strip_suffix("/binding") {
+        Some(pod) => it.fault(pod, &body),
+        None => Fault::None,
+    };
+    let lost = |why: &'static str| {
+        Response::builder().status(StatusCode::GATEWAY_TIMEOUT).body(Body::from(why)).expect("a response")
+    };
+    if fault == Fault::RequestLost {
+        return lost("lost on the way");
+    }
+    let mut forward = http::Request::builder().method(head.method).uri(head.uri);
+    for name in ["content-type", "accept"] {
+        if let Some(value) = head.headers.get(name) {
+            forward = forward.header(name, value);
+        }
+    }
+    let forward = forward.body(kube::client::Body::from(body)).expect("a request");
+    let answer = it.client.send(forward).await;
+    match (fault, answer) {
+        (Fault::AnswerLost, _) => lost("lost on the way back"),
+        (Fault::AnswerNever, _) => std::future::pending().await,
+        (_, Ok(answer)) => answer.map(Body::new),
+        (_, Err(_)) => lost("the API server does not answer"),
+    }
+}
+
+impl Shared {
+    fn fault(&self, pod: &str, body: &[u8]) -> Fault {
+        let binding: serde_json::Value = serde_json::from_slice(body).expect("JSON");
+        let node = binding["target"]["name"].as_str().expect("a node").to_owned();
+        let mut binds = self.binds.lock().expect("no panic");
+        let count: usize = binds.values().map(Vec::len).sum();
+        let fault = self.faults[count % self.faults.len()];
+        binds.entry(pod.to_owned()).or_default().push((node, fault));
+        fault
+    }
+}

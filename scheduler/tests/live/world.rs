@@ -1,0 +1,212 @@
+//! A control plane with Berth's objects, and schedulers in it.
+
+use berth_testbed::fake::{AT_ONCE, NodeTemplate, PodTemplate, create_all};
+use berth_testbed::{Options, Testbed};
+use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::api::{ListParams, PostParams};
+use kube::{Api, Client};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// How long anything may take that takes a moment on a machine that does nothing else.
+pub(crate) const SOON: Duration = Duration::from_secs(120);
+/// How long is waited for what should not happen.
+pub(crate) const A_WHILE: Duration = Duration::from_secs(3);
+
+/// A control plane with Berth's CRDs.
+pub(crate) struct World {
+    pub(crate) testbed: Testbed,
+    pub(crate) client: Client,
+    folder: tempfile::TempDir,
+}
+
+/// A scheduler's process; killed when dropped.
+pub(crate) struct Scheduler {
+    child: Child,
+    address: SocketAddr,
+    log: PathBuf,
+}
+
+impl World {
+    pub(crate) async fn start(options: Options) -> Self {
+        let testbed = Testbed::start(options).await.expect("a control plane");
+        let client = testbed.client().await.expect("a client");
+        let crds: Api<CustomResourceDefinition> = Api::all(client.clone());
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/crds");
+        for file in std::fs::read_dir(folder).expect("deploy/crds") {
+            let text = std::fs::read_to_string(file.expect("a file").path()).expect("it can be read");
+            let crd: CustomResourceDefinition = serde_saphyr::from_str(&text).expect("a CRD");
+            crds.create(&PostParams::default(), &crd).await.expect("it is taken");
+        }
+        Self { testbed, client, folder: tempfile::tempdir().expect("a folder") }
+    }
+
+    pub(crate) async fn nodes(&self, count: usize, gpus: u32) {
+        let nodes: Api<Node> = Api::all(self.client.clone());
+        create_all(&nodes, NodeTemplate::new("node").gpus(gpus).nodes(0..count), AT_ONCE)
+            .await
+            .expect("nodes");
+    }
+
+    pub(crate) fn pods(&self, namespace: &str) -> Api<Pod> {
+        Api::namespaced(self.client.clone(), namespace)
+    }
+
+    pub(crate) async fn create(&self, template: &PodTemplate, count: usize) {
+        self.create_in("default", template, count).await;
+    }
+
+    pub(crate) async fn create_in(&self, namespace: &str, template: &PodTemplate, count: usize) {
+        let template = template.clone().namespace(namespace);
+        create_all(&self.pods(namespace), template.pods(0..count), AT_ONCE).await.expect("pods");
+    }
+
+    /// Objects of any kind, from JSON; tried until their kind is served.
+    pub(crate) async fn object(&self, path: &str, object: Value) {
+        let body = serde_json::to_vec(&object).expect("JSON");
+        let begun = Instant::now();
+        loop {
+            let request = http::Request::post(path)
+                .header("content-type", "application/json")
+                .body(body.clone())
+                .expect("a request");
+            match self.client.request::<Value>(request).await {
+                Ok(_) => return,
+                Err(error) if begun.elapsed() > SOON => panic!("{path}: {error}"),
+                Err(_) => tokio::time::sleep(Duration::from_millis(200)).await,
+            }
+        }
+    }
+
+    /// Where pods are: by name, the node or none.
+    pub(crate) async fn places(&self, namespace: &str) -> BTreeMap<String, Option<String>> {
+        let pods = self.pods(namespace).list(&ListParams::default()).await.expect("a list");
+        let place =
+            |pod: Pod| (pod.metadata.name.unwrap_or_default(), pod.spec.and_then(|spec| spec.node_name));
+        pods.items.into_iter().map(place).collect()
+    }
+
+    /// Waits until so many pods whose names begin so are bound.
+    pub(crate) async fn bound(&self, prefix: &str, count: usize) {
+        let begun = Instant::now();
+        loop {
+            let places = self.places("default").await;
+            let bound =
+                places.iter().filter(|(name, node)| name.starts_with(prefix) && node.is_some()).count();
+            if bound >= count {
+                assert_eq!(bound, count, "more are bound than there should be: {places:?}");
+                return;
+            }
+            assert!(begun.elapsed() < SOON, "{bound} of {count} pods {prefix} are bound: {places:?}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// No node has more pods of one GPU than it has GPUs.
+    pub(crate) async fn nothing_is_promised_twice(&self, gpus: usize) {
+        let mut by_node: BTreeMap<String, usize> = BTreeMap::new();
+        for node in self.places("default").await.into_values().flatten() {
+            *by_node.entry(node).or_default() += 1;
+        }
+        assert!(by_node.values().all(|pods| *pods <= gpus), "{by_node:?}");
+    }
+
+    /// Starts a scheduler on an address of its own; `change` is merged into its configuration.
+    pub(crate) fn scheduler(&self, name: &str, change: Value) -> Scheduler {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("an address");
+        drop(listener);
+        let mut config = json!({
+            "kubeconfig": self.testbed.admin().kubeconfig(),
+            "listen": address.to_string(),
+            "lease": { "enabled": false, "namespace": "default" },
+            "eventLog": { "path": self.event_log(name) },
+        });
+        merge(&mut config, change);
+        let (file, log) =
+            (self.folder.path().join(format!("{name}.yaml")), self.folder.path().join(format!("{name}.log")));
+        std::fs::write(&file, config.to_string()).expect("the configuration is written");
+        let errors = std::fs::File::create(&log).expect("a log");
+        let child = Command::new(env!("CARGO_BIN_EXE_berth-scheduler"))
+            .arg("--config")
+            .arg(&file)
+            .args(["--log", "info,berth_cluster=debug"])
+            .stdout(Stdio::null())
+            .stderr(errors)
+            .spawn()
+            .expect("the program starts");
+        Scheduler { child, address, log }
+    }
+
+    pub(crate) fn event_log(&self, name: &str) -> PathBuf {
+        self.folder.path().join(format!("{name}.jsonl"))
+    }
+}
+
+impl Scheduler {
+    /// Waits until every first list is in.
+    pub(crate) async fn ready(&self) {
+        let begun = Instant::now();
+        while self.get("/readyz").is_none_or(|(code, _)| code != 200) {
+            assert!(begun.elapsed() < SOON, "not ready:\n{}", self.said());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Asks it over HTTP; none if it does not answer.
+    pub(crate) fn get(&self, path: &str) -> Option<(u16, String)> {
+        let mut stream = TcpStream::connect(self.address).ok()?;
+        write!(stream, "GET {path} HTTP/1.0\r\nhost: berth\r\n\r\n").ok()?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text).ok()?;
+        let code = text.split(' ').nth(1)?.parse().ok()?;
+        let body = text.split_once("\r\n\r\n")?.1.to_owned();
+        Some((code, body))
+    }
+
+    /// Ends it in order, and waits for that.
+    pub(crate) fn stop(mut self) -> bool {
+        let id = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(id, rustix::process::Signal::TERM).expect("a signal");
+        self.child.wait().expect("it ends").success()
+    }
+
+    /// Kills it.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().expect("a signal");
+        self.child.wait().expect("it ends");
+    }
+
+    pub(crate) fn said(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+}
+
+impl Drop for Scheduler {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let said = self.said();
+            let lines: Vec<&str> = said.lines().collect();
+            eprintln!("the scheduler said last:\n{}", lines[lines.len().saturating_sub(60)..].join("\n"));
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn merge(into: &mut Value, change: Value) {
+    match (into, change) {
+        (Value::Object(into), Value::Object(change)) => {
+            for (key, value) in change {
+                merge(into.entry(key).or_insert(Value::Null), value);
+            }
+        }
+        (into, change) => *into = change,
+    }
+}
