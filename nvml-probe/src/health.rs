@@ -3,7 +3,11 @@
 use nvml_wrapper::{
     Device, Nvml,
     enum_wrappers::device::{EccCounter, MemoryError},
+    enums::device::SampleValue,
+    error::NvmlError,
+    structs::device::FieldId,
 };
+use nvml_wrapper_sys::bindings::field_id::NVML_FI_DEV_GET_GPU_RECOVERY_ACTION;
 use serde::Serialize;
 
 use crate::{
@@ -26,6 +30,8 @@ pub struct DeviceHealth {
     pub ecc_aggregate: EccErrors,
     /// Rows of memory that were replaced.
     pub remapped_rows: Reading<RemappedRows>,
+    /// What the device asks for to recover from its errors; older drivers do not say.
+    pub recovery: Reading<RecoveryAction>,
     /// The kinds of events that the device delivers; without XID a fault shows only in the counters.
     pub events: Reading<Vec<EventKind>>,
 }
@@ -50,6 +56,51 @@ pub struct RemappedRows {
     pub pending: bool,
     /// Whether some could not be replaced: the device must be exchanged.
     pub failed: bool,
+}
+
+/// What a device asks for to recover.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RecoveryAction {
+    /// Nothing.
+    None,
+    /// A reset.
+    Reset,
+    /// A restart of the machine.
+    Reboot,
+    /// That what uses its links to other devices ends.
+    DrainP2p,
+    /// That what uses it ends, and then a reset.
+    DrainAndReset,
+}
+
+impl RecoveryAction {
+    fn of(number: u64) -> Option<Self> {
+        Some(match number {
+            0 => Self::None,
+            1 => Self::Reset,
+            2 => Self::Reboot,
+            3 => Self::DrainP2p,
+            4 => Self::DrainAndReset,
+            _ => return None,
+        })
+    }
+
+    /// Whether the device is of no use to new pods before it is reset.
+    pub fn is_reset(self) -> bool {
+        matches!(self, Self::Reset | Self::Reboot | Self::DrainAndReset)
+    }
+
+    fn read(device: &Device<'_>) -> Result<Self, NvmlError> {
+        let sample = device.field_values_for(&[FieldId(NVML_FI_DEV_GET_GPU_RECOVERY_ACTION)])?.pop();
+        let value = sample.ok_or(NvmlError::NotSupported)??.value?;
+        let number = match value {
+            SampleValue::U32(number) => Some(u64::from(number)),
+            SampleValue::U64(number) => Some(number),
+            _ => None,
+        };
+        number.and_then(Self::of).ok_or(NvmlError::NotSupported)
+    }
 }
 
 /// Reads the health of all devices.
@@ -83,6 +134,7 @@ impl DeviceHealth {
                 pending: rows.pending != 0,
                 failed: rows.failed != 0,
             }),
+            recovery: RecoveryAction::read(device).into(),
             events,
         }
     }
@@ -98,6 +150,7 @@ impl DeviceHealth {
             ecc_volatile: errors(),
             ecc_aggregate: errors(),
             remapped_rows: Reading::Failed(failure.clone()),
+            recovery: Reading::Failed(failure.clone()),
             events,
         }
     }

@@ -11,6 +11,7 @@ use serde::Serialize;
 use crate::{
     raw,
     reading::{Failure, Reading},
+    sample::Memory,
     session::{Driver, Session},
     units::{Bytes, Milliwatts},
 };
@@ -50,8 +51,8 @@ pub struct DeviceInfo {
     pub pci: Reading<Pci>,
     /// The NUMA nodes next to it.
     pub numa_nodes: Reading<Vec<u32>>,
-    /// Memory built in.
-    pub memory_total: Reading<Bytes>,
+    /// Its memory, when the inventory was taken.
+    pub memory: Reading<Memory>,
     /// Its compute capability, as `major.minor`.
     pub compute_capability: Reading<String>,
     /// The power it may draw.
@@ -183,7 +184,7 @@ impl DeviceInfo {
             minor: device.minor_number().into(),
             numa_nodes: numa_nodes(device, pci.known(), sys_root),
             pci,
-            memory_total: Reading::from(device.memory_info()).map(|memory| Bytes(memory.total)),
+            memory: Reading::from(device.memory_info()).map(Memory::from),
             compute_capability: Reading::from(device.cuda_compute_capability())
                 .map(|capability| format!("{}.{}", capability.major, capability.minor)),
             power_limit: Reading::from(device.enforced_power_limit()).map(Milliwatts),
@@ -201,7 +202,7 @@ impl DeviceInfo {
             minor: Reading::Failed(failure.clone()),
             pci: Reading::Failed(failure.clone()),
             numa_nodes: Reading::Failed(failure.clone()),
-            memory_total: Reading::Failed(failure.clone()),
+            memory: Reading::Failed(failure.clone()),
             compute_capability: Reading::Failed(failure.clone()),
             power_limit: Reading::Failed(failure.clone()),
             mig_mode: Reading::Failed(failure.clone()),

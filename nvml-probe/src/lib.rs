@@ -6,14 +6,15 @@
 //!   takes XID and other critical events out of the driver's queue.
 //! * [`Reading`] is what a call gave: a value, or why there is none. Missing is never 0.
 //! * [`proc`] finds the container and the pod behind a process from its cgroup; what belongs to none is foreign (S17).
+//! * [`agent`] is the daemon: all of this over time, for Prometheus, the scheduler, the API server and the kubelet.
 //!
 //! Invariants: no state of driver or device ends the program or panics; a node without a driver, a driver that is
-//! replaced, and a device that is lost are values ([`Down`], [`Failure`]). Nothing here reads a clock, starts a thread,
-//! or writes anywhere. Unsafe code is in `raw.rs` alone.
-//!
-//! Absent: the API server, the kubelet, metrics, the stream to the scheduler.
+//! replaced, and a device that is lost are values ([`Down`], [`Failure`]). Outside of [`agent`] nothing reads a clock,
+//! starts a thread, or writes anywhere. Unsafe code is in `raw.rs` alone.
 
+pub mod agent;
 mod events;
+mod files;
 mod health;
 mod inventory;
 mod probe;
@@ -26,7 +27,7 @@ mod session;
 mod units;
 
 pub use events::{DeviceEvent, EventKind};
-pub use health::{DeviceHealth, EccErrors, RemappedRows};
+pub use health::{DeviceHealth, EccErrors, RecoveryAction, RemappedRows};
 pub use inventory::{DeviceInfo, Inventory, Link, MigInstance, MigMode, NvLinks, Pci, PciPath};
 pub use probe::{Config, Down, Probe};
 pub use reading::{Failure, Reading};

@@ -1,5 +1,7 @@
 //! `nvml-probe`: the node agent's program.
 
+mod daemon;
+
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
@@ -33,13 +35,27 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Run as the node's agent, until SIGTERM.
+    Run(Box<daemon::Run>),
 }
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let mut probe = Probe::new(Config { library: cli.library, sys_root: cli.sys_root });
-    let Command::List { json } = cli.command;
-    let report = Report::read(&mut probe, &ProcFs::new(cli.proc_root));
+    let config = Config { library: cli.library, sys_root: cli.sys_root };
+    match cli.command {
+        Command::List { json } => list(&mut Probe::new(config), cli.proc_root, json),
+        Command::Run(run) => match daemon::run(*run, config, cli.proc_root) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("nvml-probe: {error:#}");
+                ExitCode::FAILURE
+            }
+        },
+    }
+}
+
+fn list(probe: &mut Probe, proc_root: PathBuf, json: bool) -> ExitCode {
+    let report = Report::read(probe, &ProcFs::new(proc_root));
     match (&report, json) {
         (Ok(report), false) => print!("{report}"),
         (Ok(report), true) => return print_json(report, ExitCode::SUCCESS),

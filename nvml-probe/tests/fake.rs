@@ -22,7 +22,7 @@ fn everything_that_a_device_has_is_read() {
     assert_eq!(info.minor, Reading::Known(1));
     assert_eq!(info.pci.known().unwrap().bus_id, "00000000:1B:00.0");
     assert_eq!(info.numa_nodes, Reading::Known(vec![0, 3]));
-    assert_eq!(info.memory_total, Reading::Known(Bytes(80 * GIB)));
+    assert_eq!(info.memory.known().unwrap().total, Bytes(80 * GIB));
     assert_eq!(info.compute_capability, Reading::Known("9.0".into()));
     assert_eq!(info.nvlinks.known().unwrap().active, 18);
     assert_eq!(info.nvlinks.known().unwrap().remotes["00000000:05:00.0"], 18);

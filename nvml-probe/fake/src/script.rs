@@ -58,6 +58,8 @@ pub struct Device {
     pub ecc: Option<Ecc>,
     /// Remapped rows: corrected, uncorrected, pending, failed.
     pub remapped_rows: Option<(u32, u32, u32, u32)>,
+    /// What it asks for to recover: 0 nothing, 1 a reset.
+    pub recovery_action: Option<u32>,
     /// The MIG mode, if it has one.
     pub mig: Option<Mig>,
     /// The bus ids at the other ends of its active NVLinks.

@@ -67,7 +67,7 @@ fn identity(inventory: &Inventory) -> Outcome {
         want("uuid", device.uuid.known().is_some());
         want("product", device.product.known().is_some());
         want("PCI", device.pci.known().is_some());
-        want("memory", device.memory_total.known().is_some());
+        want("memory", device.memory.known().is_some());
     }
     judge(wrong, json!(inventory))
 }

@@ -1,6 +1,9 @@
 //! What a device says of itself.
 
-use std::ffi::{c_char, c_ulong};
+use std::{
+    ffi::{c_char, c_ulong},
+    slice,
+};
 
 use nvml_wrapper_sys::bindings as nvml;
 
@@ -298,5 +301,34 @@ pub unsafe extern "C" fn nvmlDeviceGetNvLinkRemotePciInfo_v2(
         let remote = device.nvlinks.get(link as usize).ok_or(INVALID_ARGUMENT)?;
         // SAFETY: the caller's promise.
         unsafe { put(to, pci_info(remote)) }
+    })
+}
+
+/// # Safety
+///
+/// `values` is null, or points to `count` fields that nobody else uses now.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nvmlDeviceGetFieldValues(
+    device: nvml::nvmlDevice_t,
+    count: i32,
+    values: *mut nvml::nvmlFieldValue_t,
+) -> nvml::nvmlReturn_t {
+    state::call_on_device("nvmlDeviceGetFieldValues", device, |device| {
+        let count = usize::try_from(count).map_err(|_| INVALID_ARGUMENT)?;
+        if values.is_null() {
+            return Err(INVALID_ARGUMENT);
+        }
+        // SAFETY: not null, and the caller promises `count` fields.
+        for field in unsafe { slice::from_raw_parts_mut(values, count) } {
+            let asked = field.fieldId == nvml::field_id::NVML_FI_DEV_GET_GPU_RECOVERY_ACTION;
+            let (value, code) = match device.recovery_action.filter(|_| asked) {
+                Some(action) => (action, nvml::nvmlReturn_enum_NVML_SUCCESS),
+                None => (0, NOT_SUPPORTED),
+            };
+            field.valueType = nvml::nvmlValueType_enum_NVML_VALUE_TYPE_UNSIGNED_INT;
+            field.value.uiVal = value;
+            field.nvmlReturn = code;
+        }
+        Ok(())
     })
 }

@@ -1,0 +1,168 @@
+//! The agent's parts, started and ended together.
+
+use std::{
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use anyhow::Context;
+use kube::{Client, Config, config::KubeConfigOptions};
+use tokio::{net::TcpListener, sync::watch, task::JoinSet, time::Instant};
+
+use crate::agent::{
+    NodeState, PodIndex, Sampler, SamplerSettings,
+    serve::{Served, routes},
+    watch as pods,
+};
+
+/// How the agent runs.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The node's name in the API.
+    pub node: String,
+    /// The time between two samples.
+    pub interval: Duration,
+    /// Where metrics and health are served.
+    pub listen: SocketAddr,
+    /// What is read.
+    pub sampler: SamplerSettings,
+    /// The API server; none to do without one, which leaves metrics alone.
+    pub kubernetes: Option<Kubernetes>,
+}
+
+/// The way to the API server.
+#[derive(Clone, Debug, Default)]
+pub struct Kubernetes {
+    /// A kubeconfig file; none: as kubectl would, else as the pod's service account.
+    pub kubeconfig: Option<PathBuf>,
+}
+
+/// An agent that runs, until it is dropped.
+#[derive(Debug)]
+pub struct Running {
+    /// Where metrics and health are served.
+    pub address: SocketAddr,
+    /// What is known.
+    pub state: watch::Receiver<Arc<NodeState>>,
+    tasks: JoinSet<()>,
+    stop: Arc<AtomicBool>,
+    sampler: Option<JoinHandle<()>>,
+}
+
+/// Starts an agent in the runtime in which this is called.
+///
+/// # Errors
+/// If the address is taken, or it is not clear how to reach the API server.
+pub async fn start(settings: Settings) -> anyhow::Result<Running> {
+    let mut tasks = JoinSet::new();
+    let (state_out, state) = watch::channel(Arc::new(NodeState::starting()));
+    let (index_out, index) = watch::channel(Arc::new(PodIndex::default()));
+    let last_tick = Arc::new(Mutex::new(Instant::now()));
+
+    let listener =
+        TcpListener::bind(settings.listen).await.with_context(|| format!("listen: {}", settings.listen))?;
+    let address = listener.local_addr()?;
+    let served = Served {
+        node: settings.node.as_str().into(),
+        state: state.clone(),
+        last_tick: Arc::clone(&last_tick),
+        interval: settings.interval,
+        plugin: None,
+    };
+    tasks.spawn(async move {
+        if let Err(error) = axum::serve(listener, routes(served)).await {
+            tracing::error!(%error, "nothing is served any more");
+        }
+    });
+    if let Some(kubernetes) = &settings.kubernetes {
+        let client = kubernetes.client().await?;
+        tasks.spawn(pods::pods(client, settings.node.clone(), index_out));
+    }
+
+    let stop = Arc::new(AtomicBool::new(false));
+    let ticking =
+        Ticking { interval: settings.interval, last_tick, index, out: state_out, stop: stop.clone() };
+    let sampler = Sampler::new(settings.sampler);
+    let sampler =
+        std::thread::Builder::new().name("sample".to_owned()).spawn(move || ticking.run(sampler))?;
+    Ok(Running { address, state, tasks, stop, sampler: Some(sampler) })
+}
+
+/// What the sampler's thread works with.
+struct Ticking {
+    interval: Duration,
+    last_tick: Arc<Mutex<Instant>>,
+    index: watch::Receiver<Arc<PodIndex>>,
+    out: watch::Sender<Arc<NodeState>>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Ticking {
+    fn run(self, mut sampler: Sampler) {
+        let mut next = Instant::now();
+        let mut was_up = None;
+        while !self.stop.load(Ordering::Relaxed) {
+            let index = Arc::clone(&self.index.borrow());
+            let state = sampler.tick(&index);
+            say(&state, &mut was_up);
+            self.out.send_replace(Arc::new(state));
+            if let Ok(mut last) = self.last_tick.lock() {
+                *last = Instant::now();
+            }
+            // After a call that took long, the ticks that were missed are not made up for.
+            next = (next + self.interval).max(Instant::now());
+            std::thread::park_timeout(next.saturating_duration_since(Instant::now()));
+        }
+    }
+}
+
+/// Says when NVML comes and goes.
+fn say(state: &NodeState, was_up: &mut Option<bool>) {
+    use crate::agent::DriverState::{Down, Starting, Up};
+    let is_up = matches!(state.driver, Up(_));
+    if was_up.replace(is_up) == Some(is_up) {
+        return;
+    }
+    match &state.driver {
+        Starting => {}
+        Up(driver) => tracing::info!(driver = %driver.version, devices = state.devices.len(), "NVML works"),
+        Down(down) => tracing::warn!(%down, "there is no NVML"),
+    }
+}
+
+impl Kubernetes {
+    async fn client(&self) -> anyhow::Result<Client> {
+        let config = match &self.kubeconfig {
+            Some(path) => {
+                let file =
+                    kube::config::Kubeconfig::read_from(path).with_context(|| path.display().to_string())?;
+                Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await?
+            }
+            None => Config::infer().await?,
+        };
+        Ok(Client::try_from(config)?)
+    }
+}
+
+impl Running {
+    /// Ends in order.
+    pub async fn stop(mut self) {
+        self.tasks.shutdown().await;
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(sampler) = self.sampler.take() {
+            // A driver that hangs in a call must not keep the agent from ending: the thread is not waited for.
+            sampler.thread().unpark();
+        }
+    }
+}
