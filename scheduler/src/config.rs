@@ -4,7 +4,7 @@
 
 use anyhow::{Context, bail};
 use berth_cluster::{ActSettings, bind, evict, lease, mirror, write};
-use berth_model::GpuMemoryMib;
+use berth_model::{GpuMemoryMib, Millis};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -73,6 +73,8 @@ pub struct Bind {
     pub timeout_seconds: u32,
     /// How long the volumes of a pod may take to be made.
     pub volumes_within_seconds: u32,
+    /// How long a gang may take to be completed once a bind of its has failed; then its start is undone (S5).
+    pub gang_within_seconds: u32,
 }
 
 /// Evictions.
@@ -141,7 +143,7 @@ impl Default for Decide {
 
 impl Default for Bind {
     fn default() -> Self {
-        Self { concurrency: 64, timeout_seconds: 10, volumes_within_seconds: 600 }
+        Self { concurrency: 64, timeout_seconds: 10, volumes_within_seconds: 600, gang_within_seconds: 10 }
     }
 }
 
@@ -212,7 +214,10 @@ impl Config {
     }
 
     pub(crate) fn mirror(&self) -> mirror::Settings {
-        mirror::Settings { schedulers: self.scheduler_names.clone() }
+        mirror::Settings {
+            schedulers: self.scheduler_names.clone(),
+            gang_within: Millis::from_secs(self.bind.gang_within_seconds.into()),
+        }
     }
 
     pub(crate) fn engine(&self) -> berth_engine::Settings {

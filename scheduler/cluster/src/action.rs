@@ -1,6 +1,6 @@
 //! What is to be done in the cluster.
 
-use berth_model::{Cause, DeviceMask, GpuGrant, Millis, Timestamp};
+use berth_model::{DeviceMask, GpuGrant, Millis, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -67,8 +67,8 @@ pub struct Victim {
 /// Why a pod is stopped, for those who ask afterwards.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Notice {
-    /// By which rule.
-    pub cause: Cause,
+    /// By which rule, in a word.
+    pub cause: &'static str,
     /// The workload that it makes room for, if any, in words.
     pub beneficiary: Option<String>,
     /// The same in a sentence.

@@ -3,6 +3,20 @@
 use berth_model::words::Names;
 use berth_model::{Cause, Warning};
 
+/// In a word, why the pods of a gang are stopped whose start was not completed (S5).
+pub(crate) const UNDONE: &str = "undone";
+
+/// In a word, why a pod is stopped.
+pub(crate) const fn cause(cause: Cause) -> &'static str {
+    match cause {
+        Cause::Reclaim => "reclaim",
+        Cause::Preempt => "preempt",
+        Cause::Consolidate => "consolidate",
+        Cause::Stale => "stale",
+        Cause::OverLimit => "overLimit",
+    }
+}
+
 /// Why a pod is stopped.
 pub(crate) fn eviction(cause: Cause, beneficiary: Option<&str>) -> String {
     let whom = beneficiary.unwrap_or("another workload");

@@ -5,7 +5,9 @@ use berth_sim::log::replay;
 use berth_testbed::fake::PodTemplate;
 use berth_testbed::pods;
 use berth_testbed::{Kwok, Options};
+use k8s_openapi::api::admissionregistration::v1::ValidatingAdmissionPolicy;
 use k8s_openapi::api::core::v1::Pod;
+use kube::Api;
 use kube::api::DeleteParams;
 use serde_json::json;
 
@@ -124,4 +126,34 @@ async fn a_pod_of_more_weight_is_bound_once_those_that_make_room_have_had_their_
     assert_eq!(condition(&pod).expect("a condition").0, "True");
     let metrics = scheduler.get("/metrics").expect("an answer").1;
     assert!(metrics.contains("berth_api_answers_total{answer=\"done\",request=\"evict\"} 2"), "{metrics}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s5_a_gang_of_which_a_bind_is_refused_for_good_is_undone_and_starts_once_it_can() {
+    let world = World::start(Options::new().kwok(Kwok::new())).await;
+    world.nodes(1, 4).await;
+    world.refuse_binds_of("gang-2").await;
+    let scheduler = world.scheduler("only", json!({ "bind": { "gangWithinSeconds": 3 } }));
+    scheduler.ready().await;
+    // Non-preemptible by its priority (S4): a gang is undone all the same.
+    let gang = one("gang").label("berth.dev/workload", "gang").label("berth.dev/min-members", "3");
+    let gang = gang.label("berth.dev/priority", "very-high");
+    world.create(&gang, 3).await;
+    let all = world.pods("default");
+    for name in ["gang-0", "gang-1"] {
+        pods::wait_gone(&all, name, SOON).await.expect("it is evicted");
+    }
+    let says = |pod: &Pod| condition(pod).is_some_and(|(.., message)| message.contains("is undone"));
+    let pod = pods::wait(&all, "gang-2", SOON, says).await.expect("it says why");
+    let (.., message) = condition(&pod).expect("a condition");
+    assert!(
+        message.contains("default/gang-2 could not be bound") && message.contains("nothing today"),
+        "{message}"
+    );
+
+    // Whoever made the two makes them again, and the reason is gone.
+    let policies: Api<ValidatingAdmissionPolicy> = Api::all(world.client.clone());
+    policies.delete("refuse-binds", &DeleteParams::default()).await.expect("it is deleted");
+    world.create(&gang, 2).await;
+    world.bound("gang", 3).await;
 }

@@ -84,6 +84,47 @@ impl World {
         }
     }
 
+    /// Binds of a pod are refused for good, by a policy of the API server; returns once it is so.
+    pub(crate) async fn refuse_binds_of(&self, name: &str) {
+        let policy = json!({
+            "apiVersion": "admissionregistration.k8s.io/v1",
+            "kind": "ValidatingAdmissionPolicy",
+            "metadata": { "name": "refuse-binds" },
+            "spec": {
+                "matchConstraints": { "resourceRules": [
+                    { "apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods/binding"] },
+                ] },
+                "validations": [{
+                    "expression": format!("request.name != '{name}' && request.name != 'probe'"),
+                    "message": "nothing today",
+                }],
+            },
+        });
+        let binding = json!({
+            "apiVersion": "admissionregistration.k8s.io/v1",
+            "kind": "ValidatingAdmissionPolicyBinding",
+            "metadata": { "name": "refuse-binds" },
+            "spec": { "policyName": "refuse-binds", "validationActions": ["Deny"] },
+        });
+        let apis = "/apis/admissionregistration.k8s.io/v1";
+        self.object(&format!("{apis}/validatingadmissionpolicies"), policy).await;
+        self.object(&format!("{apis}/validatingadmissionpolicybindings"), binding).await;
+        let begun = Instant::now();
+        loop {
+            // There is no such pod: the policy answers, or else that does.
+            let bind = json!({
+                "apiVersion": "v1", "kind": "Binding", "metadata": { "name": "probe" },
+                "target": { "kind": "Node", "name": "node-0" },
+            });
+            let (pods, options) = (self.pods("default"), PostParams::default());
+            match pods.create_subresource::<_, Value>("binding", "probe", &options, &bind).await {
+                Err(error) if error.to_string().contains("nothing today") => return,
+                other => assert!(begun.elapsed() < SOON, "{other:?}"),
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
     /// Where pods are: by name, the node or none.
     pub(crate) async fn places(&self, namespace: &str) -> BTreeMap<String, Option<String>> {
         let pods = self.pods(namespace).list(&ListParams::default()).await.expect("a list");

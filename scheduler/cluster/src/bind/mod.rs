@@ -28,6 +28,7 @@ use crate::watch::Claims;
 use crate::write::Writer;
 use berth_api::names::written;
 use berth_api::slim;
+use futures::future::join_all;
 use kube::api::PostParams;
 use kube::{Api, Client};
 use serde_json::json;
@@ -152,35 +153,45 @@ impl Binder {
 }
 
 impl Shared {
-    /// Starts binds in order, as many at a time as there are permits. Those that wait for volumes take theirs later.
+    /// Starts binds in order, as many at a time as there are permits. If volumes must be made first, those of all are, and
+    /// nothing is bound before: so a gang whose volumes cannot be made is not begun (S5).
     async fn begin(self: &Arc<Self>, binds: Vec<Bind>) {
         let size = binds.len();
         let group = Arc::new(Group { size, left: AtomicUsize::new(size), bound: AtomicUsize::new(0) });
-        for bind in binds {
-            let it = self.clone();
-            let group = group.clone();
-            if bind.claims.is_empty() {
-                let Ok(permit) = self.permits.clone().acquire_owned().await else { return };
-                tokio::spawn(async move {
-                    let end = it.bind(&bind).await;
-                    drop(permit);
-                    it.ended(&bind, end, &group).await;
-                });
-            } else {
-                tokio::spawn(async move {
-                    let end = match it.volumes(&bind).await {
-                        Ok(()) => {
-                            let Ok(_permit) = it.permits.acquire().await else { return };
-                            it.bind(&bind).await
-                        }
-                        Err(end) => end,
-                    };
-                    it.ended(&bind, end, &group).await;
-                });
-            }
+        if binds.iter().any(|bind| !bind.claims.is_empty()) {
+            tokio::spawn(self.clone().begin_with_volumes(binds, group));
+        } else {
+            self.send(binds, &group).await;
         }
         let queue = self.parts.metrics.waiting.with_label_values(&["binds"]);
         queue.set(self.waiting.load(Ordering::Acquire) as i64);
+    }
+
+    async fn begin_with_volumes(self: Arc<Self>, binds: Vec<Bind>, group: Arc<Group>) {
+        let made = join_all(binds.iter().map(|bind| self.volumes(bind))).await;
+        let failed = made.iter().zip(&binds).find_map(|(made, bind)| match made {
+            Err(End::Failed(why)) => Some(format!("not all volumes of {} were made: {why}", bind.pod)),
+            Err(_) => Some("it may not act any more".to_owned()),
+            Ok(()) => None,
+        });
+        let Some(failed) = failed else { return self.send(binds, &group).await };
+        for (bind, made) in binds.into_iter().zip(made) {
+            let (it, group) = (self.clone(), group.clone());
+            let end = made.err().unwrap_or_else(|| End::Failed(failed.clone()));
+            tokio::spawn(async move { it.ended(&bind, end, &group).await });
+        }
+    }
+
+    async fn send(self: &Arc<Self>, binds: Vec<Bind>, group: &Arc<Group>) {
+        for bind in binds {
+            let (it, group) = (self.clone(), group.clone());
+            let Ok(permit) = self.permits.clone().acquire_owned().await else { return };
+            tokio::spawn(async move {
+                let end = it.bind(&bind).await;
+                drop(permit);
+                it.ended(&bind, end, &group).await;
+            });
+        }
     }
 
     /// Binds one pod, whatever it takes.

@@ -12,7 +12,7 @@ use berth_model::{
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The shortest grace that is sent: 0 would delete the object while its containers still run (S23).
-const GRACE_MIN: Millis = Millis::from_secs(1);
+pub(super) const GRACE_MIN: Millis = Millis::from_secs(1);
 
 impl Mirror {
     /// What is to be done for these decisions, which were made at `now`, and for what has come up since the last call.
@@ -57,7 +57,9 @@ impl Mirror {
     fn place(&mut self, pod: PodId, at: Placement) -> Option<(WorkloadId, Bind)> {
         let node = self.nodes.name(at.node)?.clone();
         let group = self.groups.find(pod.workload)?;
-        let slot = self.groups.get_mut(group)?.slot_mut(pod)?;
+        let group = self.groups.get_mut(group)?;
+        Self::start_begins(group);
+        let slot = group.slot_mut(pod)?;
         slot.told = Told::Placed(at.node);
         let Some(ix) = slot.pod else {
             // Its pod is expected: it is bound when it comes.
@@ -90,7 +92,7 @@ impl Mirror {
         let entry = self.pods.get_mut(ix)?;
         entry.evicted = true;
         let text = words::eviction(cause, name.as_deref());
-        let notice = Notice { cause, beneficiary: name, text };
+        let notice = Notice { cause: words::cause(cause), beneficiary: name, text };
         Some(Action::Evict { pod: entry.reference(), grace: grace.max(GRACE_MIN), notice })
     }
 
@@ -132,7 +134,10 @@ impl Mirror {
     /// An eviction will not happen: the engine is told with the next events.
     pub(super) fn stale_eviction(&mut self, ix: u32) {
         let Some(seat) = self.pods.get(ix).and_then(|entry| entry.seat) else { return };
-        let Some(group) = self.groups.get(seat.group) else { return };
+        // Of what is undone the engine was never told.
+        let Some(group) = self.groups.get(seat.group).filter(|_| !self.is_undoing(seat.group)) else {
+            return;
+        };
         let pod = PodId { workload: group.id, role: seat.role, index: seat.slot };
         let told = group.roles[usize::from(seat.role)].slots[seat.slot as usize].told;
         if matches!(told, Told::On(_, None) | Told::Placed(_)) {

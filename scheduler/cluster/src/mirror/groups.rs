@@ -8,6 +8,7 @@
 //! evicted by a decision and is about to be replaced by its controller, which are *expected* for half a minute.
 //! Beyond eight, slots are counted in powers of two, so that a role that grows pod by pod is told anew only now and then.
 
+use super::start::Start;
 use crate::change::Name;
 use berth_api::group::{Key, Kind};
 use berth_model::{
@@ -114,6 +115,8 @@ pub(crate) struct Group {
     pub(crate) evictions: Vec<Eviction>,
     /// Why it cannot be scheduled, whatever there is.
     pub(crate) problem: Option<Box<str>>,
+    /// It is a gang whose start has not reached the minimum (S5).
+    pub(crate) start: Option<Box<Start>>,
     /// The reason that was last said of it.
     pub(crate) said: Option<Box<str>>,
 }
@@ -233,6 +236,7 @@ impl Groups {
             told: None,
             evictions: Vec::new(),
             problem: None,
+            start: None,
             said: None,
         };
         self.next += 1;

@@ -14,6 +14,7 @@
 //! | `pods`, `read`, `groups` | pods, what they are, and the workloads they form (S5) |
 //! | `tell` | what was told -> what is seen, as events |
 //! | `act` | decisions -> actions |
+//! | `start` | gangs of which only some pods could be bound (S5) |
 
 mod act;
 mod around;
@@ -24,6 +25,7 @@ mod organisation;
 mod pods;
 mod read;
 mod seen;
+mod start;
 mod tell;
 
 use crate::action::Action;
@@ -47,11 +49,13 @@ const REPLACED_WITHIN: Millis = Millis::from_secs(30);
 pub struct Settings {
     /// Names under which pods ask for this scheduler.
     pub schedulers: BTreeSet<String>,
+    /// How long a gang may take to be completed once a bind of its has failed; then its start is undone (S5).
+    pub gang_within: Millis,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { schedulers: BTreeSet::from(["berth".to_owned()]) }
+        Self { schedulers: BTreeSet::from(["berth".to_owned()]), gang_within: Millis::from_secs(10) }
     }
 }
 
@@ -277,16 +281,16 @@ impl Mirror {
 
     fn outcome(&mut self, outcome: Outcome) {
         let (pod, bind_failed, evict_failed) = match &outcome {
-            Outcome::Bound(pod) | Outcome::Evicted(pod) => (pod, false, false),
-            Outcome::BindFailed(pod, _) => (pod, true, false),
-            Outcome::EvictFailed(pod, _) => (pod, false, true),
+            Outcome::Bound(pod) | Outcome::Evicted(pod) => (pod, None, false),
+            Outcome::BindFailed(pod, why) => (pod, Some(why), false),
+            Outcome::EvictFailed(pod, _) => (pod, None, true),
         };
         let Some(ix) = self.pods.find(&Name::new(&pod.namespace, &pod.name)) else { return };
         let Some(entry) = self.pods.get_mut(ix).filter(|entry| entry.kept.uid == pod.uid) else { return };
-        if bind_failed {
+        if let Some(why) = bind_failed {
             entry.binding = None;
-        }
-        if evict_failed {
+            self.start_failed(ix, why);
+        } else if evict_failed {
             entry.evicted = false;
             self.stale_eviction(ix);
         }

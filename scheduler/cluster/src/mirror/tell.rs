@@ -70,6 +70,9 @@ impl Mirror {
         }
         let restored = std::mem::replace(&mut self.restored, true);
         let kept = if restored { Vec::new() } else { self.reservations_found() };
+        if !restored {
+            self.find_starts();
+        }
         let mut out = Out::default();
         for group in std::mem::take(&mut self.dirty) {
             self.tell_group(group, &gone, &mut out);
@@ -169,7 +172,7 @@ impl Mirror {
         if !busy && let Some(eviction) = group.evictions.first() {
             self.timers.insert((eviction.at.plus(super::organisation::MEMORY), ix));
         }
-        let held = self.tell_workload(&mut group, out);
+        let held = self.tell_workload(&mut group, out) | self.tend_start(ix, &mut group);
         if group.told.is_some() {
             self.tell_slots(&mut group, held, gone, out);
         }
@@ -288,7 +291,7 @@ impl Mirror {
         let entry = slot.pod.and_then(|ix| self.pods.get(ix));
         let wish = match entry {
             Some(entry) => self.wish(entry, held),
-            None if slot.expected.is_some_and(|until| until > self.now) => Wish::Keep,
+            None if !held && slot.expected.is_some_and(|until| until > self.now) => Wish::Keep,
             None => Wish::Absent(PodOutcome::Deleted),
         };
         if slot.pod.is_none() && !matches!(wish, Wish::Keep) {

@@ -6,7 +6,7 @@
 use berth_api::slim;
 use berth_cluster::change::Name;
 use berth_cluster::mirror::Settings;
-use berth_cluster::{Action, Change, Kind, Mirror, Object, Outcome, PodRef};
+use berth_cluster::{Action, Bind, Change, Kind, Mirror, Object, Outcome, PodRef};
 use berth_engine::Engine;
 use berth_model::{Budget, Decision, Event, Timestamp};
 use serde::de::DeserializeOwned;
@@ -196,9 +196,23 @@ impl World {
 
     /// One round whose binds and evictions are carried out.
     pub(crate) fn act(&mut self) -> Vec<String> {
+        self.act_but(&[])
+    }
+
+    /// One round whose binds and evictions are carried out, but for the binds of these pods, which are refused.
+    pub(crate) fn act_but(&mut self, refused: &[&str]) -> Vec<String> {
         let actions = self.round();
         for action in &actions {
-            self.carry_out(action);
+            let Action::Bind(binds) = action else {
+                self.carry_out(action);
+                continue;
+            };
+            let (failed, done): (Vec<Bind>, Vec<Bind>) =
+                binds.iter().cloned().partition(|bind| refused.contains(&&*bind.pod.name));
+            self.carry_out(&Action::Bind(done));
+            let failed =
+                failed.into_iter().map(|bind| Outcome::BindFailed(bind.pod, "it is refused".to_owned()));
+            self.pending.extend(failed.map(Change::Outcome));
         }
         self.sync();
         actions.iter().map(say).collect()
