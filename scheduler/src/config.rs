@@ -95,6 +95,8 @@ pub struct Write {
     pub concurrency: u32,
     /// Requests per second.
     pub per_second: u32,
+    /// How often it is looked what NodePools, Departments and Projects should say of themselves.
+    pub status_every_seconds: u32,
 }
 
 /// The event log: everything that the engine was told and decided.
@@ -155,7 +157,7 @@ impl Default for Evict {
 
 impl Default for Write {
     fn default() -> Self {
-        Self { concurrency: 4, per_second: 100 }
+        Self { concurrency: 4, per_second: 100, status_every_seconds: 10 }
     }
 }
 
@@ -204,6 +206,7 @@ impl Config {
             ("evict.concurrency", u64::from(self.evict.concurrency)),
             ("write.concurrency", u64::from(self.write.concurrency)),
             ("write.perSecond", u64::from(self.write.per_second)),
+            ("write.statusEverySeconds", u64::from(self.write.status_every_seconds)),
         ];
         for (field, value) in at_least_one {
             if value == 0 {

@@ -7,6 +7,7 @@
 //! feeds both and decides nothing.
 
 use crate::explain;
+use crate::figures::OfEngine;
 use crate::inputs::{Ask, Inputs, Taken};
 use crate::metrics::{Known, Metrics};
 use crate::record::Record;
@@ -31,6 +32,8 @@ const SWEEP_EVERY: Duration = Duration::from_secs(300);
 pub(crate) struct Limits {
     pub(crate) budget: Budget,
     pub(crate) binds_max: usize,
+    /// How often it is looked what our objects should say of themselves.
+    pub(crate) status_every: Duration,
 }
 
 /// The thread's state.
@@ -60,12 +63,14 @@ pub(crate) struct Round {
     leads: bool,
     decided: Instant,
     swept: Instant,
+    /// When it was last looked what our objects should say.
+    said: Option<Instant>,
 }
 
 impl Default for Round {
     fn default() -> Self {
         let now = Instant::now();
-        Self { now: Timestamp(0), open: true, leads: false, decided: now, swept: now }
+        Self { now: Timestamp(0), open: true, leads: false, decided: now, swept: now, said: None }
     }
 }
 
@@ -95,6 +100,7 @@ impl Decider {
             self.begin();
             self.tell();
             self.decide(stop);
+            self.say();
         }
         asks.into_iter().for_each(|ask| self.answer(ask));
         if self.round.swept.elapsed() > SWEEP_EVERY {
@@ -188,6 +194,18 @@ impl Decider {
         if leads && !actions.is_empty() {
             self.act.carry_out(actions);
         }
+    }
+
+    /// Our objects say what is so, now and then.
+    fn say(&mut self) {
+        let every = self.limits.status_every;
+        if !self.lease.may_act() || self.round.said.is_some_and(|at| at.elapsed() < every) {
+            return;
+        }
+        self.round.said = Some(Instant::now());
+        let _timer = self.metrics.step("say");
+        let actions = self.mirror.statuses(&mut OfEngine(&mut self.engine), self.round.now);
+        self.act.carry_out(actions);
     }
 
     fn decisions(&mut self, now: Timestamp) -> Vec<Decision> {

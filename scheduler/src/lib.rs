@@ -12,6 +12,7 @@
 //! | `record` | the event log, as `berth-sim replay` reads it |
 //! | `metrics` | what is measured of deciding, and of what there is |
 //! | `explain` | why a pod waits, in words |
+//! | `figures` | what the engine knows of pools and queues, for their status |
 //! | `serve` | `/metrics`, `/healthz`, `/readyz`, `/debug/...` |
 //!
 //! Invariants: the clock is read once per round; no decision is made without the lease; a panic anywhere ends the process.
@@ -20,6 +21,7 @@ pub mod cli;
 pub mod config;
 mod decide;
 mod explain;
+mod figures;
 mod inputs;
 mod metrics;
 mod record;

@@ -111,7 +111,11 @@ async fn serve(listen: SocketAddr, served: Served) -> anyhow::Result<(SocketAddr
 }
 
 fn limits(config: &Config) -> Limits {
-    Limits { budget: Budget { steps: config.decide.steps_max }, binds_max: config.decide.binds_max as usize }
+    Limits {
+        budget: Budget { steps: config.decide.steps_max },
+        binds_max: config.decide.binds_max as usize,
+        status_every: Duration::from_secs(config.write.status_every_seconds.into()),
+    }
 }
 
 fn record(config: &Config) -> anyhow::Result<Option<Record>> {

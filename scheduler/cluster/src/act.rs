@@ -80,6 +80,10 @@ impl Act {
                 Action::Reserve { pod, reservation } => self.writer.reserve(pod, reservation),
                 Action::Release { pod } => self.writer.release(pod),
                 Action::Pending { pods, reason, message } => self.writer.pending(pods, reason, message),
+                Action::Status(status) => self.writer.status(status),
+                Action::Finalizers { project, version, finalizers } => {
+                    self.writer.finalizers(project, version, finalizers);
+                }
                 Action::Warn { pod, reason, message } => self.writer.warn(&pod, reason, message),
             }
         }

@@ -1,5 +1,7 @@
 //! What is to be done in the cluster.
 
+use crate::change::Name;
+use crate::mirror::Status;
 use berth_model::{DeviceMask, GpuGrant, Millis, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -76,7 +78,7 @@ pub struct Notice {
 }
 
 /// One thing to do.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub enum Action {
     /// Bind pods. Several in one are a gang's: if some fail, the gang is completed or undone (S5).
     Bind(Vec<Bind>),
@@ -109,6 +111,17 @@ pub enum Action {
         reason: &'static str,
         /// In a sentence.
         message: String,
+    },
+    /// Write what a pool, a department or a project should say of itself.
+    Status(Status),
+    /// Write the finalizers of a project, if it is still of this version.
+    Finalizers {
+        /// The project.
+        project: Name,
+        /// Its version.
+        version: String,
+        /// All of them.
+        finalizers: Vec<String>,
     },
     /// Say that something is wrong with a pod; an Event.
     Warn {

@@ -96,14 +96,9 @@ async fn pods_are_bound_whole_gangs_or_none_and_others_left_alone_through_a_rest
 async fn a_pod_of_more_weight_is_bound_once_those_that_make_room_have_had_their_grace() {
     let world = World::start(Options::new().kwok(Kwok::new())).await;
     world.nodes(1, 2).await;
-    let of = |kind: &str, name: &str, spec| json!({ "apiVersion": "berth.dev/v1alpha1", "kind": kind, "metadata": { "name": name }, "spec": spec });
     let pools = json!([{ "name": "default", "gpu": { "quota": 2 } }]);
-    let apis = "/apis/berth.dev/v1alpha1";
-    world
-        .object(&format!("{apis}/departments"), of("Department", "research", json!({ "pools": pools })))
-        .await;
-    let project = json!({ "department": "research", "pools": pools });
-    world.object(&format!("{apis}/projects"), of("Project", "vision", project)).await;
+    world.berth("Department", "research", json!({ "pools": pools })).await;
+    world.berth("Project", "vision", json!({ "department": "research", "pools": pools })).await;
     let namespace = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": "vision" } });
     world.object("/api/v1/namespaces", namespace).await;
     let scheduler = world.scheduler("only", json!({}));

@@ -6,4 +6,5 @@ mod binding;
 mod failing;
 mod proxy;
 mod replicas;
+mod status;
 mod world;

@@ -84,6 +84,14 @@ impl World {
         }
     }
 
+    /// An object of ours.
+    pub(crate) async fn berth(&self, kind: &str, name: &str, spec: Value) {
+        let object = json!({
+            "apiVersion": "berth.dev/v1alpha1", "kind": kind, "metadata": { "name": name }, "spec": spec,
+        });
+        self.object(&format!("/apis/berth.dev/v1alpha1/{}s", kind.to_lowercase()), object).await;
+    }
+
     /// Binds of a pod are refused for good, by a policy of the API server; returns once it is so.
     pub(crate) async fn refuse_binds_of(&self, name: &str) {
         let policy = json!({

@@ -14,6 +14,7 @@
 //! | `pods`, `read`, `groups` | pods, what they are, and the workloads they form (S5) |
 //! | `tell` | what was told -> what is seen, as events |
 //! | `act` | decisions -> actions |
+//! | `status` | what pools and queues are told to say of themselves |
 //! | `start` | gangs of which only some pods could be bound (S5) |
 
 mod act;
@@ -26,6 +27,7 @@ mod pods;
 mod read;
 mod seen;
 mod start;
+mod status;
 mod tell;
 
 use crate::action::Action;
@@ -39,6 +41,7 @@ use nodes::Nodes;
 use organisation::Organisation;
 use pods::{Entry, Pods, Seat};
 use read::{Reader, Reading};
+pub use status::{Figures, PoolFigures, QueueFigures, Status};
 use std::collections::BTreeSet;
 
 /// How long a pod that was evicted may take to be replaced by its controller before it is not expected any more.

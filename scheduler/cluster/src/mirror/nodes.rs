@@ -91,6 +91,11 @@ impl Nodes {
         self.ids.name(id.0)
     }
 
+    /// The nodes as last told.
+    pub(crate) fn told(&self) -> impl Iterator<Item = &NodeSpec> {
+        self.told.values()
+    }
+
     /// Brings what was told to what is seen; those that are gone are for the caller to tell, after their pods.
     pub(crate) fn events(&mut self) -> Changed {
         let mut changed = Changed::default();

@@ -24,9 +24,9 @@ pub(crate) struct Organisation {
     pool_ids: Ids<String>,
     department_ids: Ids<String>,
     project_ids: Ids<String>,
-    told_pools: BTreeMap<PoolId, PoolSpec>,
-    told_departments: BTreeMap<DepartmentId, DepartmentSpec>,
-    told_projects: BTreeMap<ProjectId, ProjectSpec>,
+    pub(crate) told_pools: BTreeMap<PoolId, PoolSpec>,
+    pub(crate) told_departments: BTreeMap<DepartmentId, DepartmentSpec>,
+    pub(crate) told_projects: BTreeMap<ProjectId, ProjectSpec>,
     /// Projects in force, by the namespace they own.
     by_namespace: BTreeMap<String, ProjectId>,
     /// What is wrong with an object, by what it is called.

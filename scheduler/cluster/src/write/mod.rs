@@ -1,4 +1,5 @@
-//! What is written besides binds: conditions, `nominatedNodeName`, annotations (S29, S33), Events.
+//! What is written besides binds: conditions, `nominatedNodeName`, annotations (S29, S33), Events, and what our own objects
+//! say of themselves.
 //!
 //! Coalesced per pod, at a bounded rate, on a client of its own: nothing here stands in the way of a bind. Everything
 //! is a patch with the pod's uid, so that another pod of its name is left alone.
@@ -6,12 +7,15 @@
 //! The condition `PodScheduled=False` must not be written over the `True` that a bind writes. A pod that is handed over to be bound has
 //! its condition taken out of the queue; if a write is under way just then, the pod is looked at afterwards, and put right.
 
+mod objects;
 mod queue;
 
 use crate::action::{PodRef, Reservation};
 use crate::answer::{Answer, ask};
+use crate::change::Name;
 use crate::lease::Lease;
 use crate::metrics::Metrics;
+use crate::mirror::Status;
 use berth_api::names::written;
 use berth_api::slim;
 use k8s_openapi::api::core::v1::{ObjectReference, Pod};
@@ -20,7 +24,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client};
-use queue::{Condition, Item, OnPod, Queue, Said};
+use queue::{Condition, Item, OnObject, OnPod, Queue, Said};
 use serde_json::{Map, Value, json};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -144,6 +148,18 @@ impl Writer {
         self.it.wake.notify_waiters();
     }
 
+    /// What a pool, a department or a project should say of itself.
+    pub(crate) fn status(&self, status: Status) {
+        self.it.lock().object(OnObject::Status(status));
+        self.it.wake.notify_waiters();
+    }
+
+    /// The finalizers that a project should have.
+    pub(crate) fn finalizers(&self, project: Name, version: String, finalizers: Vec<String>) {
+        self.it.lock().object(OnObject::Finalizers { project, version, finalizers });
+        self.it.wake.notify_waiters();
+    }
+
     /// A pod is about to be bound.
     pub(crate) fn bound(&self, uid: &str) {
         self.it.lock().bound(uid);
@@ -183,6 +199,7 @@ async fn work(it: std::sync::Weak<Shared>) {
         }
         match item {
             Item::Pod(pod) => shared.pod(pod).await,
+            Item::Object(it) => shared.object(it).await,
             Item::Event(said) => shared.event(said).await,
         }
         let waiting = shared.lock().len();

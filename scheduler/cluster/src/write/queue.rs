@@ -1,10 +1,12 @@
-//! What is to be written, at most once per pod: the latest counts.
+//! What is to be written, at most once per pod and per object of ours: the latest counts.
 //!
 //! A pod is in the queue while something is to be written about it and it is not being written about; so two writes to a
-//! pod never overtake each other. Reservations come before conditions, conditions before Events.
+//! pod never overtake each other. Reservations come before conditions, conditions before our objects, these before Events.
 
 use crate::action::{PodRef, Reservation};
-use std::collections::{HashMap, HashSet, VecDeque};
+use crate::change::Name;
+use crate::mirror::Status;
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 /// The most Events that wait; the oldest are dropped first.
 const EVENTS_MAX: usize = 1000;
@@ -37,10 +39,31 @@ pub(super) struct Said {
     pub(super) text: String,
 }
 
+/// What is to be written on an object of ours, over the version that was looked at.
+#[derive(Clone, PartialEq, Debug)]
+pub(super) enum OnObject {
+    Status(Status),
+    Finalizers { project: Name, version: String, finalizers: Vec<String> },
+}
+
+impl OnObject {
+    /// What is written where.
+    fn key(&self) -> (&'static str, String) {
+        let name = |name: &Option<String>| name.clone().unwrap_or_default();
+        match self {
+            Self::Status(Status::NodePool(it)) => ("NodePool", name(&it.metadata.name)),
+            Self::Status(Status::Department(it)) => ("Department", name(&it.metadata.name)),
+            Self::Status(Status::Project(it)) => ("Project", name(&it.metadata.name)),
+            Self::Finalizers { project, .. } => ("finalizers", project.name.to_string()),
+        }
+    }
+}
+
 /// One thing to write.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub(super) enum Item {
     Pod(OnPod),
+    Object(OnObject),
     Event(Said),
 }
 
@@ -50,6 +73,7 @@ pub(super) struct Queue {
     pods: HashMap<Box<str>, OnPod>,
     urgent: VecDeque<Box<str>>,
     order: VecDeque<Box<str>>,
+    objects: BTreeMap<(&'static str, String), OnObject>,
     events: VecDeque<Said>,
     writing: HashSet<Box<str>>,
     /// Pods that are being written about and were handed over to be bound since.
@@ -63,6 +87,10 @@ impl Queue {
 
     pub(super) fn room(&mut self, pod: PodRef, room: Option<Reservation>) {
         self.put(pod, true, |it| it.room = Some(room));
+    }
+
+    pub(super) fn object(&mut self, it: OnObject) {
+        self.objects.insert(it.key(), it);
     }
 
     /// A pod is about to be bound: no condition may follow.
@@ -93,7 +121,8 @@ impl Queue {
             self.writing.insert(uid);
             return Some(Item::Pod(it));
         }
-        self.events.pop_front().map(Item::Event)
+        let object = self.objects.pop_first().map(|(_, it)| Item::Object(it));
+        object.or_else(|| self.events.pop_front().map(Item::Event))
     }
 
     /// A pod was written about. What has not been written, if it is to be tried again, is given back, and what has come up
@@ -116,7 +145,7 @@ impl Queue {
 
     /// How much waits.
     pub(super) fn len(&self) -> usize {
-        self.pods.len() + self.events.len()
+        self.pods.len() + self.objects.len() + self.events.len()
     }
 
     fn put(&mut self, pod: PodRef, urgent: bool, change: impl FnOnce(&mut OnPod)) {
@@ -155,6 +184,7 @@ mod tests {
         match item? {
             Item::Pod(it) => it.condition.map(|condition| condition.message),
             Item::Event(said) => Some(said.text),
+            Item::Object(_) => None,
         }
     }
 

@@ -3,4 +3,5 @@
 mod cases;
 mod convergence;
 mod starts;
+mod status;
 mod world;

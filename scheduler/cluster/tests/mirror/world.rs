@@ -248,6 +248,7 @@ impl World {
                     pod["status"]["nominatedNodeName"] = json!(reservation.node);
                 });
             }
+            Action::Status(_) | Action::Finalizers { .. } => unreachable!("no round asks for them"),
             Action::Release { .. } | Action::Pending { .. } | Action::Warn { .. } => {}
         }
     }
@@ -311,6 +312,10 @@ fn say(action: &Action) -> String {
             let names: Vec<_> = pods.iter().map(|pod| pod.name.to_string()).collect();
             let word = message.split(':').next().unwrap_or_default();
             format!("{} pending: {word}", names.join(", "))
+        }
+        Action::Status(status) => format!("status {status:?}"),
+        Action::Finalizers { project, finalizers, .. } => {
+            format!("finalizers of {}: {finalizers:?}", project.name)
         }
         Action::Warn { pod, reason, .. } => format!("warn {}: {reason}", pod.name),
     }
