@@ -24,6 +24,8 @@ use tokio::sync::watch;
 const WAIT_MAX: Duration = Duration::from_secs(1);
 /// While the binder has enough to do.
 const WAIT_FOR_BINDER: Duration = Duration::from_millis(5);
+/// How often at most our objects say what is so when they have been changed.
+const SAY_NEWS_EVERY: Duration = Duration::from_secs(1);
 /// How often what nobody has any more is forgotten.
 const SWEEP_EVERY: Duration = Duration::from_secs(300);
 
@@ -65,12 +67,22 @@ pub(crate) struct Round {
     swept: Instant,
     /// When it was last looked what our objects should say.
     said: Option<Instant>,
+    /// One of them has been asked for otherwise since.
+    news: bool,
 }
 
 impl Default for Round {
     fn default() -> Self {
         let now = Instant::now();
-        Self { now: Timestamp(0), open: true, leads: false, decided: now, swept: now, said: None }
+        Self {
+            now: Timestamp(0),
+            open: true,
+            leads: false,
+            decided: now,
+            swept: now,
+            said: None,
+            news: false,
+        }
     }
 }
 
@@ -198,11 +210,13 @@ impl Decider {
 
     /// Our objects say what is so, now and then.
     fn say(&mut self) {
-        let every = self.limits.status_every;
+        self.round.news |= self.mirror.has_news();
+        let every = if self.round.news { SAY_NEWS_EVERY } else { self.limits.status_every };
         if !self.lease.may_act() || self.round.said.is_some_and(|at| at.elapsed() < every) {
             return;
         }
         self.round.said = Some(Instant::now());
+        self.round.news = false;
         let _timer = self.metrics.step("say");
         let actions = self.mirror.statuses(&mut OfEngine(&mut self.engine), self.round.now);
         self.act.carry_out(actions);

@@ -7,4 +7,5 @@ mod failing;
 mod proxy;
 mod replicas;
 mod status;
+mod volumes;
 mod world;

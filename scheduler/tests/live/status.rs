@@ -75,3 +75,15 @@ async fn s2_a_project_says_what_it_uses_and_stays_while_something_is_left_in_it(
     }
     until(&world, &vision, "it is gone", |it| it.is_none()).await;
 }
+
+#[test]
+fn every_manifest_is_named_in_the_kustomization() {
+    let deploy = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy");
+    let all = std::fs::read_to_string(deploy.join("kustomization.yaml")).expect("it can be read");
+    for folder in ["crds", "scheduler"] {
+        for file in std::fs::read_dir(deploy.join(folder)).expect("a folder") {
+            let name = file.expect("a file").file_name().into_string().expect("a name");
+            assert!(all.contains(&format!("  - {folder}/{name}\n")), "{folder}/{name} is not in it");
+        }
+    }
+}

@@ -1,10 +1,12 @@
-//! A control plane with Berth's objects, and schedulers in it.
+//! A control plane in which Berth is installed, and schedulers in it.
 
 use berth_testbed::fake::{AT_ONCE, NodeTemplate, PodTemplate, create_all};
 use berth_testbed::{Options, Testbed};
 use k8s_openapi::api::core::v1::{Node, Pod};
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::api::{ListParams, PostParams};
+use kube::api::{
+    ApiResource, DynamicObject, ListParams, Patch, PatchParams, PostParams, ValidationDirective,
+};
+use kube::core::TypeMeta;
 use kube::{Api, Client};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -19,10 +21,13 @@ pub(crate) const SOON: Duration = Duration::from_secs(120);
 /// How long is waited for what should not happen.
 pub(crate) const A_WHILE: Duration = Duration::from_secs(3);
 
-/// A control plane with Berth's CRDs.
+/// A control plane in which Berth is installed as `kubectl apply -k deploy` does it.
 pub(crate) struct World {
     pub(crate) testbed: Testbed,
+    /// The administrator's.
     pub(crate) client: Client,
+    /// The deployed service account's: schedulers have exactly its rights.
+    kubeconfig: PathBuf,
     folder: tempfile::TempDir,
 }
 
@@ -37,14 +42,10 @@ impl World {
     pub(crate) async fn start(options: Options) -> Self {
         let testbed = Testbed::start(options).await.expect("a control plane");
         let client = testbed.client().await.expect("a client");
-        let crds: Api<CustomResourceDefinition> = Api::all(client.clone());
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/crds");
-        for file in std::fs::read_dir(folder).expect("deploy/crds") {
-            let text = std::fs::read_to_string(file.expect("a file").path()).expect("it can be read");
-            let crd: CustomResourceDefinition = serde_saphyr::from_str(&text).expect("a CRD");
-            crds.create(&PostParams::default(), &crd).await.expect("it is taken");
-        }
-        Self { testbed, client, folder: tempfile::tempdir().expect("a folder") }
+        install(&client).await;
+        let account = testbed.service_account("berth-system", "berth-scheduler").await.expect("its account");
+        let kubeconfig = account.kubeconfig().to_owned();
+        Self { testbed, client, kubeconfig, folder: tempfile::tempdir().expect("a folder") }
     }
 
     pub(crate) async fn nodes(&self, count: usize, gpus: u32) {
@@ -172,9 +173,9 @@ impl World {
         let address = listener.local_addr().expect("an address");
         drop(listener);
         let mut config = json!({
-            "kubeconfig": self.testbed.admin().kubeconfig(),
+            "kubeconfig": self.kubeconfig,
             "listen": address.to_string(),
-            "lease": { "enabled": false, "namespace": "default" },
+            "lease": { "enabled": false },
             "eventLog": { "path": self.event_log(name) },
         });
         merge(&mut config, change);
@@ -239,14 +240,51 @@ impl Scheduler {
 
 impl Drop for Scheduler {
     fn drop(&mut self) {
+        let said = self.said();
         if std::thread::panicking() {
-            let said = self.said();
             let lines: Vec<&str> = said.lines().collect();
             eprintln!("the scheduler said last:\n{}", lines[lines.len().saturating_sub(60)..].join("\n"));
         }
         let _ = self.child.kill();
         let _ = self.child.wait();
+        // An API server that has just started may not know the roles yet; of what is watched a missing right shows at once.
+        let mine =
+            |line: &&str| line.contains("system:serviceaccount:berth-system") && !line.contains("watch");
+        let refused = said.lines().find(mine);
+        if let (Some(line), false) = (refused, std::thread::panicking()) {
+            panic!("it has too few rights: {line}");
+        }
     }
+}
+
+/// Applies every manifest that `deploy/kustomization.yaml` names.
+async fn install(client: &Client) {
+    let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy");
+    let read =
+        |path: PathBuf| std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path:?}: {error}"));
+    let all: Value = serde_saphyr::from_str(&read(deploy.join("kustomization.yaml"))).expect("YAML");
+    for file in all["resources"].as_array().expect("resources") {
+        let file = file.as_str().expect("a path");
+        for text in read(deploy.join(file)).split("\n---\n") {
+            let object: DynamicObject =
+                serde_saphyr::from_str(text).unwrap_or_else(|e| panic!("{file}: {e}"));
+            apply(client, object).await.unwrap_or_else(|error| panic!("{file}: {error}"));
+        }
+    }
+}
+
+async fn apply(client: &Client, object: DynamicObject) -> kube::Result<()> {
+    let TypeMeta { api_version, kind } = object.types.clone().unwrap_or_default();
+    let (group, version) = api_version.split_once('/').unwrap_or(("", &api_version));
+    let resource = ApiResource::from_gvk(&kube::core::GroupVersionKind::gvk(group, version, &kind));
+    let api: Api<DynamicObject> = match &object.metadata.namespace {
+        Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
+        None => Api::all_with(client.clone(), &resource),
+    };
+    let name = object.metadata.name.clone().unwrap_or_default();
+    let strict =
+        PatchParams { field_validation: Some(ValidationDirective::Strict), ..PatchParams::apply("test") };
+    api.patch(&name, &strict, &Patch::Apply(&object)).await.map(drop)
 }
 
 fn merge(into: &mut Value, change: Value) {

@@ -37,6 +37,8 @@ use berth_api::{keep, slim};
 use berth_model::words::Names;
 use berth_model::{DepartmentId, Event, Millis, NodeId, PodOutcome, PoolId, ProjectId, Timestamp};
 use groups::{Groups, Wanted};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::Resource;
 use nodes::Nodes;
 use organisation::Organisation;
 use pods::{Entry, Pods, Seat};
@@ -84,6 +86,8 @@ pub struct Mirror {
     waiting_events: Vec<Event>,
     /// Reservations found on pods are told once (S33).
     restored: bool,
+    /// A pool, a department or a project is new, or is asked for otherwise than before.
+    news: bool,
     now: Timestamp,
 }
 
@@ -105,6 +109,7 @@ impl Mirror {
             waiting_actions: Vec::new(),
             waiting_events: Vec::new(),
             restored: false,
+            news: false,
             now: Timestamp(0),
         }
     }
@@ -148,7 +153,7 @@ impl Mirror {
     }
 
     fn set(&mut self, object: Object) {
-        let named = |meta: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta| {
+        let named = |meta: &ObjectMeta| {
             let text = |text: &Option<String>| text.clone().unwrap_or_default();
             Name::new(&text(&meta.namespace), &text(&meta.name))
         };
@@ -157,17 +162,20 @@ impl Mirror {
             Object::Node(node) => self.nodes.set(*node),
             Object::CsiNode(csi) => self.nodes.set_csi(*csi),
             Object::NodePool(pool) => {
+                self.news |= is_news(&self.organisation.pools, &pool.metadata);
                 if self.organisation.pools.set(named(&pool.metadata), *pool) {
                     self.organisation.touch();
                     self.stale.problems = true;
                 }
             }
             Object::Department(department) => {
+                self.news |= is_news(&self.organisation.departments, &department.metadata);
                 if self.organisation.departments.set(named(&department.metadata), *department) {
                     self.organisation.touch();
                 }
             }
             Object::Project(project) => {
+                self.news |= is_news(&self.organisation.projects, &project.metadata);
                 if self.organisation.projects.set(named(&project.metadata), *project) {
                     self.organisation.touch();
                 }
@@ -293,6 +301,7 @@ impl Mirror {
         if let Some(why) = bind_failed {
             entry.binding = None;
             self.start_failed(ix, why);
+            self.reseat(ix);
         } else if evict_failed {
             entry.evicted = false;
             self.stale_eviction(ix);
@@ -345,6 +354,11 @@ impl Mirror {
         let read = self.reader.read(pod, &entry.kept, project, &self.around);
         let on_node = entry.kept.node.is_some();
         let misfit = entry.misfit;
+        // While it is being bound it stays what was decided; once it is on a node, what it asks of its place is past.
+        let settled = if on_node { read.is_err() && !misfit } else { entry.binding.is_some() };
+        if settled && entry.seat.is_some() {
+            return self.touch(ix);
+        }
         let (reading, problem) = match read {
             Ok(reading) if !(misfit && on_node) => (reading, None),
             Ok(_) => (Reader::read_bare(pod, project, &self.around, false), None),
@@ -421,6 +435,12 @@ impl Mirror {
     pub fn next_timer(&self) -> Option<Timestamp> {
         self.timers.first().map(|(at, _)| *at)
     }
+}
+
+/// True if an object of ours is unknown, or was changed by people; its status says nothing new.
+fn is_news<K: Resource + PartialEq>(known: &seen::Seen<K>, meta: &ObjectMeta) -> bool {
+    let known = known.get(&Name::cluster(meta.name.as_deref().unwrap_or_default()));
+    known.is_none_or(|known| known.meta().generation != meta.generation)
 }
 
 fn wanted(reading: &Reading) -> Wanted<'_> {

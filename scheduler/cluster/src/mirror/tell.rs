@@ -134,7 +134,7 @@ impl Mirror {
         }
     }
 
-    fn reseat(&mut self, ix: u32) {
+    pub(super) fn reseat(&mut self, ix: u32) {
         if let Some(pod) = self.pods.get(ix).map(|entry| entry.kept.restore()) {
             self.seat(ix, &pod);
         }

@@ -289,3 +289,48 @@ fn s11_a_claim_that_does_not_exist_holds_its_pod_until_it_does() {
     world.set(Kind::Volume, "", "pv", json!({"spec": {}, "status": {"phase": "Bound"}}));
     assert_eq!(world.act(), ["a -> n0"]);
 }
+
+#[test]
+fn s11_a_pod_that_is_being_bound_stays_what_was_decided_whatever_becomes_of_its_claim() {
+    let mut world = World::new();
+    world.node("n0", 1);
+    world.set(
+        Kind::StorageClass,
+        "",
+        "late",
+        json!({"provisioner": "x", "volumeBindingMode": "WaitForFirstConsumer"}),
+    );
+    let claim = |volume: serde_json::Value| {
+        json!({
+            "spec": {"storageClassName": "late", "accessModes": ["ReadWriteOnce"], "volumeName": volume},
+            "status": {"phase": "Pending"},
+        })
+    };
+    world.set(Kind::Claim, "open", "data", claim(json!(null)));
+    let pod =
+        json!({"spec": {"volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}]}});
+    world.pod("a", 1, pod);
+    let actions = world.round();
+    let [Action::Bind(binds)] = &actions[..] else { panic!("{actions:?}") };
+    // A volume is being made for it, and is not seen yet; and another pod comes.
+    world.set(Kind::Claim, "open", "data", claim(json!("pv")));
+    world.pod("b", 1, json!({}));
+    assert_eq!(world.says(), ["b pending: capacity"], "its place is kept, and it is not decided again");
+    // That failed: now what its claim says counts.
+    world.pending.push(Change::Outcome(Outcome::BindFailed(binds[0].pod.clone(), "no".to_owned())));
+    let said = world.says();
+    assert!(said.contains(&"b -> n0".to_owned()), "{said:?}");
+}
+
+#[test]
+fn a_running_pod_that_cannot_be_read_any_more_stays_in_its_workload() {
+    let mut world = World::new();
+    world.node("n0", 2);
+    world.pod("a", 1, gang("train", 1));
+    assert_eq!(world.act(), ["a -> n0"]);
+    let before = world.mirror.workload_of("open", "a");
+    world.edit("a", |pod| pod["metadata"]["annotations"]["berth.dev/gpu-fraction"] = json!("x"));
+    assert_eq!(world.act(), [""; 0]);
+    assert_eq!(world.mirror.workload_of("open", "a"), before);
+    assert_eq!(world.engine_usage().2, 1_000_000);
+}

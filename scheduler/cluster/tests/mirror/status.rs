@@ -25,8 +25,18 @@ impl Figures for OfEngine<'_> {
     }
 }
 
-/// One look whose writes are done; how many there were.
+/// Looks whose writes are done, until there are none; how many there were.
 fn look(world: &mut World) -> usize {
+    let mut all = 0;
+    loop {
+        match look_once(world) {
+            0 => return all,
+            writes => all += writes,
+        }
+    }
+}
+
+fn look_once(world: &mut World) -> usize {
     let now = Timestamp(world.now);
     let actions = world.mirror.statuses(&mut OfEngine(&mut world.engine), now);
     for action in &actions {

@@ -88,6 +88,11 @@ impl Mirror {
         actions
     }
 
+    /// True if a pool, a department or a project has been asked for otherwise since this was last asked.
+    pub fn has_news(&mut self) -> bool {
+        std::mem::take(&mut self.news)
+    }
+
     fn pool_statuses(&self, figures: &mut dyn Figures, actions: &mut Vec<Action>) {
         let of_nodes = self.pools_of_nodes();
         for (name, pool) in self.organisation.pools.iter() {
@@ -162,7 +167,11 @@ impl Mirror {
             conditions.ready(problem, &missing);
             let deleting = project.metadata.deletion_timestamp.is_some();
             let left = deleting.then(|| self.left_in(namespace, counts)).flatten();
-            actions.extend(finalizer(project, left.is_some()));
+            if let Some(action) = finalizer(project, left.is_some()) {
+                // Both are written over the same version: the status follows with the next look.
+                actions.push(action);
+                continue;
+            }
             conditions.set(DELETION_BLOCKED, left, "NotEmpty");
             let pools = told.map_or_else(Vec::new, |told| {
                 pools_of(QueueId::Project(told.id), &told.quotas, &self.organisation, figures)
