@@ -1,12 +1,19 @@
 //! `nvml-probe run`: the agent's flags, its log, and its end.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::{Context, bail};
+use berth_api::names::driver;
 use clap::Args;
 use nvml_probe::{
     Config,
-    agent::{APPLICATION_XIDS, Kubernetes, SamplerSettings, Settings, start},
+    agent::{
+        APPLICATION_XIDS, Kubernetes, PluginSettings, SamplerSettings, SchedulerSettings, Settings, start,
+    },
 };
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -32,9 +39,34 @@ pub(crate) struct Run {
     /// A kubeconfig file; without one as kubectl would, else as the pod's service account.
     #[arg(long)]
     kubeconfig: Option<PathBuf>,
+    /// Publish the devices and hand them out as the DRA driver `gpu.berth.dev`: on nodes where NVIDIA's device plugin does not
+    /// run. Needs Kubernetes 1.34, for parts of devices 1.36.
+    #[arg(long, env = "NVML_PROBE_DRA")]
+    dra: bool,
+    /// The kubelet's folder, here and for the kubelet.
+    #[arg(long, default_value = "/var/lib/kubelet")]
+    kubelet: PathBuf,
+    /// The kubelet's folder as the kubelet sees it, if that is another path.
+    #[arg(long)]
+    kubelet_sees: Option<PathBuf>,
+    /// The folder of CDI files that the container runtime reads.
+    #[arg(long, default_value = "/var/run/cdi")]
+    cdi: PathBuf,
+    /// The folder of device files, here and for the container runtime.
+    #[arg(long, default_value = "/dev")]
+    dev: PathBuf,
     /// Do without an API server: only metrics.
-    #[arg(long, conflicts_with = "kubeconfig")]
+    #[arg(long, conflicts_with_all = ["kubeconfig", "dra"])]
     standalone: bool,
+    /// The scheduler to which live memory is streamed, as `host:port`; each address of the host is a replica.
+    #[arg(long, env = "BERTH_SCHEDULER", requires = "scheduler_ca")]
+    scheduler: Option<String>,
+    /// The authority that signed the scheduler's certificate, as PEM.
+    #[arg(long, env = "BERTH_SCHEDULER_CA")]
+    scheduler_ca: Option<PathBuf>,
+    /// The token of this agent's ServiceAccount that was made for the audience `berth-scheduler`.
+    #[arg(long, env = "BERTH_SCHEDULER_TOKEN", default_value = "/var/run/secrets/berth.dev/scheduler/token")]
+    scheduler_token: PathBuf,
     /// Log as JSON.
     #[arg(long)]
     log_json: bool,
@@ -72,7 +104,17 @@ pub(crate) fn run(run: Run, probe: Config, proc_root: PathBuf) -> anyhow::Result
 
 impl Run {
     fn settings(self, probe: Config, proc_root: PathBuf) -> Settings {
+        let own = |kubelet: &Path| kubelet.join("plugins").join(driver::NAME);
+        let plugin = self.dra.then(|| PluginSettings {
+            registry: self.kubelet.join("plugins_registry"),
+            folder: own(&self.kubelet),
+            folder_of_kubelet: own(self.kubelet_sees.as_ref().unwrap_or(&self.kubelet)),
+            cdi: self.cdi,
+            dev: self.dev,
+        });
+        let (ca, token) = (self.scheduler_ca, self.scheduler_token);
         Settings {
+            scheduler: self.scheduler.map(|address| SchedulerSettings { address, ca, token }),
             node: self.node_name,
             interval: Duration::from_millis(self.interval_millis),
             listen: self.listen,
@@ -82,7 +124,7 @@ impl Run {
                 faults: Some(self.state.join("faults.json")),
                 ignored_xids: self.ignored_xids,
             },
-            kubernetes: (!self.standalone).then_some(Kubernetes { kubeconfig: self.kubeconfig }),
+            kubernetes: (!self.standalone).then_some(Kubernetes { kubeconfig: self.kubeconfig, plugin }),
         }
     }
 }

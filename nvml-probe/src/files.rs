@@ -26,3 +26,14 @@ pub(crate) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     fs::rename(&unfinished, path)?;
     File::open(folder)?.sync_all()
 }
+
+/// Removes a file; that it is not there is as good.
+///
+/// # Errors
+/// If it is there and cannot be removed.
+pub(crate) fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}

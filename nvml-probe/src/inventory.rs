@@ -194,7 +194,7 @@ impl DeviceInfo {
         }
     }
 
-    fn failed(index: u32, failure: &Failure) -> Self {
+    pub(crate) fn failed(index: u32, failure: &Failure) -> Self {
         Self {
             index,
             uuid: Reading::Failed(failure.clone()),

@@ -10,6 +10,7 @@ use serde::Serialize;
 use crate::{
     Bytes, DeviceHealth, DeviceInfo, DeviceSample, Down, Driver, GpuProcess, Inventory, Link, Pid, Probe,
     Reading,
+    agent::Enforcement,
     proc::{Owner, ProcFs},
 };
 
@@ -18,6 +19,8 @@ use crate::{
 pub struct Report {
     /// The driver.
     pub driver: Driver,
+    /// What holds pods to their limits of GPU memory (S14, S19).
+    pub limits: Enforcement,
     /// Whether the processes that NVML names can be looked up.
     pub host_pids: bool,
     /// The devices.
@@ -67,7 +70,7 @@ impl Report {
                 DeviceReport { info, sample, health, owners }
             })
             .collect();
-        Ok(Self { driver, host_pids: proc.host_pids(), devices, links })
+        Ok(Self { limits: Enforcement::of(&driver), driver, host_pids: proc.host_pids(), devices, links })
     }
 
     fn device_table(&self) -> Table {
@@ -156,15 +159,6 @@ impl Report {
         }
         notes
     }
-
-    /// What can be done about memory limits here (S14, S19).
-    fn limits(&self) -> &'static str {
-        if self.driver.memory_limit_symbols.is_empty() {
-            "memory limits: watched only, this driver has none of its own"
-        } else {
-            "memory limits: this driver has limits per cgroup"
-        }
-    }
 }
 
 impl ProcessOwner {
@@ -189,7 +183,7 @@ impl ProcessOwner {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Driver { version, cuda, .. } = &self.driver;
-        writeln!(f, "driver {version}, CUDA {cuda}; {}", self.limits())?;
+        writeln!(f, "driver {version}, CUDA {cuda}; memory limits: {}", self.limits)?;
         if self.devices.is_empty() {
             return writeln!(f, "no devices");
         }

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
-use k8s_openapi::api::core::v1::ServiceAccount;
+use k8s_openapi::api::authentication::v1::{BoundObjectReference, TokenRequest, TokenRequestSpec};
+use k8s_openapi::api::core::v1::{Node, ServiceAccount};
 use kube::{Api, Client, Config};
 
 use crate::access::Access;
@@ -174,9 +174,37 @@ impl Testbed {
     /// # Errors
     /// If there is no such service account.
     pub async fn service_account(&self, namespace: &str, name: &str) -> Result<Access> {
+        self.by_token_of(namespace, name, None).await
+    }
+
+    /// The same for a pod of a DaemonSet: the token names the node that the pod runs on.
+    ///
+    /// # Errors
+    /// If there is no such service account, or no such node.
+    pub async fn service_account_on(&self, namespace: &str, name: &str, node: &str) -> Result<Access> {
+        let nodes: Api<Node> = Api::all(self.client().await?);
+        let found = nodes.get(node).await.map_err(Error::api(format!("the node {node}")))?;
+        let bound = BoundObjectReference {
+            api_version: Some("v1".to_owned()),
+            kind: Some("Node".to_owned()),
+            name: Some(node.to_owned()),
+            uid: found.metadata.uid,
+        };
+        self.by_token_of(namespace, name, Some(bound)).await
+    }
+
+    async fn by_token_of(
+        &self,
+        namespace: &str,
+        name: &str,
+        bound: Option<BoundObjectReference>,
+    ) -> Result<Access> {
         let accounts: Api<ServiceAccount> = Api::namespaced(self.client().await?, namespace);
-        let spec =
-            TokenRequestSpec { expiration_seconds: Some(TOKEN_SECONDS), ..TokenRequestSpec::default() };
+        let spec = TokenRequestSpec {
+            expiration_seconds: Some(TOKEN_SECONDS),
+            bound_object_ref: bound,
+            ..TokenRequestSpec::default()
+        };
         let request = TokenRequest { spec: Some(spec), ..TokenRequest::default() };
         let answer = accounts
             .create_token_request(name, &kube::api::PostParams::default(), &request)

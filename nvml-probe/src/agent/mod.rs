@@ -15,17 +15,25 @@
 
 mod fitness;
 mod index;
+mod limits;
 mod metrics;
+mod plugin;
 mod run;
 mod sampler;
 mod serve;
+mod slice;
 mod state;
+mod stream;
 mod watch;
 mod whose;
 
 pub use fitness::{APPLICATION_XIDS, Fault, Faults, Fitness};
 pub use index::{PodIndex, PodName};
+pub use limits::Enforcement;
+pub use plugin::PluginSettings;
 pub use run::{Kubernetes, Running, Settings, start};
 pub use sampler::{Sampler, SamplerSettings};
+pub use slice::slice_name;
 pub use state::{DeviceName, DeviceState, DriverState, NodeState};
+pub use stream::{SchedulerSettings, wire};
 pub use whose::{Owners, Shares, Whose};

@@ -16,10 +16,13 @@ use kube::{Client, Config, config::KubeConfigOptions};
 use tokio::{net::TcpListener, sync::watch, task::JoinSet, time::Instant};
 
 use crate::agent::{
-    NodeState, PodIndex, Sampler, SamplerSettings,
+    NodeState, PluginSettings, PodIndex, Sampler, SamplerSettings, SchedulerSettings, limits, plugin,
     serve::{Served, routes},
-    watch as pods,
+    slice, stream, watch as pods,
 };
+
+/// After the kubelet could not be served.
+const AFTER_FAILURE: Duration = Duration::from_secs(5);
 
 /// How the agent runs.
 #[derive(Clone, Debug)]
@@ -34,6 +37,8 @@ pub struct Settings {
     pub sampler: SamplerSettings,
     /// The API server; none to do without one, which leaves metrics alone.
     pub kubernetes: Option<Kubernetes>,
+    /// The scheduler to which live memory is streamed; none to stream nothing.
+    pub scheduler: Option<SchedulerSettings>,
 }
 
 /// The way to the API server.
@@ -41,6 +46,8 @@ pub struct Settings {
 pub struct Kubernetes {
     /// A kubeconfig file; none: as kubectl would, else as the pod's service account.
     pub kubeconfig: Option<PathBuf>,
+    /// Whether the devices are published, and handed out when the kubelet asks: not where NVIDIA's device plugin does that.
+    pub plugin: Option<PluginSettings>,
 }
 
 /// An agent that runs, until it is dropped.
@@ -68,21 +75,33 @@ pub async fn start(settings: Settings) -> anyhow::Result<Running> {
     let listener =
         TcpListener::bind(settings.listen).await.with_context(|| format!("listen: {}", settings.listen))?;
     let address = listener.local_addr()?;
+    let (serving_out, serving) = watch::channel(false);
+    let has_plugin = settings.kubernetes.as_ref().is_some_and(|kubernetes| kubernetes.plugin.is_some());
     let served = Served {
         node: settings.node.as_str().into(),
         state: state.clone(),
         last_tick: Arc::clone(&last_tick),
         interval: settings.interval,
-        plugin: None,
+        plugin: has_plugin.then_some(serving),
     };
     tasks.spawn(async move {
         if let Err(error) = axum::serve(listener, routes(served)).await {
             tracing::error!(%error, "nothing is served any more");
         }
     });
-    if let Some(kubernetes) = &settings.kubernetes {
+    let node = settings.node;
+    if let Some(kubernetes) = settings.kubernetes {
         let client = kubernetes.client().await?;
-        tasks.spawn(pods::pods(client, settings.node.clone(), index_out));
+        tasks.spawn(pods::pods(client.clone(), node.clone(), index_out));
+        tasks.spawn(limits::state(client.clone(), node.clone(), state.clone()));
+        if let Some(settings) = kubernetes.plugin {
+            tasks.spawn(slice::publish(client.clone(), node.clone(), state.clone()));
+            tasks.spawn(hand_out(settings, client, node.clone(), state.clone(), serving_out));
+        }
+    }
+
+    if let Some(scheduler) = settings.scheduler {
+        tasks.spawn(stream::run(scheduler, node, state.clone()));
     }
 
     let stop = Arc::new(AtomicBool::new(false));
@@ -92,6 +111,29 @@ pub async fn start(settings: Settings) -> anyhow::Result<Running> {
     let sampler =
         std::thread::Builder::new().name("sample".to_owned()).spawn(move || ticking.run(sampler))?;
     Ok(Running { address, state, tasks, stop, sampler: Some(sampler) })
+}
+
+/// Serves the kubelet; what cannot be opened is tried again.
+async fn hand_out(
+    settings: PluginSettings,
+    client: Client,
+    node: String,
+    mut state: watch::Receiver<Arc<NodeState>>,
+    serving: watch::Sender<bool>,
+) {
+    // Before the first sample no device is known.
+    if state.wait_for(|state| state.tick > 0).await.is_err() {
+        return;
+    }
+    loop {
+        let ended =
+            plugin::run(settings.clone(), client.clone(), node.clone(), state.clone(), serving.clone()).await;
+        serving.send_replace(false);
+        if let Err(error) = ended {
+            tracing::error!(error = format!("{error:#}"), "the kubelet is not served");
+        }
+        tokio::time::sleep(AFTER_FAILURE).await;
+    }
 }
 
 /// What the sampler's thread works with.

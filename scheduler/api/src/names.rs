@@ -160,3 +160,39 @@ pub mod node {
     /// Label: the region.
     pub const REGION: &str = "topology.kubernetes.io/region";
 }
+
+/// What Berth's driver for GPUs (DRA) and its users say to each other.
+pub mod driver {
+    /// The driver, the domain of its attributes, and its DeviceClass.
+    pub const NAME: &str = "gpu.berth.dev";
+    /// Capacity of a device: the memory that can be given out (S13). A claim asks for a part of it.
+    pub const MEMORY: &str = "memory";
+    /// Attribute of a device: NVML's name for it.
+    pub const UUID: &str = "uuid";
+    /// Attribute: the product, as NVML names it.
+    pub const PRODUCT: &str = "productName";
+    /// Attribute: MiB that the driver keeps for itself, at discovery.
+    pub const RESERVED_MIB: &str = "memoryReservedMiB";
+    /// Attribute: the NUMA node next to it; absent where there are several, or none is known.
+    pub const NUMA_NODE: &str = "numaNode";
+    /// Attribute: the version of NVIDIA's driver.
+    pub const DRIVER_VERSION: &str = "driverVersion";
+    /// Attribute: the version of CUDA that the driver brings.
+    pub const CUDA_VERSION: &str = "cudaDriverVersion";
+    /// Attribute: the compute capability.
+    pub const COMPUTE_CAPABILITY: &str = "cudaComputeCapability";
+    /// Attribute that drivers of all makers have: the place on the PCI bus.
+    pub const PCI_BUS_ID: &str = "resource.kubernetes.io/pciBusID";
+    /// Taint of a device that takes no new pods (S18); its value says why.
+    pub const UNHEALTHY: &str = "gpu.berth.dev/unhealthy";
+    /// Taint of a device that is split by MIG: Berth does not give out its parts.
+    pub const MIG: &str = "gpu.berth.dev/mig";
+    /// `apiVersion` of the driver's parameters in a claim or a DeviceClass.
+    pub const PARAMETERS_VERSION: &str = "gpu.berth.dev/v1alpha1";
+    /// `kind` of them: `limit` is the most memory that may be used on each device, a quantity from the request to the whole
+    /// device (S14). Default: the request.
+    pub const PARAMETERS_KIND: &str = "DeviceMemory";
+    /// Condition of a node: `True` where the driver holds pods to their limits of GPU memory, `False` where going over is
+    /// only watched and reported (S14, S19).
+    pub const LIMITS_ENFORCED: &str = "GpuMemoryLimitsEnforced";
+}

@@ -19,6 +19,7 @@
 //! | `watch` | what the API server says -> changes |
 //! | `act` | actions -> requests: `bind`, `evict`, `write` |
 //! | `lease` | who leads |
+//! | `telemetry` | live memory and health of devices, from the nodes' agents |
 //! | `answer`, `pause` | what an answer means; pauses that double |
 //! | `metrics` | what is counted of all that |
 //!
@@ -36,6 +37,7 @@ pub mod lease;
 pub mod metrics;
 pub mod mirror;
 mod pause;
+pub mod telemetry;
 pub mod watch;
 mod words;
 pub mod write;

@@ -62,6 +62,11 @@ impl Lease {
         Self { leading: watch::channel(Leading::Always).1 }
     }
 
+    /// Told by other means than an object.
+    pub const fn told(leading: watch::Receiver<Leading>) -> Self {
+        Self { leading }
+    }
+
     /// True if this process may act now.
     pub fn may_act(&self) -> bool {
         match *self.leading.borrow() {

@@ -1,0 +1,148 @@
+//! What is known -> what must be said, given what was said before.
+
+use std::collections::BTreeMap;
+
+use super::wire::{self, DeviceState as WireDevice, Health, Pod, PodMemory, Snapshot, Update};
+use crate::{
+    Bytes,
+    agent::{DeviceName, DeviceState, Fitness, NodeState},
+    proc::cgroup::PodUid,
+};
+
+/// What was said in one stream.
+#[derive(Debug)]
+pub(crate) struct Encoder {
+    node: String,
+    sequence: u64,
+    devices: Vec<DeviceName>,
+    said: Vec<(Health, Option<u64>)>,
+    pods: BTreeMap<PodUid, Said>,
+    next_pod: u32,
+}
+
+/// A pod's number, and MiB by device.
+#[derive(Debug, Default)]
+struct Said {
+    number: u32,
+    memory: BTreeMap<u32, u64>,
+}
+
+impl Encoder {
+    /// Nothing was said yet.
+    pub(crate) fn new(node: &str) -> Self {
+        Self {
+            node: node.to_owned(),
+            sequence: 0,
+            devices: Vec::new(),
+            said: Vec::new(),
+            pods: BTreeMap::new(),
+            next_pod: 0,
+        }
+    }
+
+    /// The next update, or none if nothing is different. The first is a snapshot, and so is each in which the devices are
+    /// others.
+    pub(crate) fn update(&mut self, state: &NodeState) -> Option<Update> {
+        let mut update = Update::default();
+        let same = state.devices.iter().map(|device| &device.name).eq(&self.devices);
+        if self.sequence == 0 || !same {
+            self.begin(state, &mut update);
+        }
+        self.tell_devices(state, &mut update);
+        self.tell_pods(state, &mut update);
+        let silent = update.snapshot.is_none()
+            && update.devices.is_empty()
+            && update.memory.is_empty()
+            && update.gone.is_empty();
+        (!silent).then(|| self.number(update))
+    }
+
+    /// An update that says only that the agent lives.
+    pub(crate) fn heartbeat(&mut self) -> Update {
+        self.number(Update::default())
+    }
+
+    fn number(&mut self, mut update: Update) -> Update {
+        self.sequence += 1;
+        update.sequence = self.sequence;
+        update
+    }
+
+    fn begin(&mut self, state: &NodeState, update: &mut Update) {
+        self.devices = state.devices.iter().map(|device| device.name.clone()).collect();
+        self.said = vec![(Health::Unspecified, None); self.devices.len()];
+        self.pods.clear();
+        self.next_pod = 0;
+        let devices = self.devices.iter().map(|name| name.as_str().to_owned()).collect();
+        update.snapshot = Some(Snapshot { node: self.node.clone(), devices });
+    }
+
+    fn tell_devices(&mut self, state: &NodeState, update: &mut Update) {
+        for (number, (device, said)) in (0..).zip(state.devices.iter().zip(&mut self.said)) {
+            let foreign_mib = device.shares.as_ref().and_then(|shares| shares.foreign).map(mib);
+            // What is not known now stands as it was said.
+            let now = (health(device), foreign_mib.or(said.1));
+            if *said != now {
+                *said = now;
+                let health = now.0.into();
+                update.devices.push(WireDevice { device: number, health, foreign_mib });
+            }
+        }
+    }
+
+    fn tell_pods(&mut self, state: &NodeState, update: &mut Update) {
+        let mut now: BTreeMap<&PodUid, BTreeMap<u32, u64>> = BTreeMap::new();
+        for (number, device) in (0..).zip(&state.devices) {
+            let Some(shares) = &device.shares else {
+                // Of a device that cannot be reached nothing is known: what was said stands.
+                for (uid, said) in &self.pods {
+                    if let (Some(mib), Some((uid, _))) =
+                        (said.memory.get(&number), self.pods.get_key_value(uid))
+                    {
+                        now.entry(uid).or_default().insert(number, *mib);
+                    }
+                }
+                continue;
+            };
+            for (uid, bytes) in &shares.pods {
+                now.entry(uid).or_default().insert(number, mib(*bytes));
+            }
+        }
+        let gone: Vec<PodUid> = self.pods.keys().filter(|uid| !now.contains_key(uid)).cloned().collect();
+        let now: Vec<(PodUid, BTreeMap<u32, u64>)> =
+            now.into_iter().map(|(uid, memory)| (uid.clone(), memory)).collect();
+        for uid in gone {
+            update.gone.extend(self.pods.remove(&uid).map(|said| said.number));
+        }
+        for (uid, memory) in now {
+            let next = &mut self.next_pod;
+            let said = self.pods.entry(uid).or_insert_with_key(|uid| {
+                *next += 1;
+                update.pods.push(Pod { number: *next, uid: uid.as_str().to_owned() });
+                Said { number: *next, memory: BTreeMap::new() }
+            });
+            let ended =
+                said.memory.keys().filter(|device| !memory.contains_key(device)).map(|device| (*device, 0));
+            let changed = memory.iter().filter(|(device, mib)| said.memory.get(device) != Some(mib));
+            let told = ended.chain(changed.map(|(device, mib)| (*device, *mib)));
+            let number = said.number;
+            update.memory.extend(told.map(|(device, mib)| PodMemory { pod: number, device, mib }));
+            said.memory = memory;
+        }
+    }
+}
+
+fn mib(bytes: Bytes) -> u64 {
+    bytes.0.div_ceil(1 << 20)
+}
+
+fn health(device: &DeviceState) -> Health {
+    match device.fitness {
+        Fitness::Healthy => wire::Health::Healthy,
+        Fitness::Unhealthy(_) => wire::Health::Unhealthy,
+        Fitness::Lost => wire::Health::Lost,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,249 @@
+//! A cluster with one real node, a scripted driver, and the agent's program with the rights of `deploy/agent.yaml`.
+
+use std::{
+    fs::{self, File},
+    io::{Read, Write},
+    net::TcpStream,
+    path::PathBuf,
+    process::{Child, Command},
+    time::{Duration, Instant},
+};
+
+use berth_testbed::{ControllerManager, Node, NodePart, Options, Scheduler, Testbed, fake::PodTemplate};
+use k8s_openapi::api::core::v1::Pod;
+use kube::{
+    Client,
+    api::{Api, DynamicObject, PostParams},
+    core::{ApiResource, GroupVersionKind},
+};
+use nvml_fake::script::{Ecc, Script};
+use serde_json::{Value, json};
+
+use crate::common::{Machine, h100, xid};
+
+pub(crate) const SOON: Duration = Duration::from_secs(90);
+
+pub(crate) struct World {
+    agent: Option<Child>,
+    port: u16,
+    kubeconfig: PathBuf,
+    pub(crate) script: Script,
+    machine: Machine,
+    pub(crate) node: Node,
+    pub(crate) client: Client,
+    _testbed: Testbed,
+}
+
+/// Waits until there is something.
+pub(crate) async fn eventually<T>(what: &str, look: impl AsyncFn() -> Option<T>) -> T {
+    let begun = Instant::now();
+    loop {
+        if let Some(found) = look().await {
+            return found;
+        }
+        assert!(begun.elapsed() < SOON, "not in time: {what}");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+impl World {
+    pub(crate) async fn start() -> Self {
+        let options = Options::new().controller_manager(ControllerManager::new()).scheduler(Scheduler::new());
+        let testbed = Testbed::start(options).await.unwrap();
+        let client = testbed.client().await.unwrap();
+        let node = Node::start(&testbed, "gpu-0").await.unwrap();
+        let kubeconfig = rights(&testbed, &client).await;
+        let mut script = h100(1);
+        script.devices[0].ecc = Some(Ecc { enabled: true, volatile: (0, 0), aggregate: (0, 0) });
+        script.devices[0].recovery_action = Some(0);
+        let machine = Machine::new(script.clone());
+        device_files(&node);
+        // A free port, which nobody takes in the moment until the agent has it.
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let mut world =
+            Self { agent: None, port, kubeconfig, script, machine, node, client, _testbed: testbed };
+        world.start_agent();
+        world.until_ready().await;
+        world
+    }
+
+    pub(crate) fn start_agent(&mut self) {
+        let folder = self.node.folder();
+        let log = File::options().append(true).create(true).open(folder.join("logs/agent.log")).unwrap();
+        let child = Command::new(env!("CARGO_BIN_EXE_nvml-probe"))
+            .arg("--library")
+            .arg(self.machine.library())
+            .args(["run", "--dra", "--node-name", "gpu-0", "--interval-millis", "200"])
+            .args(["--listen", &format!("127.0.0.1:{}", self.port)])
+            .arg("--kubeconfig")
+            .arg(&self.kubeconfig)
+            .arg("--kubelet")
+            .arg(folder.join("kubelet"))
+            .args(["--kubelet-sees", "/var/lib/kubelet"])
+            .arg("--cdi")
+            .arg(folder.join("cdi"))
+            .arg("--dev")
+            .arg(folder.join("dev"))
+            .arg("--state")
+            .arg(folder.join("agent"))
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        self.agent = Some(child);
+    }
+
+    pub(crate) fn kill_agent(&mut self) {
+        let mut child = self.agent.take().unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    /// Waits until the kubelet knows the driver.
+    pub(crate) async fn until_ready(&self) {
+        eventually("the agent is ready", async || {
+            self.get("/readyz").filter(|answer| answer.contains("200 OK"))
+        })
+        .await;
+    }
+
+    fn get(&self, path: &str) -> Option<String> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).ok()?;
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").ok()?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text).ok()?;
+        Some(text)
+    }
+
+    pub(crate) fn figures(&self) -> String {
+        self.get("/metrics").unwrap_or_default()
+    }
+
+    pub(crate) fn set(&self) {
+        self.machine.set(&self.script);
+    }
+
+    /// The driver tells of an XID, and which action the device asks for.
+    pub(crate) fn xid(&mut self, number: u64, action: Option<u32>) {
+        self.script.events.push(xid(0, number));
+        self.script.devices[0].recovery_action = action;
+        self.set();
+    }
+
+    pub(crate) fn recovered(&mut self) {
+        self.script.devices[0].recovery_action = Some(0);
+        self.set();
+    }
+
+    pub(crate) fn cdi_files(&self) -> Vec<String> {
+        let found = fs::read_dir(self.node.folder().join("cdi")).unwrap();
+        found.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect()
+    }
+
+    /// A process of a pod's only container, as this machine numbers it.
+    pub(crate) fn process_of(&self, pod: &Pod) -> u32 {
+        let statuses = pod.status.as_ref().unwrap().container_statuses.as_ref().unwrap();
+        let id = statuses[0].container_id.as_deref().unwrap().trim_start_matches("containerd://");
+        let processes =
+            fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+        let of_it =
+            |pid: &u32| fs::read_to_string(format!("/proc/{pid}/cgroup")).is_ok_and(|text| text.contains(id));
+        processes.into_iter().find(of_it).unwrap()
+    }
+
+    pub(crate) fn pod(&self, name: &str, memory: &str) -> Pod {
+        self.pod_with(name, memory, None)
+    }
+
+    /// A pod with a claim template of its own, that says what it sees and stays.
+    pub(crate) fn pod_with(&self, name: &str, memory: &str, limit: Option<&str>) -> Pod {
+        let limit = limit.unwrap_or("40Gi");
+        let template = json!({
+            "apiVersion": "resource.k8s.io/v1", "kind": "ResourceClaimTemplate",
+            "metadata": {"name": name, "namespace": "default"},
+            "spec": {"spec": {"devices": {
+                "requests": [{"name": "gpu", "exactly": {
+                    "deviceClassName": "gpu.berth.dev", "capacity": {"requests": {"memory": memory}},
+                }}],
+                "config": [{"opaque": {"driver": "gpu.berth.dev", "parameters": {
+                    "apiVersion": "gpu.berth.dev/v1alpha1", "kind": "DeviceMemory", "limit": limit,
+                }}}],
+            }}},
+        });
+        let client = self.client.clone();
+        tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(create(&client, template)));
+        let says = [
+            "env",
+            "file",
+            "/dev/nvidia0",
+            "file",
+            "/dev/nvidiactl",
+            "print",
+            "the device is there",
+            "pause",
+        ];
+        let mut pod = PodTemplate::new(name).arguments(says).tolerate_all().pod(0);
+        pod.metadata.name = Some(name.to_owned());
+        let spec = pod.spec.as_mut().unwrap();
+        let claims = json!([{"name": "gpu", "resourceClaimTemplateName": name}]);
+        spec.resource_claims = Some(serde_json::from_value(claims).unwrap());
+        let resources = spec.containers[0].resources.get_or_insert_default();
+        resources.claims = Some(serde_json::from_value(json!([{"name": "gpu"}])).unwrap());
+        pod
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if let Some(mut agent) = self.agent.take() {
+            let _ = agent.kill();
+            let _ = agent.wait();
+        }
+        if std::thread::panicking() {
+            let log = fs::read_to_string(self.node.folder().join("logs/agent.log")).unwrap_or_default();
+            eprintln!("the agent's log:\n{log}");
+            let log = fs::read_to_string(self.node.log(NodePart::Kubelet)).unwrap_or_default();
+            let about_it =
+                log.lines().filter(|line| line.contains("gpu.berth.dev") || line.contains("plugin"));
+            eprintln!("the kubelet's:\n{}", about_it.collect::<Vec<_>>().join("\n"));
+        }
+    }
+}
+
+/// The device's files: nothing is behind them, but containers may open them only if they are given them.
+fn device_files(node: &Node) {
+    let folder = node.folder().join("dev");
+    fs::create_dir(&folder).unwrap();
+    for name in ["nvidia0", "nvidiactl"] {
+        let made = Command::new("mknod").arg(folder.join(name)).args(["c", "1", "3"]).status().unwrap();
+        assert!(made.success());
+    }
+}
+
+/// Makes what `deploy/agent.yaml` says, the DaemonSet apart, and returns the way in that it gives to an agent.
+async fn rights(testbed: &Testbed, client: &Client) -> PathBuf {
+    let text = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/agent.yaml")).unwrap();
+    for part in text.split("\n---\n") {
+        let object: Value = serde_saphyr::from_str(part).unwrap();
+        if object["kind"] != "DaemonSet" {
+            create(client, object).await;
+        }
+    }
+    testbed.service_account_on("berth-system", "nvml-probe", "gpu-0").await.unwrap().kubeconfig().to_owned()
+}
+
+async fn create(client: &Client, object: Value) {
+    let text = |field: &str| object[field].as_str().unwrap().to_owned();
+    let (api_version, kind) = (text("apiVersion"), text("kind"));
+    let (group, version) = api_version.split_once('/').unwrap_or(("", &api_version));
+    let plural = match kind.as_str() {
+        "ValidatingAdmissionPolicy" => "validatingadmissionpolicies".to_owned(),
+        "DeviceClass" => "deviceclasses".to_owned(),
+        other => format!("{}s", other.to_lowercase()),
+    };
+    let resource = ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, &kind), &plural);
+    let api: Api<DynamicObject> = match object["metadata"]["namespace"].as_str() {
+        Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
+        None => Api::all_with(client.clone(), &resource),
+    };
+    api.create(&PostParams::default(), &serde_json::from_value(object).unwrap()).await.unwrap();
+}
