@@ -1,4 +1,4 @@
-//! A cluster with one real node, a scripted driver, and the agent's program with the rights of `deploy/agent.yaml`.
+//! A cluster with one real node, a scripted driver, and the agent's program with the rights of `deploy/agent`.
 
 use std::{
     fs::{self, File},
@@ -219,16 +219,16 @@ fn device_files(node: &Node) {
     }
 }
 
-/// Makes what `deploy/agent.yaml` says, the DaemonSet apart, and returns the way in that it gives to an agent.
+/// Makes what `deploy/agent` says, the DaemonSet apart, and returns the way in that it gives to an agent.
 async fn rights(testbed: &Testbed, client: &Client) -> PathBuf {
-    let text = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/agent.yaml")).unwrap();
-    for part in text.split("\n---\n") {
-        let object: Value = serde_saphyr::from_str(part).unwrap();
-        if object["kind"] != "DaemonSet" {
-            create(client, object).await;
+    for file in ["agent/namespace.yaml", "agent/rbac.yaml", "agent/deviceclass.yaml"] {
+        let path = format!("{}/../deploy/{file}", env!("CARGO_MANIFEST_DIR"));
+        for part in fs::read_to_string(path).unwrap().split("\n---\n") {
+            create(client, serde_saphyr::from_str(part).unwrap()).await;
         }
     }
-    testbed.service_account_on("berth-system", "nvml-probe", "gpu-0").await.unwrap().kubeconfig().to_owned()
+    let access = testbed.service_account_on("berth-agent", "nvml-probe", "gpu-0").await.unwrap();
+    access.kubeconfig().to_owned()
 }
 
 async fn create(client: &Client, object: Value) {

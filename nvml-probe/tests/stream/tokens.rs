@@ -21,7 +21,7 @@ async fn token(client: &Client, account: &str, node: Option<&Node>, audience: &s
         bound_object_ref: bound,
         expiration_seconds: Some(600),
     };
-    let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), "berth-system");
+    let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), "berth-agent");
     let request = TokenRequest { spec: Some(spec), ..TokenRequest::default() };
     let made = accounts.create_token_request(account, &PostParams::default(), &request).await.unwrap();
     made.status.unwrap().token.unwrap()
@@ -30,7 +30,7 @@ async fn token(client: &Client, account: &str, node: Option<&Node>, audience: &s
 async fn account(client: &Client, name: &str) {
     let mut account = ServiceAccount::default();
     account.metadata.name = Some(name.to_owned());
-    let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), "berth-system");
+    let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), "berth-agent");
     accounts.create(&PostParams::default(), &account).await.unwrap();
 }
 
@@ -39,7 +39,7 @@ async fn only_the_agent_of_a_node_speaks_for_it() {
     let testbed = Testbed::start(Options::new()).await.unwrap();
     let client = testbed.client().await.unwrap();
     let mut namespace = Namespace::default();
-    namespace.metadata.name = Some("berth-system".to_owned());
+    namespace.metadata.name = Some("berth-agent".to_owned());
     Api::all(client.clone()).create(&PostParams::default(), &namespace).await.unwrap();
     account(&client, "nvml-probe").await;
     account(&client, "other").await;
@@ -55,7 +55,7 @@ async fn only_the_agent_of_a_node_speaks_for_it() {
     let certificate = testbed.certificate("telemetry", &["localhost"]).unwrap();
     let pem = |path| std::fs::read(path).unwrap();
     let tls = Some((pem(&certificate.certificate), pem(&certificate.key)));
-    let reviewer = Reviewer::new(client.clone(), "berth-system", "nvml-probe");
+    let reviewer = Reviewer::new(client.clone(), "berth-agent", "nvml-probe");
     let settings = Settings { tls, ..Settings::default() };
     let replica = Replica::start("127.0.0.1:0", true, settings, reviewer);
     let port = replica.address.rsplit_once(':').unwrap().1.to_owned();

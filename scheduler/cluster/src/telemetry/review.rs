@@ -129,8 +129,8 @@ mod tests {
     #[tokio::test]
     async fn only_the_agents_own_tokens_count_and_name_their_node() {
         let config = kube::Config::new("http://127.0.0.1:1".parse().unwrap());
-        let reviewer = Reviewer::new(Client::try_from(config).unwrap(), "berth-system", "nvml-probe");
-        let ours = "system:serviceaccount:berth-system:nvml-probe";
+        let reviewer = Reviewer::new(Client::try_from(config).unwrap(), "berth-agent", "nvml-probe");
+        let ours = "system:serviceaccount:berth-agent:nvml-probe";
         assert_eq!(reviewer.judge(answer(AUDIENCE, ours, Some("n-1"))), Ok("n-1".to_owned()));
         assert!(matches!(reviewer.judge(answer("other", ours, Some("n-1"))), Err(Denied::Unknown(_))));
         let other = "system:serviceaccount:x:nvml-probe";
