@@ -2,7 +2,7 @@
 //!
 //! A token counts if it was made for our audience, belongs to the agents' ServiceAccount, and says on which node its pod runs,
 //! as all tokens of pods do since Kubernetes 1.32: an agent speaks for its own node only. Answers are kept for
-//! [`KEPT_FOR`], by the token's hash, and at most [`AT_ONCE`] questions are asked at a time, so that ten thousand agents that
+//! `KEPT_FOR`, by the token's hash, and at most `AT_ONCE` questions are asked at a time, so that ten thousand agents that
 //! come back at once do not drown the API server.
 
 use std::{
