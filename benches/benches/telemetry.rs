@@ -17,6 +17,7 @@ use berth_cluster::lease::Lease;
 use berth_cluster::telemetry::{Board, Denied, Identify, Names, Settings, Shared, serve};
 use berth_engine::Engine;
 use berth_model::{Budget, DeviceIndex, Millis, NodeId, PodId, Timestamp, WorkloadId};
+use nvml_probe::agent::REST_EACH;
 use nvml_probe::agent::wire::telemetry_client::TelemetryClient;
 use nvml_probe::agent::wire::{DeviceState, Health, Pod, PodMemory, Snapshot, Update};
 use rustix::process::{Resource, Rlimit, setrlimit};
@@ -39,9 +40,9 @@ const AT_ONCE: usize = 64;
 enum Changes {
     /// Nothing: a heartbeat every ten seconds.
     Nothing,
-    /// The memory of every pod.
+    /// The memory of every pod, which an agent tells every three seconds.
     Pods,
-    /// That, and the foreign memory of every device.
+    /// That, and the foreign memory of every device by so much that it is told each second.
     All,
 }
 
@@ -90,7 +91,7 @@ fn receive() {
     let signed = rcgen::generate_simple_self_signed(vec!["receiver".to_owned()]).expect("a certificate");
     let (certificate, key) = (signed.cert.pem(), signed.signing_key.serialize_pem());
     let board = Shared::new(Board::new(Millis::from_secs(60)));
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).expect("a free port");
     let address = listener.local_addr().expect("it has an address");
     let settings = Settings { tls: Some((certificate.clone().into(), key.into())), ..Settings::default() };
@@ -265,7 +266,13 @@ async fn speak(node: u32, out: mpsc::Sender<Update>, told: tokio::sync::watch::R
         ticks.tick().await;
         second += 1;
         let changes = *told.borrow();
-        if changes == Changes::Nothing && second % 10 > 0 {
+        // As an agent does: what is foreign at once, the rest every few seconds, else a heartbeat.
+        let each = match changes {
+            Changes::Nothing => 10,
+            Changes::Pods => REST_EACH.as_secs(),
+            Changes::All => 1,
+        };
+        if (second + u64::from(node)) % each > 0 {
             continue;
         }
         sequence += 1;

@@ -35,5 +35,5 @@ pub use run::{Kubernetes, Running, Settings, start};
 pub use sampler::{Sampler, SamplerSettings};
 pub use slice::slice_name;
 pub use state::{DeviceName, DeviceState, DriverState, NodeState};
-pub use stream::{SchedulerSettings, wire};
+pub use stream::{REST_EACH, SchedulerSettings, wire};
 pub use whose::{Owners, Shares, Whose};

@@ -8,6 +8,7 @@
 //! Nothing but glibc, `libnvidia-ml.so.1` and `libcuda.so.1` is needed. `.ci/gpu` builds it into `target/gpu/` and says
 //! how to run it there.
 
+mod agent;
 mod cgroup;
 mod checks;
 mod cost;
@@ -73,6 +74,7 @@ fn main() -> ExitCode {
     checks::run(&mut log);
     memory::run(&mut log);
     cost::run(&mut log);
+    agent::run(&mut log);
     let text = serde_json::to_string_pretty(&Value::Object(log.results)).unwrap_or_default();
     println!("{text}");
     if let Some(out) = env::var_os("OUT") {

@@ -1,4 +1,8 @@
 //! What is known -> what must be said, given what was said before.
+//!
+//! Some things are told at once: other devices, health, foreign memory that moves by [`FOREIGN_STEP`] MiB, pods that come and
+//! go. What moves all the time, the memory of pods that run, is told every [`super::REST_EACH`] with all the rest, so that what
+//! ten thousand nodes say costs the scheduler little.
 
 use std::collections::BTreeMap;
 
@@ -8,6 +12,9 @@ use crate::{
     agent::{DeviceName, DeviceState, Fitness, NodeState},
     proc::cgroup::PodUid,
 };
+
+/// Foreign memory that moves by so many MiB is told at once.
+const FOREIGN_STEP: u64 = 64;
 
 /// What was said in one stream.
 #[derive(Debug)]
@@ -55,6 +62,25 @@ impl Encoder {
             && update.memory.is_empty()
             && update.gone.is_empty();
         (!silent).then(|| self.number(update))
+    }
+
+    /// Whether something must be told at once.
+    pub(crate) fn is_urgent(&self, state: &NodeState) -> bool {
+        let same = state.devices.iter().map(|device| &device.name).eq(&self.devices);
+        let pods =
+            || state.devices.iter().filter_map(|device| device.shares.as_ref()).flat_map(|it| it.pods.keys());
+        let device_moved = |(device, said): (&DeviceState, &(Health, Option<u64>))| {
+            let foreign = device.shares.as_ref().and_then(|shares| shares.foreign).map(mib);
+            let moved =
+                foreign.is_some_and(|now| said.1.is_none_or(|said| now.abs_diff(said) >= FOREIGN_STEP));
+            health(device) != said.0 || moved
+        };
+        self.sequence == 0
+            || !same
+            || state.devices.iter().zip(&self.said).any(device_moved)
+            || pods().any(|uid| !self.pods.contains_key(uid))
+            || (state.devices.iter().all(|device| device.shares.is_some())
+                && self.pods.keys().any(|uid| !pods().any(|now| now == uid)))
     }
 
     /// An update that says only that the agent lives.

@@ -45,6 +45,8 @@ pub mod wire {
 
 /// An agent that has nothing to say says so that often: a sixth of the time after which it counts as silent (S18).
 const HEARTBEAT: Duration = Duration::from_secs(10);
+/// What need not be told at once is told that often: well within the time in which a pod over its limit is reported (S19).
+pub const REST_EACH: Duration = Duration::from_secs(3);
 /// How long a connection may take to be made.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
 /// How long a connection may be without any word before it is taken for dead, twice.
@@ -162,11 +164,15 @@ impl Stream<'_> {
         loop {
             let Ok(room) = out.reserve().await else { return };
             let state = Arc::clone(&self.state.borrow_and_update());
-            let update = encoder.update(&state);
-            let due = said + HEARTBEAT;
-            if let Some(update) = update.or_else(|| (Instant::now() >= due).then(|| encoder.heartbeat())) {
+            let now = Instant::now();
+            let update = if encoder.is_urgent(&state) || now >= said + REST_EACH {
+                encoder.update(&state)
+            } else {
+                None
+            };
+            if let Some(update) = update.or_else(|| (now >= said + HEARTBEAT).then(|| encoder.heartbeat())) {
                 room.send(update);
-                said = Instant::now();
+                said = now;
             }
             tokio::select! {
                 changed = self.state.changed() => if changed.is_err() { return },

@@ -83,3 +83,20 @@ fn other_devices_are_another_snapshot() {
     assert!(next.snapshot.is_some() && next.sequence == 2);
     assert_eq!((next.devices.len(), next.pods.len(), memory(&next)), (2, 1, vec![(1, 0, 10)]));
 }
+
+#[test]
+fn what_cannot_wait_is_urgent_and_the_rest_is_not() {
+    let mut encoder = Encoder::new("n-1");
+    let at = |foreign, pods| state(vec![device("a", Some((foreign, pods)))]);
+    let first = at(100, &[(1, 10)]);
+    assert!(encoder.is_urgent(&first), "nothing was said yet");
+    encoder.update(&first);
+    assert!(!encoder.is_urgent(&first));
+    assert!(!encoder.is_urgent(&at(163, &[(1, 70_000)])), "a pod's memory, and a little that is foreign");
+    assert!(encoder.is_urgent(&at(164, &[(1, 10)])));
+    assert!(encoder.is_urgent(&at(36, &[(1, 10)])));
+    assert!(encoder.is_urgent(&at(100, &[(1, 10), (2, 1)])), "a pod comes");
+    assert!(encoder.is_urgent(&at(100, &[])), "a pod goes");
+    assert!(encoder.is_urgent(&state(vec![device("a", None)])), "a device is lost");
+    assert!(encoder.is_urgent(&state(vec![device("b", Some((100, &[(1, 10)])))])), "another device");
+}
