@@ -201,7 +201,11 @@ impl Decider {
         };
         let actions = {
             let _timer = self.metrics.step("carry_out");
-            self.mirror.carry_out(&decisions, now)
+            let mut actions = self.mirror.carry_out(&decisions, now);
+            if leads {
+                actions.extend(self.mirror.stale(self.engine.stale_since()));
+            }
+            actions
         };
         if leads && !actions.is_empty() {
             self.act.carry_out(actions);

@@ -84,6 +84,7 @@ impl Act {
                 Action::Finalizers { project, version, finalizers } => {
                     self.writer.finalizers(project, version, finalizers);
                 }
+                Action::StaleSince { pod, since } => self.writer.stale_since(pod, since),
                 Action::Warn { pod, reason, message } => self.writer.warn(&pod, reason, message),
             }
         }

@@ -123,6 +123,13 @@ pub enum Action {
         /// All of them.
         finalizers: Vec<String>,
     },
+    /// Write on a pod since when its gang has been below its minimum, or that it is not (S27, S33).
+    StaleSince {
+        /// The pod.
+        pod: PodRef,
+        /// Since when.
+        since: Option<Timestamp>,
+    },
     /// Say that something is wrong with a pod; an Event.
     Warn {
         /// The pod.

@@ -97,6 +97,11 @@ impl Engine {
         }
     }
 
+    /// Workloads that are below their minimum, and since when (S27), for whoever writes it down (S33).
+    pub fn stale_since(&self) -> impl Iterator<Item = (WorkloadId, Timestamp)> + '_ {
+        self.stale.since.iter().filter_map(|(id, since)| Some((*id, (*since)?)))
+    }
+
     /// When the next gang will have been stale for too long.
     pub(crate) fn stale_timer(&self) -> Option<Timestamp> {
         let until = |(id, since): (&WorkloadId, &Option<Timestamp>)| {

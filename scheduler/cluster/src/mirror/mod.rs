@@ -14,6 +14,7 @@
 //! | `pods`, `read`, `groups` | pods, what they are, and the workloads they form (S5) |
 //! | `tell` | what was told -> what is seen, as events |
 //! | `act` | decisions -> actions |
+//! | `stale` | since when gangs have been below their minimum, as written on pods (S27, S33) |
 //! | `status` | what pools and queues are told to say of themselves |
 //! | `start` | gangs of which only some pods could be bound (S5) |
 
@@ -26,6 +27,7 @@ mod organisation;
 mod pods;
 mod read;
 mod seen;
+mod stale;
 mod start;
 mod status;
 mod tell;
@@ -86,6 +88,8 @@ pub struct Mirror {
     waiting_events: Vec<Event>,
     /// Reservations found on pods are told once (S33).
     restored: bool,
+    /// Since when gangs have been below their minimum, as it is written on pods.
+    written: stale::Written,
     /// A pool, a department or a project is new, or is asked for otherwise than before.
     news: bool,
     now: Timestamp,
@@ -109,6 +113,7 @@ impl Mirror {
             waiting_actions: Vec::new(),
             waiting_events: Vec::new(),
             restored: false,
+            written: stale::Written::default(),
             news: false,
             now: Timestamp(0),
         }

@@ -72,6 +72,7 @@ impl Mirror {
         let kept = if restored { Vec::new() } else { self.reservations_found() };
         if !restored {
             self.find_starts();
+            self.find_stale();
         }
         let mut out = Out::default();
         for group in std::mem::take(&mut self.dirty) {
@@ -195,10 +196,11 @@ impl Mirror {
         }
         if group.told.is_none() {
             spec.evictions = group.evictions.clone();
+            spec.stale_since = self.stale_since(group);
         }
         let known = group.told.as_ref().is_some_and(|told| {
-            let evictions = told.evictions.clone();
-            **told == WorkloadSpec { evictions, ..spec.clone() }
+            let (evictions, stale_since) = (told.evictions.clone(), told.stale_since);
+            **told == WorkloadSpec { evictions, stale_since, ..spec.clone() }
         });
         if !known {
             out.set.push(Event::WorkloadSet(spec.clone()));

@@ -148,6 +148,12 @@ impl Writer {
         self.it.wake.notify_waiters();
     }
 
+    /// Since when the gang of a pod has been below its minimum, if it is.
+    pub(crate) fn stale_since(&self, pod: PodRef, since: Option<berth_model::Timestamp>) {
+        self.it.lock().stale(pod, since);
+        self.it.wake.notify_waiters();
+    }
+
     /// What a pool, a department or a project should say of itself.
     pub(crate) fn status(&self, status: Status) {
         self.it.lock().object(OnObject::Status(status));
@@ -230,9 +236,9 @@ impl Shared {
         if it.check && self.put_right(&pod).await {
             it.check = false;
         }
-        let annotated = match &it.room {
-            Some(room) => self.annotate(&pod, room.as_ref()).await,
-            None => true,
+        let annotated = match (&it.room, &it.stale) {
+            (None, None) => true,
+            _ => self.annotate(&it).await,
         };
         let condition = it.condition.is_some();
         let told = match (&it.room, &it.condition) {
@@ -247,10 +253,19 @@ impl Shared {
         self.wake.notify_waiters();
     }
 
-    /// Writes the reservation as a whole; false if it is to be tried again.
-    async fn annotate(&self, pod: &PodRef, room: Option<&Reservation>) -> bool {
-        let text = room.and_then(|room| serde_json::to_string(room).ok());
-        let patch = json!({ "metadata": { "uid": pod.uid, "annotations": { written::RESERVATION: text } } });
+    /// Writes annotations, the reservation as a whole; false if it is to be tried again.
+    async fn annotate(&self, it: &OnPod) -> bool {
+        let pod = &it.pod;
+        let mut annotations = Map::new();
+        if let Some(room) = &it.room {
+            let text = room.as_ref().and_then(|room| serde_json::to_string(room).ok());
+            annotations.insert(written::RESERVATION.to_owned(), json!(text));
+        }
+        if let Some(since) = &it.stale {
+            let text = since.and_then(|at| Timestamp::from_millisecond(at.0).ok()).map(|at| at.to_string());
+            annotations.insert(written::STALE_SINCE.to_owned(), json!(text));
+        }
+        let patch = json!({ "metadata": { "uid": pod.uid, "annotations": annotations } });
         let (options, patch) = (PatchParams::default(), Patch::Merge(&patch));
         let sent = async { self.pods(pod).patch_metadata(&pod.name, &options, &patch).await.map(drop) };
         let answer = ask(self.settings.timeout, sent).await;

@@ -6,6 +6,7 @@
 use crate::action::{PodRef, Reservation};
 use crate::change::Name;
 use crate::mirror::Status;
+use berth_model::Timestamp;
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 /// The most Events that wait; the oldest are dropped first.
@@ -25,6 +26,8 @@ pub(super) struct OnPod {
     pub(super) condition: Option<Condition>,
     /// Room is kept for it, or not any more.
     pub(super) room: Option<Option<Reservation>>,
+    /// Its gang has been below its minimum since then, or is not any more.
+    pub(super) stale: Option<Option<Timestamp>>,
     /// A condition may have been written after it was bound: that is to be looked at and put right.
     pub(super) check: bool,
 }
@@ -89,6 +92,10 @@ impl Queue {
         self.put(pod, true, |it| it.room = Some(room));
     }
 
+    pub(super) fn stale(&mut self, pod: PodRef, since: Option<Timestamp>) {
+        self.put(pod, false, |it| it.stale = Some(since));
+    }
+
     pub(super) fn object(&mut self, it: OnObject) {
         self.objects.insert(it.key(), it);
     }
@@ -115,7 +122,7 @@ impl Queue {
         while let Some(uid) = self.urgent.pop_front().or_else(|| self.order.pop_front()) {
             // In both queues, or nothing is left to be said about it.
             let Some(it) = self.pods.remove(&uid) else { continue };
-            if it.condition.is_none() && it.room.is_none() && !it.check {
+            if it.condition.is_none() && it.room.is_none() && it.stale.is_none() && !it.check {
                 continue;
             }
             self.writing.insert(uid);
@@ -135,6 +142,7 @@ impl Queue {
                 it.check |= old.check;
                 it.condition = it.condition.take().or(old.condition.filter(|_| !bound));
                 it.room = it.room.take().or(old.room);
+                it.stale = it.stale.take().or(old.stale);
             });
         }
         if condition && bound {
@@ -151,8 +159,13 @@ impl Queue {
     fn put(&mut self, pod: PodRef, urgent: bool, change: impl FnOnce(&mut OnPod)) {
         let uid = pod.uid.clone();
         let new = !self.pods.contains_key(&uid);
-        let it =
-            self.pods.entry(uid.clone()).or_insert(OnPod { pod, condition: None, room: None, check: false });
+        let it = self.pods.entry(uid.clone()).or_insert(OnPod {
+            pod,
+            condition: None,
+            room: None,
+            stale: None,
+            check: false,
+        });
         change(it);
         if urgent && !self.writing.contains(&uid) {
             self.urgent.push_back(uid);

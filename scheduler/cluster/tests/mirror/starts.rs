@@ -1,4 +1,4 @@
-//! Gangs of which only some pods could be bound (S5).
+//! Gangs that are below their minimum: of which only some pods could be bound (S5), and that have lost some (S27).
 
 use crate::world::World;
 use berth_cluster::{Action, Kind};
@@ -130,4 +130,55 @@ fn s5_an_undoing_that_a_budget_forbids_goes_on() {
     let failed = berth_cluster::Outcome::EvictFailed(pod.clone(), "a budget".to_owned());
     world.pending.push(berth_cluster::Change::Outcome(failed));
     assert_eq!(world.says().iter().filter(|said| said.starts_with("evict")).count(), 1);
+}
+
+#[test]
+fn s27_s33_since_when_a_gang_is_below_its_minimum_is_written_down_and_outlives_a_restart() {
+    let mut world = World::new();
+    world.now = BEGIN_MS;
+    world.node("n0", 2);
+    for name in ["a-0", "a-1"] {
+        world.pod(
+            name,
+            1,
+            json!({"metadata": {
+                "labels": {"berth.dev/workload": "train", "berth.dev/preemptible": "true"},
+                "annotations": {"berth.dev/min-members": "2"},
+            }}),
+        );
+    }
+    assert_eq!(world.act(), ["a-0 -> n0, a-1 -> n0"]);
+    world.edit("a-1", |pod| pod["status"]["phase"] = json!("Failed"));
+    assert!(world.act().contains(&"stale a-0".to_owned()));
+    assert_eq!(world.act(), [""; 0], "once");
+    pass(&mut world, 40);
+    world.restart();
+    assert_eq!(world.act(), [""; 0]);
+    pass(&mut world, 19);
+    assert_eq!(world.act(), [""; 0]);
+    pass(&mut world, 1);
+    assert!(world.act().contains(&"evict a-0".to_owned()), "60 s after it began");
+}
+
+#[test]
+fn s27_s33_a_gang_that_is_whole_again_says_nothing_of_it() {
+    let mut world = World::new();
+    world.now = BEGIN_MS;
+    world.node("n0", 2);
+    let gang = json!({"metadata": {
+        "labels": {"berth.dev/workload": "train", "berth.dev/preemptible": "true"},
+        "annotations": {"berth.dev/min-members": "2"},
+    }});
+    for name in ["a-0", "a-1"] {
+        world.pod(name, 1, gang.clone());
+    }
+    world.act();
+    world.edit("a-1", |pod| pod["status"]["phase"] = json!("Failed"));
+    world.act();
+    world.pod("a-2", 1, gang);
+    let said: Vec<String> = [world.act(), world.act()].concat();
+    assert!(said.contains(&"a-2 -> n0".to_owned()) && said.contains(&"not stale a-0".to_owned()), "{said:?}");
+    world.restart();
+    pass(&mut world, 100);
+    assert_eq!(world.act(), [""; 0]);
 }

@@ -185,7 +185,9 @@ impl World {
         self.sync();
         self.now += 1;
         let decisions: Vec<Decision> = self.engine.decide(Timestamp(self.now), Budget::UNLIMITED);
-        self.mirror.carry_out(&decisions, Timestamp(self.now))
+        let mut actions = self.mirror.carry_out(&decisions, Timestamp(self.now));
+        actions.extend(self.mirror.stale(self.engine.stale_since()));
+        actions
     }
 
     /// One round, in words: binds as `pod -> node`, a gang's in one line; evictions as `evict pod`; reasons by their first word.
@@ -234,12 +236,26 @@ impl World {
                     self.pending.push(Change::Outcome(Outcome::Bound(bind.pod.clone())));
                 }
             }
-            Action::Evict { pod, .. } | Action::Reserve { pod, .. } if !self.is_there(pod) => {}
+            Action::Evict { pod, .. } | Action::Reserve { pod, .. } | Action::StaleSince { pod, .. }
+                if !self.is_there(pod) => {}
             Action::Evict { pod, .. } => {
                 self.edit(&full(pod), |pod| {
                     pod["metadata"]["deletionTimestamp"] = json!("2030-01-01T00:00:00Z");
                 });
                 self.pending.push(Change::Outcome(Outcome::Evicted(pod.clone())));
+            }
+            Action::StaleSince { pod, since } => {
+                let text =
+                    since.map(|at| k8s_openapi::jiff::Timestamp::from_millisecond(at.0).expect("a time"));
+                self.edit(&full(pod), |pod| match text {
+                    Some(text) => {
+                        pod["metadata"]["annotations"]["berth.dev/stale-since"] = json!(text.to_string())
+                    }
+                    None => {
+                        let all = pod["metadata"]["annotations"].as_object_mut();
+                        all.and_then(|all| all.remove("berth.dev/stale-since"));
+                    }
+                });
             }
             Action::Reserve { pod, reservation } => {
                 let text = serde_json::to_string(reservation).expect("JSON");
@@ -313,6 +329,8 @@ fn say(action: &Action) -> String {
             let word = message.split(':').next().unwrap_or_default();
             format!("{} pending: {word}", names.join(", "))
         }
+        Action::StaleSince { pod, since: Some(_) } => format!("stale {}", pod.name),
+        Action::StaleSince { pod, since: None } => format!("not stale {}", pod.name),
         Action::Status(status) => format!("status {status:?}"),
         Action::Finalizers { project, finalizers, .. } => {
             format!("finalizers of {}: {finalizers:?}", project.name)
