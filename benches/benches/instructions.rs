@@ -5,6 +5,7 @@
 #![allow(missing_docs, reason = "gungraun's macros write items without documentation")]
 
 use berth_bench::cases::{self, Case};
+use berth_bench::contention;
 use berth_bench::openb::Openb;
 use berth_engine::Engine;
 use berth_model::{Decision, Event};
@@ -36,6 +37,91 @@ fn parked() -> Engine {
     let mut engine = before_verdict();
     cases::decide(&mut engine);
     engine
+}
+
+/// A cluster full of over-quota jobs, and what is submitted to it by the project that owns the quota.
+fn borrowed(claims: impl IntoIterator<Item = Event>) -> Engine {
+    let mut engine = contention::borrowed(100);
+    cases::submit(&mut engine, claims);
+    engine
+}
+
+fn claims() -> Engine {
+    borrowed(contention::claims(200))
+}
+
+fn claiming_gang() -> Engine {
+    borrowed([contention::node_gang(0, 40)])
+}
+
+/// The cluster after a first claim, with a second.
+fn second_claim() -> Engine {
+    let mut claims = contention::claims(2).into_iter();
+    let mut engine = borrowed(claims.next());
+    contention::decide_now(&mut engine);
+    cases::submit(&mut engine, claims);
+    engine
+}
+
+fn scattered() -> Engine {
+    let mut engine = contention::scattered(100);
+    cases::submit(&mut engine, contention::patient_gangs(4, 5));
+    engine
+}
+
+fn pinned() -> Engine {
+    let mut engine = contention::pinned(100);
+    cases::submit(&mut engine, [contention::node_gang(0, 10)]);
+    engine
+}
+
+/// What cannot be helped, and is not looked at again.
+fn pinned_and_refused() -> Engine {
+    let mut engine = pinned();
+    contention::decide_now(&mut engine);
+    engine
+}
+
+#[library_benchmark(setup = claims)]
+#[bench::n100()]
+fn reclaim_200(mut engine: Engine) -> (Engine, Vec<Decision>) {
+    let decisions = contention::decide_now(&mut engine);
+    (engine, decisions)
+}
+
+#[library_benchmark(setup = second_claim)]
+#[bench::n100()]
+fn reclaim_one_more(mut engine: Engine) -> (Engine, Vec<Decision>) {
+    let decisions = contention::decide_now(&mut engine);
+    (engine, decisions)
+}
+
+#[library_benchmark(setup = claiming_gang)]
+#[bench::n100()]
+fn reclaim_for_a_gang_of_40(mut engine: Engine) -> (Engine, Vec<Decision>) {
+    let decisions = contention::decide_now(&mut engine);
+    (engine, decisions)
+}
+
+#[library_benchmark(setup = scattered)]
+#[bench::n100()]
+fn consolidate_20(mut engine: Engine) -> (Engine, Vec<Decision>) {
+    let decisions = contention::decide_now(&mut engine);
+    (engine, decisions)
+}
+
+#[library_benchmark(setup = pinned)]
+#[bench::n100()]
+fn reclaim_refused(mut engine: Engine) -> (Engine, Vec<Decision>) {
+    let decisions = contention::decide_now(&mut engine);
+    (engine, decisions)
+}
+
+#[library_benchmark(setup = pinned_and_refused)]
+#[bench::n100()]
+fn reclaim_refused_again_1000_times(mut engine: Engine) -> (Engine, usize) {
+    let decisions = (0..1_000).map(|_| contention::decide_now(&mut engine).len()).sum();
+    (engine, decisions)
 }
 
 #[library_benchmark(setup = whole_gpus)]
@@ -74,11 +160,17 @@ fn verdict_again_1000_times(mut engine: Engine) -> (Engine, usize) {
 }
 
 library_benchmark_group!(
+    name = taking_back;
+    benchmarks = reclaim_200, reclaim_one_more, reclaim_for_a_gang_of_40, consolidate_20, reclaim_refused,
+        reclaim_refused_again_1000_times
+);
+
+library_benchmark_group!(
     name = engine;
     benchmarks = fill, openb_one_by_one, gang_of_64, verdict, verdict_again_1000_times
 );
 
 main!(
     config = LibraryBenchmarkConfig::default().tool(Callgrind::with_args(["--cache-sim=no"]));
-    library_benchmark_groups = engine
+    library_benchmark_groups = engine, taking_back
 );

@@ -8,7 +8,7 @@ use berth_bench::cluster::{self, GPUS_PER_NODE, POOL};
 use berth_bench::openb::{self, Openb};
 use berth_bench::plain::{Plain, Rule};
 use berth_bench::table::{Row, best, markdown, rate, span, thousands};
-use berth_bench::{load, process};
+use berth_bench::{load, process, taking_back};
 use berth_model::{GpuShare, NodeSpec, PodSpec, Strategy};
 use std::process::Command;
 use std::sync::Arc;
@@ -28,6 +28,7 @@ fn main() {
         rows.extend(step(&openb));
         eprintln!("measured: {}", rows.last().map_or("", |row| &row.what));
     }
+    rows.extend(taking_back::rows());
     if !openb.published {
         println!("The openb files are not there: the mix is that of their commonest shapes.\n");
     }

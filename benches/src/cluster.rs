@@ -76,6 +76,7 @@ fn organisation(strategy: Strategy) -> [Event; 3] {
         node_types: None,
     };
     let project = ProjectSpec {
+        hold_after: None,
         id: PROJECT,
         name: "vision".into(),
         department: department.id,

@@ -18,6 +18,9 @@ pub const OWNER: ProjectId = ProjectId(2);
 /// When the measured decision is made; everything that runs has run since 0.
 pub const NOW: Timestamp = Timestamp(3_600_000);
 
+/// The pool in which [`one_change`] changes something.
+pub const CHANGED_POOL: PoolId = PoolId(3);
+
 const DEPARTMENT: DepartmentId = DepartmentId(1);
 
 /// Nodes with eight GPUs, a project without quota and one that owns them all; nothing runs.
@@ -54,6 +57,7 @@ fn department(id: DepartmentId, quota: QueueQuota) -> Event {
 
 fn project(id: ProjectId, department: DepartmentId, quota: QueueQuota) -> Event {
     Event::ProjectSet(ProjectSpec {
+        hold_after: None,
         id,
         name: format!("project-{}", id.0),
         department,
@@ -175,7 +179,7 @@ pub fn organisation() -> Engine {
 /// One more workload in a pool of [`organisation`].
 pub fn one_change(at: u64) -> Event {
     let mut spec = workload((1 << 40) + at, ProjectId((at * 7 % 1_000) as u32), 1, &load::whole(1));
-    spec.pools = vec![PoolId(3)];
+    spec.pools = vec![CHANGED_POOL];
     Event::WorkloadSet(spec)
 }
 
@@ -189,4 +193,37 @@ pub fn evicted_and_reserved(decisions: &[Decision]) -> (usize, usize) {
     let evicted = decisions.iter().filter(|decision| matches!(decision, Decision::Evict { .. }));
     let reserved = decisions.iter().filter(|decision| matches!(decision, Decision::Reserve { .. }));
     (evicted.count(), reserved.count())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What one cycle decides after these events.
+    fn decided(mut engine: Engine, events: impl IntoIterator<Item = Event>) -> (usize, usize) {
+        submit(&mut engine, events);
+        let decided = evicted_and_reserved(&decide_now(&mut engine));
+        assert_eq!(evicted_and_reserved(&decide_now(&mut engine)), (0, 0), "nothing has changed");
+        decided
+    }
+
+    #[test]
+    fn every_case_takes_back_what_it_says() {
+        assert_eq!(decided(borrowed(10), claims(80)), (80, 80));
+        assert_eq!(decided(borrowed(10), claims(90)), (80, 80));
+        assert_eq!(decided(borrowed(10), [node_gang(0, 5)]), (40, 5));
+        assert_eq!(decided(scattered(10), patient_gangs(2, 2)), (4, 8));
+        assert_eq!(decided(pinned(10), [node_gang(0, 3)]), (0, 0));
+    }
+
+    #[test]
+    fn a_change_changes_shares() {
+        let mut engine = organisation();
+        let queue = berth_model::QueueId::Project(OWNER);
+        let demand =
+            |engine: &mut Engine| engine.queue_usage(queue, CHANGED_POOL).map(|usage| usage.demand.gpu);
+        let before = demand(&mut engine);
+        submit(&mut engine, (0..1_000).map(one_change));
+        assert!(demand(&mut engine) > before);
+    }
 }

@@ -8,9 +8,9 @@
 use crate::input::Synthetic;
 use berth_model::words::Names;
 use berth_model::{
-    DepartmentId, DepartmentSpec, DeviceHealth, DeviceIndex, DeviceStrategy, GpuGrant, GpuMemoryMib, Millis,
-    NodeId, NodeSpec, PodId, PodOutcome, PoolId, PoolSpec, ProjectId, ProjectSpec, QueueId, QueueQuota,
-    ReasonKind, Strategy, Timestamp, WorkloadId, WorkloadSpec,
+    BudgetSpec, DepartmentId, DepartmentSpec, DeviceHealth, DeviceIndex, DeviceStrategy, GpuGrant,
+    GpuMemoryMib, Millis, NodeId, NodeSpec, PodId, PodOutcome, PoolId, PoolSpec, ProjectId, ProjectSpec,
+    QueueId, QueueQuota, ReasonKind, Strategy, Timestamp, WorkloadId, WorkloadSpec,
 };
 
 /// One simulation's whole input.
@@ -61,6 +61,57 @@ pub struct Cluster {
     pub projects: Vec<ProjectSpec>,
     /// Nodes.
     pub nodes: Vec<NodeSpec>,
+    /// Disruption budgets; their numbers are counted as the simulation goes.
+    pub budgets: Vec<DisruptionBudget>,
+}
+
+/// A disruption budget, as its owner wants it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DisruptionBudget {
+    /// What the engine sees of it, apart from the number.
+    pub spec: BudgetSpec,
+    /// What must go on running.
+    pub keeps: Keeps,
+}
+
+/// What a disruption budget demands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Keeps {
+    /// So many of its pods run.
+    MinAvailable(PodCount),
+    /// At most so many of its pods do not run.
+    MaxUnavailable(PodCount),
+}
+
+/// A number of pods, or a part of them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PodCount {
+    /// So many.
+    Pods(u32),
+    /// Of all that should run, rounded up.
+    Percent(u32),
+}
+
+impl PodCount {
+    fn of(self, expected: u32) -> u32 {
+        match self {
+            Self::Pods(pods) => pods,
+            Self::Percent(percent) => {
+                (u64::from(expected) * u64::from(percent)).div_ceil(100).min(u64::from(u32::MAX)) as u32
+            }
+        }
+    }
+}
+
+impl Keeps {
+    /// How many pods may be evicted, of `expected` that should run and `healthy` that do.
+    pub fn disruptions_allowed(self, expected: u32, healthy: u32) -> u32 {
+        let desired = match self {
+            Self::MinAvailable(count) => count.of(expected),
+            Self::MaxUnavailable(count) => expected.saturating_sub(count.of(expected)),
+        };
+        healthy.saturating_sub(desired)
+    }
 }
 
 impl Names for Cluster {
@@ -82,6 +133,40 @@ impl Names for Cluster {
 
     fn time(&self, at: Timestamp) -> String {
         Millis(at.0).to_string()
+    }
+}
+
+/// The names of a cluster and of what wants to run there.
+pub struct Called<'a> {
+    /// The cluster.
+    pub cluster: &'a Cluster,
+    /// The workloads.
+    pub workloads: &'a WorkloadNames<'a>,
+}
+
+impl Names for Called<'_> {
+    fn pool(&self, id: PoolId) -> Option<&str> {
+        self.cluster.pool(id)
+    }
+
+    fn node(&self, id: NodeId) -> Option<&str> {
+        self.cluster.node(id)
+    }
+
+    fn department(&self, id: DepartmentId) -> Option<&str> {
+        self.cluster.department(id)
+    }
+
+    fn project(&self, id: ProjectId) -> Option<&str> {
+        self.cluster.project(id)
+    }
+
+    fn workload(&self, id: WorkloadId) -> Option<String> {
+        Some(self.workloads.of(id))
+    }
+
+    fn time(&self, at: Timestamp) -> String {
+        self.cluster.time(at)
     }
 }
 

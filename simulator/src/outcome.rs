@@ -78,6 +78,9 @@ pub struct Evictions {
     pub stale: u64,
     /// They used more device memory than they were given (S19).
     pub over_limit: u64,
+    /// They, or others of their gang, were bound and did not run in time (S5).
+    #[serde(default)]
+    pub not_started: u64,
 }
 
 impl Evictions {
@@ -89,18 +92,20 @@ impl Evictions {
             Cause::Consolidate => &mut self.consolidate,
             Cause::Stale => &mut self.stale,
             Cause::OverLimit => &mut self.over_limit,
+            Cause::NotStarted => &mut self.not_started,
         };
         *count += 1;
     }
 
     /// Each cause in a word, with its number.
-    pub fn by_cause(&self) -> [(&'static str, u64); 5] {
+    pub fn by_cause(&self) -> [(&'static str, u64); 6] {
         [
             ("reclaim", self.reclaim),
             ("preempt", self.preempt),
             ("consolidate", self.consolidate),
             ("stale", self.stale),
             ("over limit", self.over_limit),
+            ("not started", self.not_started),
         ]
     }
 

@@ -14,6 +14,7 @@ pub(crate) const fn cause(cause: Cause) -> &'static str {
         Cause::Consolidate => "consolidate",
         Cause::Stale => "stale",
         Cause::OverLimit => "overLimit",
+        Cause::NotStarted => "notStarted",
     }
 }
 
@@ -28,6 +29,7 @@ pub(crate) fn eviction(cause: Cause, beneficiary: Option<&str>) -> String {
         Cause::Consolidate => format!("it is moved, so that room comes together for {whom} (S26)"),
         Cause::Stale => "its gang has been below its minimum for too long (S27)".to_owned(),
         Cause::OverLimit => "it uses more GPU memory than it was given (S19)".to_owned(),
+        Cause::NotStarted => "it, or another of its gang, did not run in time (S5)".to_owned(),
     }
 }
 

@@ -12,10 +12,11 @@ use crate::ix::{GroupIx, PodIx, PoolIx, QueueIx};
 use crate::org::Triple;
 use crate::park::Unblock;
 use crate::place::Step;
+use crate::rest::{Hope, Means};
 use crate::verdict::{Refusal, nearest};
 use crate::waiting::Said;
 use crate::workload::Template;
-use berth_model::{Budget, Cause, Decision, GpuRequest, Placement, PoolState, Reason};
+use berth_model::{Budget, Cause, Decision, GpuRequest, Placement, PoolState, Reason, ReasonKind};
 use smallvec::SmallVec;
 use std::cmp::Reverse;
 
@@ -117,9 +118,11 @@ impl Engine {
                 }
             }
         }
+        self.second.rests.wake_anew(group);
         if self.fits_later(group).is_some() {
             return self.keep_leaving(group, decisions);
         }
+        self.consider_hold(group, &said);
         if said.is_empty() {
             let reason = Reason::Pool { pool: None, state: PoolState::Empty };
             said.push(Said { pool: Default::default(), reason });
@@ -131,21 +134,31 @@ impl Engine {
     /// The first pool in which the first member of a group would fit if all leaving pods were gone and all that have room
     /// kept were there (S23). The trial is left as it is then.
     pub(crate) fn fits_later(&mut self, group: GroupIx) -> Option<PoolIx> {
-        if self.reservations.leaving.is_empty() && self.reservations.is_empty() {
-            return None;
-        }
         let pools: SmallVec<[PoolIx; 4]> = self.pools_of(group).collect();
-        for pool in pools {
-            if !self.later_differs(pool) {
-                continue;
-            }
-            self.lift_leaving(pool);
-            if self.try_pool(group, pool).is_ok() {
-                return Some(pool);
-            }
-            self.roll_back();
+        pools
+            .into_iter()
+            .find(|pool| !self.refusal_stands(group, *pool, Means::Later) && self.fits_later_in(group, *pool))
+    }
+
+    /// As [`Self::fits_later`], in one pool.
+    fn fits_later_in(&mut self, group: GroupIx, pool: PoolIx) -> bool {
+        if !self.later_differs(pool) {
+            // A pod that begins to leave wakes whoever hopes for anything there.
+            self.refuse(group, pool, Means::Later, None);
+            return false;
         }
-        None
+        let kind = self.kind_wanted(group);
+        if !kind.as_ref().is_some_and(|kind| self.no_room_later(pool, kind)) {
+            let bound = self.heed_hold(group, pool, false);
+            self.lift_leaving(pool);
+            let Err(refusal) = self.try_bound(group, pool, bound) else { return true };
+            self.roll_back();
+            if let Some(kind) = kind.filter(|_| refusal.reason.kind() == ReasonKind::Capacity) {
+                self.note_no_room_later(pool, kind);
+            }
+        }
+        self.refuse(group, pool, Means::Later, Some(Hope::Pool(pool)));
+        false
     }
 
     /// Keeps the room of the trial under way until the leaving pods are gone that it counts on.
@@ -155,8 +168,30 @@ impl Engine {
         self.keep_room(workload, &outcome, Cause::Reclaim, decisions);
     }
 
-    /// Tries to place all that the first member of the group wants into a pool. On failure nothing has changed.
+    /// Tries to place all that the first member of the group wants into a pool, and leaves alone the room that is held
+    /// for others. On failure nothing has changed.
     pub(crate) fn try_pool(&mut self, group: GroupIx, pool: PoolIx) -> Result<(), Refusal> {
+        let bound = self.heed_hold(group, pool, true);
+        self.try_bound(group, pool, bound)
+    }
+
+    /// As [`Self::try_pool`], if it is known whether the group must leave anything alone.
+    fn try_bound(&mut self, group: GroupIx, pool: PoolIx, bound: bool) -> Result<(), Refusal> {
+        if !bound {
+            return self.try_pool_freely(group, pool);
+        }
+        let mark = self.trial.len();
+        if self.try_pool_freely(group, pool).is_ok() {
+            return Ok(());
+        }
+        self.show_all();
+        self.try_pool_freely(group, pool)?;
+        self.roll_back_to(mark);
+        Err(self.held_back(group, pool))
+    }
+
+    /// As [`Self::try_pool`], wherever there is room.
+    pub(crate) fn try_pool_freely(&mut self, group: GroupIx, pool: PoolIx) -> Result<(), Refusal> {
         let id = self.pools.spec(pool).id;
         if self.pools.at(pool).usable == 0 {
             let state = if self.pools.at(pool).nodes == 0 { PoolState::Empty } else { PoolState::NotReady };
@@ -199,7 +234,8 @@ impl Engine {
                 self.workloads.at(workload.0).waiting(template, role).take(want[role] as usize).collect();
             for (placed, pod) in pods.into_iter().enumerate() {
                 let pod = PodIx { workload, pod };
-                let refusal = match self.choose(pod, pool, scope) {
+                let chosen = self.choose(pod, pool, scope).or_else(|| self.beside_hold(pod, pool, scope));
+                let refusal = match chosen {
                     None => self.no_room(pod, pool, (placed as u32, want[role]), at > 0, want),
                     Some(choice) => match self.gate_of(pod, &choice, pool, want) {
                         Err(shut) => shut,
@@ -258,15 +294,19 @@ impl Engine {
         for step in &trial {
             let Step::Put(pod) = *step else { continue };
             self.second.fresh.push(pod);
-            let placed = self.pod(pod);
+            self.note_starting(pod, true);
+            let placed = *self.pod(pod);
             if let Some(node) = placed.node {
                 let at = Placement { node: self.nodes.at(node.0).id, gpus: placed.gpus };
                 decisions.push(Decision::Place { pod: self.pod_id(pod), at });
+                if let Some(pool) = self.nodes.at(node.0).pool {
+                    self.pools.shift(pool);
+                }
             }
         }
         self.trial = trial;
         self.trial.clear();
-        self.workloads.at_mut(workload.0).reported = 0;
+        self.tell_anew(workload);
         self.requeue(workload);
         self.wake_neighbours();
     }

@@ -57,8 +57,11 @@ impl Engine {
             Event::PodMemory { pod, device, memory } => {
                 let pod = self.find_pod("podMemory", pod)?;
                 self.measure(pod, device, memory);
+                self.measure_excess(pod, device, memory);
                 Ok(())
             }
+            Event::BudgetSet(spec) => self.set_budget(spec),
+            Event::BudgetRemoved(id) => self.remove_budget(id),
             Event::PodReserved { pod, at, until } => self.pod_reserved(pod, at, until),
             Event::EvictFailed { pod } => self.evict_failed(pod),
             Event::WorkloadSet(spec) => self.set_workload(spec),

@@ -79,7 +79,7 @@ impl Engine {
         }
         let choice = self.best(kind, pool, scope);
         // What does not fit while a trial holds room may fit once the trial is undone.
-        if choice.is_none() && plain && self.trial.is_empty() {
+        if choice.is_none() && plain && self.trial.is_empty() && !self.holds.hiding() {
             self.note_misfit(kind.0, pool, gains);
         }
         choice
@@ -121,11 +121,9 @@ impl Engine {
         Some(Choice { node, gpus })
     }
 
-    /// In which ways the neighbours of a pod of the shape count: with those for whom room is kept, and without them
-    /// unless the trial under way is as if they were there (S23).
+    /// In which ways the neighbours of a pod of the shape count: with those for whom room is kept, and without them (S23).
     pub(crate) fn views(&self, shape: ShapeIx) -> Views {
-        let both =
-            [true, false].into_iter().take(if self.as_if || self.reservations.is_empty() { 1 } else { 2 });
+        let both = [true, false].into_iter().take(if self.reservations.is_empty() { 1 } else { 2 });
         both.map(|kept| View { kept, floors: self.floors(shape, kept) }).collect()
     }
 
@@ -346,7 +344,7 @@ impl Engine {
     fn all_of(&self, ask: &Ask<'_>, tier: usize, found: &mut Candidates) {
         let classes = &self.classes.tiers(ask.kind.0, ask.pool)[tier].classes;
         let nodes = classes.iter().flat_map(|c| self.classes.at(*c).nodes.iter().copied());
-        let taking = nodes.filter(|ix| self.takes(ask, *ix));
+        let taking = nodes.filter(|ix| !self.index.is_hidden(*ix) && self.takes(ask, *ix));
         found.extend(taking.map(|ix| (Reverse(0), self.index.state_of(ix), (self.nodes.at(ix.0).id, ix))));
     }
 
@@ -356,7 +354,7 @@ impl Engine {
         let shape = self.shapes.at(ask.kind.0);
         for tier in self.classes.tiers(ask.kind.0, ask.pool) {
             let mut consider = |ix: NodeIx, node: &Node| {
-                if tier.classes.contains(&node.class) && self.takes(ask, ix) {
+                if tier.classes.contains(&node.class) && !self.index.is_hidden(ix) && self.takes(ask, ix) {
                     let points =
                         wishes.map_or(0, |w| self.neighbours.points(&self.topologies, w, ix, self.as_if));
                     let own = if shape.prefers_names {

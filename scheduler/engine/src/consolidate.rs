@@ -8,12 +8,13 @@
 
 use crate::Engine;
 use crate::choose::Scope;
-use crate::ix::{NodeIx, PodIx, PoolIx, WorkloadIx};
+use crate::ix::{NodeIx, PodIx, PoolIx, ShapeIx, WorkloadIx};
 use crate::legal::{Hunt, Rule, Taken};
+use crate::rest::Hope;
 use crate::room::Need;
 use crate::victims::{Unit, UnitId};
 use crate::workload::Pod;
-use berth_model::{PodId, Priority, Timestamp, WorkloadId};
+use berth_model::{GpuRequest, PodId, Priority, Timestamp, WorkloadId};
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 use std::cmp::Reverse;
@@ -26,7 +27,7 @@ pub(crate) const MOST_PLAYS: u64 = 256;
 const ROUNDING: [i64; 3] = [1000, 0, 0];
 
 /// S9, among those that are moved.
-type Turn = (Reverse<Priority>, bool, Timestamp, WorkloadId);
+pub(crate) type Turn = (Reverse<Priority>, bool, Timestamp, WorkloadId);
 
 impl Engine {
     /// The one layer of consolidation, if the pool allows it and has enough free in all.
@@ -38,6 +39,15 @@ impl Engine {
         // A node that has shrunk below what runs there takes nothing off the others.
         let enough = !lacks(0) && (!(lacks(1) || lacks(2)) || self.some_node_is_short(hunt.pool));
         if spec.consolidation && spec.max_moves > 0 && enough { vec![Rule::Consolidate] } else { Vec::new() }
+    }
+
+    /// What could let the one layer come about, after it did not.
+    pub(crate) fn lacks_for_moves(&self, hunt: &Hunt) -> Option<Hope> {
+        let spec = self.pools.spec(hunt.pool);
+        let gpu = hunt.ask[0] - ROUNDING[0];
+        let lacks_gpu = hunt.ask[0] > 0 && gpu > self.pools.at(hunt.pool).unclaimed[0];
+        let hope = if lacks_gpu { Hope::Free(hunt.pool, gpu) } else { Hope::Pool(hunt.pool) };
+        (spec.consolidation && spec.max_moves > 0).then_some(hope)
     }
 
     fn some_node_is_short(&self, pool: PoolIx) -> bool {
@@ -54,6 +64,9 @@ impl Engine {
         units: &[&Unit],
     ) -> bool {
         self.second.plays += 1;
+        if !self.enough_places(hunt, need, node, units) {
+            return false;
+        }
         let mark = self.trial.len();
         for unit in units {
             unit.pods.iter().for_each(|pod| self.try_lift(*pod));
@@ -68,6 +81,49 @@ impl Engine {
         found
     }
 
+    /// False if there are not enough places for all pods of the units with this many whole devices or more, of whatever
+    /// size: each place takes that many free devices of one node, with the units gone and the beneficiary there. Only
+    /// devices are counted, and every device that anybody leaves counts as free.
+    fn enough_places(&self, hunt: &Hunt, need: &Need, node: NodeIx, units: &[&Unit]) -> bool {
+        let mut sizes: SmallVec<[u32; 16]> = SmallVec::new();
+        let mut gone: SmallVec<[(NodeIx, i64); 8]> = SmallVec::from_slice(&[(node, 0)]);
+        for pod in units.iter().flat_map(|unit| &unit.pods) {
+            let state = self.pod(*pod);
+            let Some(there) = state.node else { continue };
+            if let GpuRequest::Whole(count) = self.shapes.at(self.kind_of(*pod).0).gpu {
+                sizes.push(count);
+            }
+            let devices = i64::from(state.gpus.devices().count());
+            match gone.iter_mut().find(|(known, _)| *known == there) {
+                Some((_, sum)) => *sum += devices,
+                None => gone.push((there, devices)),
+            }
+        }
+        if let GpuRequest::Whole(count) = self.shapes.at(need.kind.0).gpu {
+            gone[0].1 -= i64::from(count);
+        }
+        let free = |ix: NodeIx| i64::from(self.nodes.at(ix.0).devices.free.count());
+        sizes.sort_unstable_by_key(|size| Reverse(*size));
+        (1..=sizes.len()).rev().filter(|n| *n == sizes.len() || sizes[*n] < sizes[*n - 1]).all(|wanted| {
+            let size = i64::from(sizes[wanted - 1]);
+            let changed = gone.iter().map(|(ix, more)| (free(*ix) + more).max(0) / size).sum::<i64>();
+            let mut places = changed;
+            let classes = self.classes.of_pool(hunt.pool).iter();
+            let levels = classes.flat_map(|class| self.index.of(*class).whole.iter().enumerate());
+            for (level, list) in levels.filter(|(level, _)| *level as i64 >= size) {
+                for (_, state) in list.iter() {
+                    if places >= wanted as i64 {
+                        return true;
+                    }
+                    let nodes =
+                        self.index.state(*state).nodes().filter(|(_, ix)| gone.iter().all(|(g, _)| g != ix));
+                    places += nodes.take(wanted).count() as i64 * (level as i64 / size);
+                }
+            }
+            places >= wanted as i64
+        })
+    }
+
     /// Finds new places for everything that was taken, in the trial under way.
     pub(crate) fn replace_moved(&mut self, hunt: &Hunt, taken: &Taken) -> bool {
         self.place_again(hunt, taken.units.iter().map(|unit| (unit.id, &unit.pods[..])))
@@ -78,14 +134,32 @@ impl Engine {
         let mut moves: BTreeMap<Turn, (WorkloadIx, Vec<PodIx>)> = BTreeMap::new();
         for (id, pods) in units {
             let ix = pods[0].workload;
-            let workload = self.workloads.at(ix.0);
-            let elastic = matches!(id, UnitId::Pod(_));
-            let priority = Reverse(self.templates.at(workload.template).priority);
-            let turn = (priority, elastic, workload.submitted, workload.id);
-            moves.entry(turn).or_insert_with(|| (ix, Vec::new())).1.extend(pods);
+            moves.entry(self.turn_to_move(id, ix)).or_insert_with(|| (ix, Vec::new())).1.extend(pods);
         }
         moves.len() <= self.pools.spec(hunt.pool).max_moves as usize
             && moves.into_iter().all(|((_, elastic, ..), (ix, pods))| self.move_one(hunt, ix, pods, elastic))
+    }
+
+    fn turn_to_move(&self, id: UnitId, ix: WorkloadIx) -> Turn {
+        let workload = self.workloads.at(ix.0);
+        let elastic = matches!(id, UnitId::Pod(_));
+        let priority = Reverse(self.templates.at(workload.template).priority);
+        (priority, elastic, workload.submitted, workload.id)
+    }
+
+    /// When it is the turn of a unit to find another place, and what it is, if others that are the same would find it
+    /// too: a single pod that may be in the pool, in no topology domain, of queues within their limits.
+    pub(crate) fn moves_alike(&self, hunt: &Hunt, unit: &Unit) -> Option<(Turn, (ShapeIx, u32))> {
+        let [pod] = unit.pods[..] else { return None };
+        let template = self.templates.at(self.workloads.at(pod.workload.0).template);
+        let kind = self.kind_of(pod);
+        let by_devices = matches!(self.shapes.at(kind.0).gpu, GpuRequest::Memory { .. });
+        let plain = !by_devices
+            && self.local_to_pools()
+            && template.topology.is_none()
+            && self.may_use(template, hunt.pool)
+            && self.org.within_limits(template.queue, hunt.pool);
+        plain.then(|| (self.turn_to_move(unit.id, pod.workload), kind))
     }
 
     /// Places pods of one workload that were lifted, hardest role first, if it could start in the pool anew.
@@ -144,7 +218,7 @@ impl Engine {
             let mut pods: Vec<PodId> = unit.order.iter().map(|(_, pod)| *pod).collect();
             pods.sort_unstable();
             let whole = matches!(unit.id, UnitId::Whole(_));
-            Reverse((unit.lost, pods.len(), self.workloads.at(unit.pods[0].workload.0).id, whole, pods))
+            Reverse((unit.lost(), pods.len(), self.workloads.at(unit.pods[0].workload.0).id, whole, pods))
         });
         let seats: FxHashMap<PodIx, Option<Pod>> = self.touched_by_trial().into_iter().collect();
         let mut needed = vec![true; taken.units.len()];

@@ -37,8 +37,11 @@ impl Engine {
         };
         let Some((said, dominant)) = &self.waiting.at(group).verdict else { return Some(explanation) };
         for said in said {
-            let (pool, reason) = (said.pool, said.reason.clone());
-            let change = self.change(&reason);
+            let pool = said.pool;
+            let reason = self.holding(ix, pool).unwrap_or_else(|| said.reason.clone());
+            // Where it is not known when room that is held will be free, what is missing says more.
+            let told = if let Reason::Holding { until: None, .. } = reason { &said.reason } else { &reason };
+            let change = self.change(told);
             let next = self.next_obstacle(group, &reason);
             explanation.pools.push(PoolReason { pool, reason, change, next });
         }
@@ -76,7 +79,14 @@ impl Engine {
                 Change::Free { pool, node, missing, pods: wanted - placed }
             }
             Reason::Capacity { pool, closest: None, .. } => Change::Nodes { pool, constraint: None },
-            Reason::Waiting { until, .. } => Change::Wait { until },
+            Reason::Waiting { until, .. } | Reason::Holding { until: Some(until), .. } => {
+                Change::Wait { until }
+            }
+            Reason::Holding { pool, .. } => Change::Nodes { pool, constraint: None },
+            Reason::Held { until: Some(until), .. } if until > self.now => {
+                Change::Declare { runtime: until.since(self.now) }
+            }
+            Reason::Held { workload, .. } => Change::After { workload },
         }
     }
 

@@ -194,6 +194,7 @@ impl Engine {
                 if std::mem::replace(known, share) != share {
                     *changed = true;
                     self.shares.version += 1;
+                    self.pools.stir(pool);
                 }
             }
         }

@@ -11,6 +11,7 @@ use crate::ix::{ClassIx, NodeIx, StateIx};
 use crate::node::Node;
 use crate::sorted::Sorted;
 use crate::state::{Member, State, States};
+use rustc_hash::FxHashSet;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
@@ -48,6 +49,8 @@ pub(crate) struct Index {
     changes: Vec<[u64; 2]>,
     states: States,
     none: Lists,
+    /// Nodes that are kept out of the lists for now.
+    hidden: FxHashSet<NodeIx>,
 }
 
 impl Index {
@@ -81,8 +84,29 @@ impl Index {
         first_run(list.iter(), |state| self.state(state).first()).map(|(_, _, (_, ix))| ix)
     }
 
+    /// Takes a usable node out of the sight of choices, whatever happens to it, until it is shown again.
+    pub(crate) fn hide(&mut self, ix: NodeIx, node: &Node) {
+        self.remove(ix, node);
+        self.hidden.insert(ix);
+    }
+
+    /// Shows a hidden node again, as it is now.
+    pub(crate) fn show(&mut self, ix: NodeIx, node: &Node) {
+        if self.hidden.remove(&ix) {
+            self.insert(ix, node);
+        }
+    }
+
+    /// True if a node is hidden.
+    pub(crate) fn is_hidden(&self, ix: NodeIx) -> bool {
+        !self.hidden.is_empty() && self.hidden.contains(&ix)
+    }
+
     /// Enters a usable node as it is now.
     pub(crate) fn insert(&mut self, ix: NodeIx, node: &Node) {
+        if self.is_hidden(ix) {
+            return;
+        }
         if self.classes.len() <= node.class.i() {
             self.classes.resize_with(node.class.i() + 1, Lists::default);
             self.changes.resize(node.class.i() + 1, [0; 2]);
@@ -97,6 +121,9 @@ impl Index {
 
     /// Removes a node, as it was entered.
     pub(crate) fn remove(&mut self, ix: NodeIx, node: &Node) {
+        if self.is_hidden(ix) {
+            return;
+        }
         let (at, last) = self.states.leave(ix, node);
         let state = self.states.at(at);
         self.changes[state.class().i()][state.part() as usize] += 1;

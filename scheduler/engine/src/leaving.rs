@@ -13,6 +13,7 @@ impl Engine {
             return Err(conflict(id, "it is on no node"));
         }
         self.leaving(pod, until, false);
+        self.disruption_confirmed(pod);
         Ok(())
     }
 

@@ -8,7 +8,7 @@ use crate::ix::{PodIx, PoolIx, QueueIx, WorkloadIx};
 use crate::org::{InPool, Triple, add};
 use crate::reserve::PING_PONG;
 use crate::victims::{Stream, Unit, UnitId};
-use berth_model::{Cause, Millis, Priority, Quota};
+use berth_model::{BudgetId, Cause, Millis, Priority, Quota};
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
@@ -65,6 +65,8 @@ struct FromQueue {
     last: Option<(Triple, UnitId)>,
     /// Every one frees GPUs.
     all_gpu: bool,
+    /// What they free together.
+    freed: Triple,
 }
 
 /// All units taken in an attempt.
@@ -72,11 +74,18 @@ struct FromQueue {
 pub(crate) struct Taken {
     pub(crate) units: Vec<Unit>,
     by_queue: FxHashMap<QueueIx, FromQueue>,
+    /// Pods taken, by disruption budget.
+    by_budget: FxHashMap<BudgetId, u32>,
 }
 
 impl Taken {
-    /// Takes a unit.
-    pub(crate) fn push(&mut self, unit: Unit, department: Option<QueueIx>) {
+    /// What of a workload was taken pod by pod.
+    pub(crate) fn singles_of(&self, workload: WorkloadIx) -> impl Iterator<Item = &Unit> {
+        self.units.iter().filter(move |unit| matches!(unit.id, UnitId::Pod(pod) if pod.workload == workload))
+    }
+
+    /// Takes a unit. A whole workload goes with its pods that were taken one by one before.
+    pub(crate) fn push(&mut self, mut unit: Unit, department: Option<QueueIx>) {
         for queue in std::iter::once(unit.queue).chain(department) {
             let from = self
                 .by_queue
@@ -86,16 +95,33 @@ impl Taken {
                 from.units.push((*charge, *id));
                 from.last = from.last.max(Some((*charge, *id)));
                 from.all_gpu &= charge[0] > 0;
+                add(&mut from.freed, *charge, 1);
             }
         }
+        for (budget, pods) in &unit.disruption.pods {
+            *self.by_budget.entry(*budget).or_default() += pods;
+        }
+        if let UnitId::Whole(workload) = unit.id {
+            let single = |other: &mut Unit| matches!(other.id, UnitId::Pod(pod) if pod.workload == workload);
+            self.units.extract_if(.., single).for_each(|single| unit.absorb(single));
+        }
         self.units.push(unit);
+    }
+
+    /// How many pods of a budget are taken.
+    pub(crate) fn disrupted(&self, budget: BudgetId) -> u32 {
+        self.by_budget.get(&budget).copied().unwrap_or(0)
     }
 
     /// Gives a unit back.
     pub(crate) fn remove(&mut self, at: usize, department: Option<QueueIx>) -> Unit {
         let unit = self.units.remove(at);
+        for (budget, pods) in &unit.disruption.pods {
+            self.by_budget.entry(*budget).and_modify(|taken| *taken -= pods);
+        }
         for queue in std::iter::once(unit.queue).chain(department) {
             let Some(from) = self.by_queue.get_mut(&queue) else { continue };
+            add(&mut from.freed, unit.charge, -1);
             from.units.retain(|(_, id)| !unit.parts.iter().any(|(_, part)| part == id));
             from.last = from.units.iter().max().copied();
             from.all_gpu = from.units.iter().all(|(charge, _)| charge[0] > 0);
@@ -116,32 +142,54 @@ fn bound_of(here: &InPool, bound: Bound) -> [Option<i64>; 3] {
 }
 
 impl Engine {
-    /// The layers of reclaim, mildest first. None if the reclaimer itself may not.
-    pub(crate) fn reclaim_rules(&mut self, hunt: &Hunt) -> Vec<Rule> {
-        let ask = hunt.ask;
-        self.refresh_shares(hunt.pool);
-        let mut ranks: Vec<i32> = Vec::new();
-        let streams = |elastic| self.victims.streams(hunt.pool, elastic);
-        for (queue, _, _) in streams(false).chain(streams(true)).filter(|(queue, ..)| *queue != hunt.project)
-        {
-            if self.org.at(queue).id.is_some() {
-                ranks.push(self.org.at(queue).rank);
-            }
+    /// True if a project may take back as much as it asks for in a pool, by one bound at least, as far as it is concerned
+    /// itself.
+    pub(crate) fn may_reclaim(&self, project: QueueIx, pool: PoolIx, ask: Triple, preemptible: bool) -> bool {
+        [Bound::FairShare, Bound::Quota]
+            .into_iter()
+            .any(|b| self.stays_within(b, project, pool, ask, preemptible))
+    }
+
+    fn stays_within(
+        &self,
+        bound: Bound,
+        project: QueueIx,
+        pool: PoolIx,
+        ask: Triple,
+        preemptible: bool,
+    ) -> bool {
+        if self.org.at(project).id.is_none() {
+            return false;
         }
-        ranks.sort_unstable();
-        ranks.dedup();
-        let bounds = [Bound::FairShare, Bound::Quota].into_iter();
-        let own = bounds.filter(|bound| {
-            let here = self.org.in_pool(hunt.project, hunt.pool);
-            (0..3).all(|at| {
-                let within = |bound: Option<i64>| {
-                    ask[at] == 0 || bound.is_none_or(|bound| here.allocated[at] + ask[at] <= bound)
-                };
-                within(bound_of(here, *bound)[at])
-                    && (hunt.preemptible || within(bound_of(here, Bound::Quota)[at]))
-            })
-        });
-        own.flat_map(|bound| ranks.iter().map(move |rank| Rule::Reclaim(bound, *rank))).collect()
+        let here = self.org.in_pool(project, pool);
+        let (own, quota) = (bound_of(here, bound), bound_of(here, Bound::Quota));
+        (0..3).all(|at| {
+            let within =
+                |bound: Option<i64>| ask[at] == 0 || bound.is_none_or(|b| here.allocated[at] + ask[at] <= b);
+            within(own[at]) && (preemptible || within(quota[at]))
+        })
+    }
+
+    /// The layers of reclaim, mildest first: those in which somebody is above the bound. None if the reclaimer itself may
+    /// not: one without a project has no quota.
+    pub(crate) fn reclaim_rules(&mut self, hunt: &Hunt) -> Vec<Rule> {
+        self.refresh_shares(hunt.pool);
+        let mut rules: Vec<Rule> = Vec::new();
+        for bound in [Bound::FairShare, Bound::Quota] {
+            if !self.stays_within(bound, hunt.project, hunt.pool, hunt.ask, hunt.preemptible) {
+                continue;
+            }
+            let any = Hunt { rule: Rule::Reclaim(bound, i32::MAX), ..*hunt };
+            let streams =
+                [false, true].into_iter().flat_map(|elastic| self.victims.streams(hunt.pool, elastic));
+            let none = Taken::default();
+            let above = streams.filter(|stream| self.stream_allowed(&any, &none, *stream));
+            let mut ranks: Vec<i32> = above.map(|(queue, ..)| self.org.at(queue).rank).collect();
+            ranks.sort_unstable();
+            ranks.dedup();
+            rules.extend(ranks.into_iter().map(|rank| Rule::Reclaim(bound, rank)));
+        }
+        rules
     }
 
     /// The layers of preempt, mildest first.
@@ -154,8 +202,8 @@ impl Engine {
         lower.into_iter().map(Rule::Preempt).collect()
     }
 
-    /// True if pods of a stream may be victims at all by the rule.
-    pub(crate) fn stream_allowed(&self, hunt: &Hunt, (queue, priority, _): Stream) -> bool {
+    /// True if pods of a stream may be victims at all by the rule, besides those taken already.
+    pub(crate) fn stream_allowed(&self, hunt: &Hunt, taken: &Taken, (queue, priority, _): Stream) -> bool {
         match hunt.rule {
             Rule::Preempt(most) => queue == hunt.project && priority <= most,
             Rule::Consolidate => self.org.at(queue).id.is_some(),
@@ -164,7 +212,9 @@ impl Engine {
                 let above = |queue: QueueIx| {
                     let here = self.org.in_pool(queue, hunt.pool);
                     let bounds = bound_of(here, bound);
-                    (0..3).any(|at| bounds[at].is_some_and(|bound| here.allocated[at] > bound))
+                    let freed = taken.by_queue.get(&queue).map_or([0; 3], |from| from.freed);
+                    let before = |at: usize| here.allocated[at] + freed[at];
+                    (0..3).any(|at| bounds[at].is_some_and(|bound| before(at) > bound))
                 };
                 queue != hunt.project && state.id.is_some() && state.rank <= rank && above(queue)
             }
@@ -213,9 +263,13 @@ impl Engine {
         (matches!(hunt.rule, Rule::Reclaim(..)) && department != hunt.department).then_some(department)
     }
 
-    /// True if the units may go besides those taken already, as far as their own queues are concerned (S22). What was
+    /// True if the units may go besides those taken already, as far as their budgets (S20) and their own queues are
+    /// concerned (S22). What was
     /// taken is already off the accounts.
     pub(crate) fn legal(&self, hunt: &Hunt, taken: &Taken, more: &[&Unit]) -> bool {
+        if !self.budgets_allow(taken, more) {
+            return false;
+        }
         let Rule::Reclaim(bound, _) = hunt.rule else { return true };
         let mut queues: SmallVec<[QueueIx; 4]> = SmallVec::new();
         for unit in more {

@@ -12,9 +12,12 @@
 //! | `allocate` | the allocation loop: whose turn, which pool, all minimums or nothing (S5, S6, S10) |
 //! | `fair_share`, `turns` | who is entitled to what, and whose turn it is (S7 to S9) |
 //! | `reserve`, `overlap` | room that will be free soon, kept for those it was freed for (S23) |
+//! | `hold`, `backfill` | room in time for those who would wait for ever, and who may use it meanwhile (decision 0003) |
 //! | `take_back` | the second pass: reclaim, preempt, consolidate, phase by phase (S10, S32) |
+//! | `rest` | whom the second pass does not look at, and until when (S30) |
 //! | `victims`, `legal`, `room`, `search` | who may be stopped, which sets are allowed, the best set on a node and over all nodes (S20 to S22) |
-//! | `consolidate`, `stale`, `warn`, `timer` | moves (S26), stale gangs (S27), warnings (S19, S23), when to look again |
+//! | `budgets` | how many pods of an application may be stopped at a time (S20) |
+//! | `consolidate`, `stale`, `starting`, `over_limit`, `warn`, `timer` | moves (S26), stale gangs (S27), what does not start (S5), memory taken from others (S19), warnings (S19, S23), when to look again |
 //! | `domains` | gangs that want one topology domain (S31) |
 //! | `choose` | which node a pod gets (S12), from a bounded number of candidates |
 //! | `profile`, `kinds`, `score`, `remember` | the shapes present, and what a placement would strand of GPU capacity (S12) |
@@ -24,13 +27,16 @@
 //! | `waiting`, `watch`, `park` | who waits, for what, and when a verdict is looked at again (S8, S9, S30) |
 //! | `verdict`, `explain` | why a workload waits, from the verdicts of the allocation loop (S29) |
 //! | `org`, `pool`, `workload`, `node`, `class`, `shape` | the state |
-//! | `apply`, `objects`, `pods`, `leaving` | events into state |
+//! | `apply`, `ask`, `objects`, `pods`, `leaving` | events into state |
 //! | `place` | the undo log: putting pods on nodes and taking them off again |
 //!
 //! Absent on purpose: I/O, clocks, randomness, async, Kubernetes types.
 
 mod allocate;
 mod apply;
+mod ask;
+mod backfill;
+mod budgets;
 mod choose;
 mod class;
 mod consolidate;
@@ -39,6 +45,7 @@ mod device;
 mod domains;
 mod explain;
 mod fair_share;
+mod hold;
 mod index;
 mod ix;
 mod kinds;
@@ -49,6 +56,7 @@ mod neighbours;
 mod node;
 mod objects;
 mod org;
+mod over_limit;
 mod overlap;
 mod park;
 mod place;
@@ -57,12 +65,14 @@ mod pool;
 mod profile;
 mod remember;
 mod reserve;
+mod rest;
 mod room;
 mod score;
 mod search;
 mod shape;
 mod sorted;
 mod stale;
+mod starting;
 mod state;
 mod take_back;
 mod timer;
@@ -123,9 +133,13 @@ pub struct Engine {
     reservations: reserve::Reservations,
     shares: fair_share::Shares,
     victims: victims::Victims,
+    budgets: budgets::Budgets,
+    holds: hold::Holds,
     second: take_back::SecondPass,
     stale: stale::Stale,
+    starting: starting::Starting,
     warnings: warn::Warnings,
+    excess: over_limit::Excess,
     watches: watch::Watches,
     /// Nodes that have changed since their watchers were last looked at, as they were then.
     changed: park::Changed,
@@ -138,6 +152,8 @@ pub struct Engine {
     /// What the trial under way has done, in order, and how many pods it has taken off their nodes.
     trial: Vec<place::Step>,
     lifted: u32,
+    /// What changes now belongs to a trial.
+    trying: bool,
     /// The trial is as if all leaving pods were gone and all that have room kept were there.
     as_if: bool,
     /// How many cycles there have been, and whether one is under way.
@@ -175,9 +191,13 @@ impl Engine {
             reservations: reserve::Reservations::default(),
             shares: fair_share::Shares::default(),
             victims: victims::Victims::default(),
+            budgets: budgets::Budgets::default(),
+            holds: hold::Holds::default(),
             second: take_back::SecondPass::default(),
             stale: stale::Stale::default(),
+            starting: starting::Starting::default(),
             warnings: warn::Warnings::default(),
+            excess: over_limit::Excess::default(),
             watches: watch::Watches::default(),
             changed: park::Changed::default(),
             mounted: FxHashMap::default(),
@@ -185,6 +205,7 @@ impl Engine {
             candidates: Vec::new(),
             trial: Vec::new(),
             lifted: 0,
+            trying: false,
             as_if: false,
             cycle: 0,
             deciding: false,

@@ -273,6 +273,16 @@ impl Node {
         self.overlap.iter().flat_map(|overlap| overlap.kept())
     }
 
+    /// True if room is kept here for anybody.
+    pub(crate) fn has_overlap(&self) -> bool {
+        self.overlap.is_some()
+    }
+
+    /// True if the going of those that leave would free nothing: what is kept is as much everywhere.
+    pub(crate) fn leaving_is_kept(&self) -> bool {
+        self.overlap.as_ref().is_some_and(|overlap| overlap.leaving_is_kept())
+    }
+
     /// Changes what the devices are, not who uses them.
     pub(crate) fn change_devices(&mut self, change: impl FnOnce(&mut Devices)) {
         match &mut self.overlap {

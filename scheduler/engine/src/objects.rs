@@ -66,6 +66,7 @@ impl Engine {
     /// Wakes every parked group, after a change of the rules themselves.
     fn wake_everybody(&mut self) {
         self.shares.mark_all();
+        self.second.rests.wake_all();
         for group in (0..self.waiting.len()).map(crate::ix::GroupIx::of) {
             self.waiting.at_mut(group).ask = None;
             self.wake(group);
@@ -103,6 +104,7 @@ impl Engine {
         queue.rank = spec.rank;
         queue.node_types = spec.node_types;
         queue.pools = spec.pools;
+        queue.hold_after = spec.hold_after;
         self.set_quotas(ix, &spec.quotas);
         self.retype(ix);
         self.rules_changed(ix);
@@ -136,6 +138,7 @@ impl Engine {
     /// Wakes every group of a project, or of all projects of a department.
     fn rules_changed(&mut self, queue: QueueIx) {
         self.shares.mark_all();
+        self.second.rests.wake_all();
         for group in (0..self.waiting.len()).map(crate::ix::GroupIx::of) {
             if self.org.at(self.waiting.at(group).queue).path.contains(&queue) {
                 self.waiting.at_mut(group).ask = None;
@@ -150,6 +153,7 @@ impl Engine {
         check_quota(&queue_name(queue), &quota)?;
         self.org.in_pool_mut(ix, pool).quota = quota;
         self.mark_pool(pool);
+        self.second.rests.wake_all();
         self.org.loosen(ix, pool);
         Ok(())
     }
@@ -166,6 +170,7 @@ impl Engine {
         }
         self.org.remove(ix);
         self.shares.mark_all();
+        self.second.rests.wake_all();
         Ok(())
     }
 
@@ -294,6 +299,7 @@ impl Engine {
         self.change_node(ix, |engine| engine.nodes.at_mut(ix.0).change_devices(change));
         if let Some(pool) = self.nodes.at(ix.0).pool {
             self.victims.touch_node(pool, ix);
+            self.pools.shift(pool);
         }
         self.look_later_on(ix);
     }

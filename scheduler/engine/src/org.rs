@@ -6,7 +6,7 @@
 
 use crate::ix::{PoolIx, QueueIx};
 use berth_model::{
-    Amounts, NodeTypeRule, Priority, QueueId, QueueQuota, Quota, Resource, ResourceQuota, Timestamp,
+    Amounts, Millis, NodeTypeRule, Priority, QueueId, QueueQuota, Quota, Resource, ResourceQuota, Timestamp,
 };
 use petgraph::graph::NodeIndex;
 use petgraph::stable_graph::StableDiGraph;
@@ -41,6 +41,8 @@ pub(crate) struct Queue {
     pub(crate) created: Timestamp,
     pub(crate) rank: i32,
     pub(crate) node_types: Option<NodeTypeRule>,
+    /// Of a project: after how long room is held; none = as usual.
+    pub(crate) hold_after: Option<Millis>,
     /// Default pools of a project, by identifier; empty = all.
     pub(crate) pools: Vec<berth_model::PoolId>,
     /// From the queue itself up to the department.
@@ -126,6 +128,8 @@ pub(crate) struct Org {
     nothing: InPool,
     /// Pairs of queue and pool that were loosened.
     pub(crate) loosened: Vec<(QueueIx, PoolIx)>,
+    /// Those that leave count as gone, in the trial under way.
+    pub(crate) as_if: bool,
 }
 
 impl Org {
@@ -154,6 +158,7 @@ impl Org {
             created: Timestamp::default(),
             rank: 100,
             node_types: None,
+            hold_after: None,
             pools: Vec::new(),
             path: SmallVec::from_slice(&[ix]),
             in_pool: Vec::new(),
@@ -311,7 +316,19 @@ impl Org {
         ask: Triple,
         preemptible: bool,
     ) -> Result<(), Shut> {
+        if self.as_if {
+            return self.gate_later(project, pool, ask, preemptible);
+        }
         self.gate_by(project, pool, ask, preemptible, |here| (here.used(), here.fixed()))
+    }
+
+    /// True if project and department use no more than their limits allow, those that leave not counted.
+    pub(crate) fn within_limits(&self, project: QueueIx, pool: PoolIx) -> bool {
+        self.all[project.i()].path.iter().all(|queue| {
+            let here = self.in_pool(*queue, pool);
+            let limits = here.bounds().map(|bound| bound.limit.unwrap_or(i64::MAX));
+            here.allocated.iter().zip(limits).all(|(used, limit)| *used <= limit)
+        })
     }
 
     /// As [`Self::gate`], with the limits as if nothing else ran (S7).

@@ -8,6 +8,7 @@ use crate::device::Devices;
 use crate::ix::{PodIx, WorkloadIx};
 use crate::node::Free;
 use berth_model::{DeviceIndex, DeviceMask, GpuGrant, GpuMemoryMib};
+use smallvec::SmallVec;
 
 /// What one pod takes of a node.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -31,12 +32,12 @@ pub(crate) struct Overlap {
 struct Sum {
     takes: Free,
     whole: u64,
-    shared: Vec<i64>,
+    shared: SmallVec<[i64; 8]>,
 }
 
 impl Sum {
     fn of(holds: &[Hold], devices: usize) -> Self {
-        let mut sum = Self { shared: vec![0; devices], ..Self::default() };
+        let mut sum = Self { shared: smallvec::smallvec![0; devices], ..Self::default() };
         for hold in holds {
             sum.takes.add(&hold.takes, 1);
             match hold.gpus {
@@ -104,6 +105,19 @@ impl Overlap {
             }
         }
         (free, devices)
+    }
+
+    /// True if what leaves holds nothing beyond what is kept, in any resource and on any device.
+    pub(crate) fn leaving_is_kept(&self) -> bool {
+        let (leaving, kept) =
+            (Sum::of(&self.leaving, self.devices.len()), Sum::of(&self.kept, self.devices.len()));
+        let whole = DeviceMask(kept.whole);
+        let shared = |(at, (leaving, kept)): (usize, (&i64, &i64))| {
+            leaving <= kept || whole.contains(DeviceIndex(at as u8))
+        };
+        kept.takes.larger(&leaving.takes) == kept.takes.larger(&kept.takes)
+            && leaving.whole & !kept.whole == 0
+            && leaving.shared.iter().zip(&kept.shared).enumerate().all(shared)
     }
 
     /// What is free beside those that stay and those that still leave.

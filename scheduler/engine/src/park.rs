@@ -86,6 +86,7 @@ impl Engine {
     /// Notes that a pool got or lost nodes; `reshaped` if nodes it keeps changed what they are.
     pub(crate) fn note_structure(&mut self, pool: PoolIx, reshaped: bool) {
         self.pools.at_mut(pool).gains += 1;
+        self.pools.shift(pool);
         self.mark_pool(pool);
         if !self.changed.structure.contains(&pool) {
             self.changed.structure.push(pool);
@@ -111,6 +112,7 @@ impl Engine {
         let untold = |w: crate::ix::WorkloadIx, kind| workloads.at(w.0).reported != kind as u8 + 1;
         self.waiting.park(group, said, dominant, untold);
         self.waiting.at_mut(group).tried = Some(self.cycle);
+        self.second.rests.wake(group);
         let preemptible = self.templates.at(self.waiting.at(group).key.template).preemptible;
         for unblock in unblocks {
             let watcher = |ask| Watcher { group, ask, preemptible };
@@ -166,6 +168,7 @@ impl Engine {
     /// was kept for it is kept no more.
     pub(crate) fn wake_for_later(&mut self, workload: crate::ix::WorkloadIx, pool: PoolIx) {
         self.wake_short(pool);
+        self.second.rests.wake_pool(pool);
         let project = self.templates.at(self.workloads.at(workload.0).template).queue;
         for queue in self.org.at(project).path.clone() {
             self.wake_all(Watched::Queue(queue, pool));

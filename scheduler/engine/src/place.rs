@@ -53,6 +53,7 @@ impl Engine {
     pub(crate) fn seat(&mut self, pod: PodIx, state: Pod) {
         self.account(pod, &state, 1);
         *self.pod_mut(pod) = state;
+        self.note_loose(&state);
     }
 
     /// Takes a pod off its node, whatever it does there; it is waiting again. Returns what it was.
@@ -60,6 +61,7 @@ impl Engine {
         let was = *self.pod(pod);
         self.account(pod, &was, -1);
         *self.pod_mut(pod) = Pod::default();
+        self.note_loose(&was);
         was
     }
 
@@ -103,6 +105,9 @@ impl Engine {
         self.charge(queue, pool, (cost, preemptible), state, sign);
         self.mark_use(queue, pool);
         self.victims.touch(pool, node, pod);
+        if !self.trying {
+            self.pools.shift(pool);
+        }
         if state.stays() && self.nodes.at(node.0).usable() {
             crate::org::add(&mut self.pools.at_mut(pool).unclaimed, cost, -sign);
         }
@@ -172,7 +177,9 @@ impl Engine {
         if self.trial.is_empty() {
             self.changed.begin();
         }
+        self.trying = true;
         self.put(pod, node, gpus, self.now);
+        self.trying = false;
         self.trial.push(Step::Put(pod));
     }
 
@@ -181,7 +188,9 @@ impl Engine {
         if self.trial.is_empty() {
             self.changed.begin();
         }
+        self.trying = true;
         let was = self.unseat(pod);
+        self.trying = false;
         self.pod_mut(pod).stage = Stage::Lifted;
         self.trial.push(Step::Lifted(pod, was));
         self.lifted += 1;
@@ -189,7 +198,9 @@ impl Engine {
 
     /// Puts a pod back where it was before the trial under way took it off.
     pub(crate) fn try_return(&mut self, pod: PodIx, was: Pod) {
+        self.trying = true;
         self.seat(pod, was);
+        self.trying = false;
         self.trial.push(Step::Put(pod));
     }
 
@@ -209,13 +220,23 @@ impl Engine {
         if self.trial.is_empty() {
             self.changed.begin();
         }
+        self.trying = true;
         self.account(pod, &state, -1);
+        self.note_loose(&state);
+        self.trying = false;
         self.trial.push(Step::Unmoved(pod, state));
+    }
+
+    /// Whether the trial under way is as if all leaving pods were gone and all that have room kept were there.
+    pub(crate) fn set_as_if(&mut self, as_if: bool) {
+        self.as_if = as_if;
+        self.org.as_if = as_if;
     }
 
     /// Undoes the trial under way, down to its first `mark` steps.
     pub(crate) fn roll_back_to(&mut self, mark: usize) {
         let began = !self.trial.is_empty();
+        self.trying = true;
         while self.trial.len() > mark {
             match self.trial.pop() {
                 Some(Step::Put(pod)) => {
@@ -225,10 +246,14 @@ impl Engine {
                     self.seat(pod, was);
                     self.lifted -= 1;
                 }
-                Some(Step::Unmoved(pod, state)) => self.account(pod, &state, 1),
+                Some(Step::Unmoved(pod, state)) => {
+                    self.account(pod, &state, 1);
+                    self.note_loose(&state);
+                }
                 None => break,
             }
         }
+        self.trying = false;
         if mark == 0 && began {
             self.changed.undo();
         }
@@ -237,7 +262,7 @@ impl Engine {
     /// Undoes the trial under way.
     pub(crate) fn roll_back(&mut self) {
         self.roll_back_to(0);
-        self.as_if = false;
+        self.set_as_if(false);
     }
 }
 

@@ -2,12 +2,12 @@
 
 use crate::Engine;
 use crate::apply::{Applied, conflict, invalid, unknown};
+use crate::ask::check_pod;
 use crate::ix::{PodIx, ShapeIx, WorkloadIx};
-use crate::waiting::GroupKey;
+use crate::waiting::{GroupKey, Member};
 use crate::workload::{Pod, Role, Stage, Template, Workload};
 use berth_model::{
-    EventError, GpuGrant, GpuRequest, GpuShare, Labels, PodId, PodSpec, PodState, QueueId, RoleSpec,
-    WorkloadId, WorkloadSpec,
+    EventError, GpuGrant, Labels, PodId, PodSpec, PodState, QueueId, RoleSpec, WorkloadId, WorkloadSpec,
 };
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -29,6 +29,7 @@ impl Engine {
             submitted: spec.submitted,
             grace: spec.grace,
             expected_runtime: spec.expected_runtime,
+            start_timeout: spec.start_timeout,
             stale_grace: spec.stale_grace,
             evictions: spec.evictions,
             pool: None,
@@ -50,9 +51,13 @@ impl Engine {
         let (project, priority) = (template.queue, template.priority);
         let priorities = &mut self.org.at_mut(project).priorities;
         let count = priorities.entry(priority).or_default();
+        let first = *count == 0;
         *count = (i64::from(*count) + sign) as u32;
         if *count == 0 {
             priorities.remove(&priority);
+        }
+        if first {
+            self.second.rests.wake_above(project, priority);
         }
         for queue in self.org.at(project).path.clone() {
             let count = &mut self.org.at_mut(queue).workloads;
@@ -169,6 +174,7 @@ impl Engine {
     fn enter_shape(&mut self, pod: &Arc<PodSpec>, namespace: &str, labels: &Labels) -> (ShapeIx, u32) {
         let (shape, new) = self.shapes.intern(&mut self.names, pod, namespace, labels);
         let identity = self.neighbours.identify(namespace, labels);
+        self.budgets.identified(identity, namespace, labels);
         if !new {
             return (shape, identity);
         }
@@ -226,6 +232,7 @@ impl Engine {
         workload.submitted = spec.submitted;
         workload.grace = spec.grace;
         workload.expected_runtime = spec.expected_runtime;
+        workload.start_timeout = spec.start_timeout;
         workload.stale_grace = spec.stale_grace;
         workload.name = spec.name.as_str().into();
         let known = workload.evictions.len();
@@ -240,6 +247,7 @@ impl Engine {
             found.map(|(_, after)| PodIx { workload: ix, pod: *after })
         };
         self.return_room(position);
+        self.touch_pods_of(ix);
         self.count_presence(ix, 1);
         self.count_workload(ix, 1);
         self.enqueue(ix);
@@ -272,6 +280,17 @@ impl Engine {
             }
         }
         Ok(())
+    }
+
+    /// Whether and for whom the placed pods of a workload may be stopped may have changed.
+    fn touch_pods_of(&mut self, ix: WorkloadIx) {
+        for pod in 0..self.workloads.at(ix.0).pods.len() as u32 {
+            let pod = PodIx { workload: ix, pod };
+            let Some(node) = self.pod(pod).node else { continue };
+            let Some(pool) = self.nodes.at(node.0).pool else { continue };
+            self.victims.touch(pool, node, pod);
+            self.pools.shift(pool);
+        }
     }
 
     fn recharge(&mut self, ix: WorkloadIx, new: &Template) {
@@ -321,6 +340,7 @@ impl Engine {
             self.release(PodIx { workload: ix, pod });
         }
         self.count_workload(ix, -1);
+        self.check_hold_of(ix);
         self.stale.forget(id);
         self.second.evicted.remove(&ix);
         self.workloads.remove(ix.0);
@@ -333,6 +353,8 @@ impl Engine {
         let Some(node) = self.pod(pod).node else { return };
         self.unseat(pod);
         self.forget_warnings(pod);
+        self.disruption_confirmed(pod);
+        self.forget_excess(pod);
         self.reservations.leaving.remove(&pod);
         self.gained(node);
         if let Some(pool) = self.nodes.at(node.0).pool {
@@ -357,7 +379,9 @@ impl Engine {
             if !same {
                 return Err(conflict(state.pod, "it is already on another node or on other devices"));
             }
-            self.reseat(pod, |was| was.since = state.since);
+            if was.since != state.since {
+                self.reseat(pod, |was| was.since = state.since);
+            }
         } else {
             if !matches!(was.stage, Stage::Waiting | Stage::Reserved) {
                 return Err(conflict(state.pod, "it has ended"));
@@ -366,9 +390,10 @@ impl Engine {
             self.dequeue(pod.workload);
             self.take_room(pod);
             self.put(pod, node, gpus, state.since);
-            self.workloads.at_mut(pod.workload.0).reported = 0;
+            self.tell_anew(pod.workload);
             self.enqueue(pod.workload);
         }
+        self.note_starting(pod, state.starting);
         if let Some(until) = state.leaving {
             self.leaving(pod, until, state.evicted);
         }
@@ -425,11 +450,18 @@ impl Engine {
         self.enqueue(ix);
     }
 
+    /// As [`Self::dequeue`], while the second pass goes from one to the next: their turns change.
+    pub(crate) fn dequeue_in_turn(&mut self, ix: WorkloadIx) {
+        self.second.left.extend(self.workloads.at(ix.0).groups.iter().copied());
+        self.dequeue(ix);
+    }
+
     /// Takes a workload out of all groups it waits in.
     pub(crate) fn dequeue(&mut self, ix: WorkloadIx) {
         let workload = self.workloads.at_mut(ix.0);
         let member = (workload.submitted, workload.id, ix);
         for group in std::mem::take(&mut workload.groups) {
+            self.first_changes(group, member);
             self.waiting.leave(group, member);
             self.mark_waiting(group);
             if self.waiting.at(group).members.is_empty() {
@@ -442,6 +474,11 @@ impl Engine {
     /// role that may have more. A workload that can no longer reach its minimum, because pods have failed, waits for
     /// nothing.
     pub(crate) fn enqueue(&mut self, ix: WorkloadIx) {
+        self.enter_groups(ix);
+        self.check_hold_of(ix);
+    }
+
+    fn enter_groups(&mut self, ix: WorkloadIx) {
         self.second.stamp += 1;
         self.note_staleness(ix);
         let workload = self.workloads.at(ix.0);
@@ -469,7 +506,11 @@ impl Engine {
         if missing.iter().any(|m| *m > 0) {
             let together = template.topology.is_some() && workload.pods.iter().any(Pod::on_node);
             let alone = together.then_some(workload.id);
-            self.enter_group(ix, GroupKey { template: of, pool, want: missing, elastic: false, alone });
+            let runtime = WorkloadSpec::runtime_step(self.workloads.at(ix.0).expected_runtime);
+            let key = GroupKey { template: of, pool, want: missing, elastic: false, alone, runtime };
+            self.holds.some_declared |= runtime.is_some();
+            self.enter_group(ix, key);
+            self.note_due(ix);
             return;
         }
         for role in 0..roles {
@@ -477,7 +518,8 @@ impl Engine {
             if workload.waiting(self.templates.at(of), role).next().is_some() {
                 let mut want: SmallVec<[u32; 2]> = smallvec::smallvec![0; roles];
                 want[role] = 1;
-                self.enter_group(ix, GroupKey { template: of, pool, want, elastic: true, alone: None });
+                let key = GroupKey { template: of, pool, want, elastic: true, alone: None, runtime: None };
+                self.enter_group(ix, key);
             }
         }
     }
@@ -498,7 +540,17 @@ impl Engine {
             .map(|role| if counted(role) { workload.waiting(template, role).count() as u32 } else { 0 });
         let waits = waits.collect();
         self.waiting.join(group, member, waits);
+        self.first_changes(group, member);
         self.mark_waiting(group);
+    }
+
+    /// What a parked group was refused in the second pass was refused its first member.
+    fn first_changes(&mut self, group: crate::ix::GroupIx, member: Member) {
+        let state = self.waiting.at(group);
+        let first = state.members.first_key_value().map(|(member, _)| *member);
+        if state.verdict.is_some() && first == Some(member) {
+            self.second.rests.wake_anew(group);
+        }
     }
 
     /// What waits in a group has changed.
@@ -528,36 +580,4 @@ fn takes_the_same(a: &PodSpec, b: &PodSpec) -> bool {
     let taken = |p: &PodSpec| (p.gpu, p.requests.clone(), p.host_ports.clone(), p.volumes.clone());
     let said = |p: &PodSpec| (p.pod_affinity.clone(), p.pod_anti_affinity.clone(), p.topology_spread.clone());
     taken(a) == taken(b) && said(a) == said(b)
-}
-
-fn check_pod(name: &str, pod: &PodSpec) -> Applied {
-    let requests = &pod.requests;
-    let scalars =
-        [("cpu", requests.cpu.0), ("memory", requests.memory.0), ("ephemeral", requests.ephemeral.0)];
-    for (field, amount) in scalars.into_iter().chain(requests.extended.values().map(|n| ("extended", *n))) {
-        if amount < 0 {
-            return Err(invalid(name, field, amount, "0 or more"));
-        }
-    }
-    if pod.gpu != GpuRequest::None && !(1..=64).contains(&pod.gpu.devices()) {
-        return Err(invalid(name, "gpu devices", pod.gpu.devices(), "1 to 64"));
-    }
-    match pod.gpu {
-        GpuRequest::Share { share, .. } if !(1..GpuShare::DEVICE.0).contains(&share.0) => {
-            Err(invalid(name, "gpu share", share, "more than 0 and less than 1 device"))
-        }
-        GpuRequest::Share { share, limit: Some(limit), .. } if limit < share || limit > GpuShare::DEVICE => {
-            Err(invalid(name, "gpu limit", limit, format!("from the request, {share}, to 1 device (S14)")))
-        }
-        GpuRequest::Memory { memory, .. } if !(1..=i64::from(u32::MAX)).contains(&memory.0) => {
-            Err(invalid(name, "gpu memory", memory.0, "1 to 4,294,967,295 MiB"))
-        }
-        GpuRequest::Memory { memory, limit: Some(limit), .. } if limit < memory => Err(invalid(
-            name,
-            "gpu memory limit",
-            limit.0,
-            format!("at least the request, {} MiB (S14)", memory.0),
-        )),
-        _ => Ok(()),
-    }
 }

@@ -31,6 +31,10 @@ pub(crate) struct Pool {
     /// Grows whenever something becomes free in the pool, or a node changes. What did not fit at one count does not
     /// fit at the same count.
     pub(crate) gains: u64,
+    /// Grows with everything that happens in the pool outside of trials: pods, nodes, shares.
+    pub(crate) stirs: u64,
+    /// The same for pods and nodes alone.
+    pub(crate) shifts: u64,
 }
 
 impl Pool {
@@ -48,9 +52,28 @@ pub(crate) struct Pools {
     by_id: FxHashMap<PoolId, PoolIx>,
     /// Existing pools in order of name.
     by_name: Vec<PoolIx>,
+    /// The sum of the stirs of all pools.
+    stirs: u64,
 }
 
 impl Pools {
+    /// Pods or nodes of a pool have changed.
+    pub(crate) fn shift(&mut self, pool: PoolIx) {
+        self.all[pool.i()].shifts += 1;
+        self.stir(pool);
+    }
+
+    /// Something has happened in a pool.
+    pub(crate) fn stir(&mut self, pool: PoolIx) {
+        self.all[pool.i()].stirs += 1;
+        self.stirs += 1;
+    }
+
+    /// How much has happened in all pools.
+    pub(crate) fn stirs(&self) -> u64 {
+        self.stirs
+    }
+
     /// The pool with this identifier.
     pub(crate) fn find(&self, id: PoolId) -> Option<PoolIx> {
         self.by_id.get(&id).copied()
@@ -102,6 +125,8 @@ impl Pools {
                     allocated: 0,
                     unclaimed: [0; 3],
                     gains: 0,
+                    stirs: 0,
+                    shifts: 0,
                 });
                 let ix = PoolIx::of(self.all.len() - 1);
                 self.by_id.insert(id, ix);

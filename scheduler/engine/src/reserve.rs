@@ -35,6 +35,8 @@ pub(crate) struct Reservations {
     lifted: Vec<(PodIx, Pod)>,
     /// All leaving pods.
     pub(crate) leaving: BTreeSet<PodIx>,
+    /// Nodes on which more leaves than is kept, in some resource or on some device.
+    loose: BTreeSet<NodeIx>,
     /// Workloads that wait for room kept for them, to be told.
     waiting: BTreeMap<WorkloadId, WorkloadIx>,
     /// Up to what all room has been judged.
@@ -68,14 +70,31 @@ impl Engine {
     /// Makes the trial under way one as if all leaving pods were gone, as far as that matters in a pool, and all that have
     /// room kept were there.
     pub(crate) fn lift_leaving(&mut self, pool: PoolIx) {
-        self.as_if = true;
-        let everywhere = !self.local_to_pools();
-        let leaving: Vec<PodIx> = self.reservations.leaving.iter().copied().collect();
-        for pod in leaving {
-            let there = self.pod(pod).node.and_then(|node| self.nodes.at(node.0).pool);
-            if everywhere || there == Some(pool) {
-                self.try_lift(pod);
-            }
+        self.set_as_if(true);
+        let leaving: Vec<PodIx> = if self.local_to_pools() {
+            // Where all that leaves is kept for others, its going frees nothing.
+            let loose = self.reservations.loose.iter().copied();
+            let here = loose.filter(|node| self.nodes.at(node.0).pool == Some(pool));
+            here.flat_map(|node| self.leaving_pods(node)).collect()
+        } else {
+            self.reservations.leaving.iter().copied().collect()
+        };
+        leaving.into_iter().for_each(|pod| self.try_lift(pod));
+    }
+
+    /// Keeps in mind on which nodes the going of leaving pods would free anything, after a pod was counted in or out.
+    pub(crate) fn note_loose(&mut self, state: &Pod) {
+        let Some(ix) = state.node else { return };
+        if state.stage == Stage::Placed && !self.nodes.at(ix.0).has_overlap() {
+            return;
+        }
+        let leaving = self.leaving_pods(ix);
+        let local = |pod: &PodIx| self.shapes.at(self.kind_of(*pod).0).local;
+        let settled = self.nodes.at(ix.0).leaving_is_kept() && !leaving.iter().any(local);
+        if leaving.is_empty() || settled {
+            self.reservations.loose.remove(&ix);
+        } else {
+            self.reservations.loose.insert(ix);
         }
     }
 
@@ -153,7 +172,7 @@ impl Engine {
         let Some((PodIx { workload, .. }, ..)) = places.first().copied() else { return };
         let until = self.until(places, victims);
         self.second.stamp += 1;
-        self.dequeue(workload);
+        self.dequeue_in_turn(workload);
         for (pod, node, gpus) in places.iter().copied() {
             let node_id = self.nodes.at(node.0).id;
             self.give_room(
@@ -180,6 +199,7 @@ impl Engine {
         self.reservations.kept.insert(pod);
         if self.pod(pod).on_node() {
             self.account(pod, &state, 1);
+            self.note_loose(&state);
             self.reservations.moves.insert(pod, state);
             return;
         }
@@ -196,6 +216,7 @@ impl Engine {
         match self.reservations.moves.remove(&pod) {
             Some(state) => {
                 self.account(pod, &state, -1);
+                self.note_loose(&state);
                 Some(state)
             }
             None => Some(self.unseat(pod)),
@@ -270,6 +291,16 @@ impl Engine {
         self.reservations.leaving.extend(after);
     }
 
+    /// A pod of a workload has been placed: why the others wait is to be told again.
+    pub(crate) fn tell_anew(&mut self, ix: WorkloadIx) {
+        let workload = self.workloads.at_mut(ix.0);
+        workload.reported = 0;
+        let id = workload.id;
+        if self.has_room(ix) {
+            self.reservations.waiting.insert(id, ix);
+        }
+    }
+
     /// Tells those for whom room is kept that they wait for it, once.
     pub(crate) fn say_waiting(&mut self, decisions: &mut Vec<Decision>) {
         let kind = ReasonKind::Waiting as u8 + 1;
@@ -319,7 +350,7 @@ impl Engine {
         decisions: &mut Vec<Decision>,
     ) {
         for victim in victims {
-            self.dequeue(victim.workload);
+            self.dequeue_in_turn(victim.workload);
         }
         for victim in victims {
             let workload = self.workloads.at_mut(victim.workload.0);
@@ -332,6 +363,7 @@ impl Engine {
                 self.second.evicted.insert(victim.workload);
             }
             self.leave(*victim, self.now.plus(grace), true);
+            self.disruption_decided(*victim);
             decisions.push(Decision::Evict { pod: self.pod_id(*victim), grace, beneficiary, cause });
         }
         for victim in victims {
@@ -360,6 +392,7 @@ impl Engine {
         self.take_room(pod);
         self.reservations.leaving.remove(&pod);
         self.forget_warnings(pod);
+        self.disruption_failed(pod);
         self.dequeue(pod.workload);
         self.reseat(pod, |state| {
             state.stage = Stage::Placed;
@@ -431,7 +464,7 @@ impl Engine {
     fn give_up(&mut self, decisions: &mut Vec<Decision>) {
         let batches = self.batches();
         let leaving: Vec<PodIx> = self.reservations.leaving.iter().copied().collect();
-        self.as_if = true;
+        self.set_as_if(true);
         leaving.into_iter().for_each(|pod| self.try_lift(pod));
         let rooms = self.lift_kept();
         let failed: Vec<Batch> = batches.into_iter().filter(|batch| !self.move_in(batch, &rooms)).collect();
@@ -475,11 +508,12 @@ impl Engine {
             for pod in batch {
                 let Some(Pod { node: Some(node), gpus, .. }) = self.take_room(pod) else { continue };
                 self.put(pod, node, gpus, self.now);
+                self.note_starting(pod, true);
                 self.second.fresh.push(pod);
                 let at = Placement { node: self.nodes.at(node.0).id, gpus };
                 decisions.push(Decision::Place { pod: self.pod_id(pod), at });
             }
-            self.workloads.at_mut(workload.0).reported = 0;
+            self.tell_anew(workload);
             self.enqueue(workload);
             self.wake_neighbours();
         }

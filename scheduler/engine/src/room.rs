@@ -9,13 +9,15 @@
 //! counts (the search stays deterministic, the set minimal).
 
 use crate::Engine;
-use crate::ix::{NodeIx, PodIx, ShapeIx};
+use crate::consolidate::Turn;
+use crate::ix::{NodeIx, PodIx, ShapeIx, WorkloadIx};
 use crate::legal::{Hunt, Rule, Taken};
 use crate::node::hold;
 use crate::org::{Triple, add};
 use crate::victims::{Cost, Unit, UnitId};
 use crate::workload::Stage;
 use berth_model::{GpuRequest, NodeId, PodId, Timestamp};
+use rustc_hash::FxHashSet;
 use smallvec::SmallVec;
 use std::cmp::Reverse;
 
@@ -81,6 +83,10 @@ struct Search<'a> {
     steps: u32,
     /// Sets of moves that may still be played through.
     moves: u32,
+    /// Of each unit that may be moved: whose turn it is, and what it is, if nothing else matters to where it finds a place.
+    alike: Vec<Option<(Turn, (ShapeIx, u32))>>,
+    /// Sets of such units that found no places.
+    nowhere: FxHashSet<SmallVec<[(ShapeIx, u32); 8]>>,
     best: Option<SetKey>,
     best_states: Vec<State>,
     /// Whether the pod fits may depend on who stays (affinity, spread), so that nothing is known before all is decided.
@@ -137,9 +143,9 @@ impl Engine {
             let (UnitId::Pod(PodIx { workload, .. }) | UnitId::Whole(workload)) = *id;
             let template = self.templates.at(self.workloads.at(workload.0).template);
             let stream = (template.queue, template.priority, 0);
-            self.stream_allowed(hunt, stream) && self.may_be_stopped(hunt, *id)
+            self.stream_allowed(hunt, taken, stream) && self.may_be_stopped(hunt, *id)
         });
-        let mut items: Vec<Unit> = ids.into_iter().map(|id| self.unit(id)).collect();
+        let mut items: Vec<Unit> = ids.into_iter().map(|id| self.unit_beside(id, taken)).collect();
         if hunt.rule == Rule::Consolidate {
             // What is moved loses its running time, however large it is (S26).
             for unit in &mut items {
@@ -150,17 +156,23 @@ impl Engine {
         // Single pods before their workload, else by time.
         items.sort_by(|a, b| (&a.order, a.pods.len()).cmp(&(&b.order, b.pods.len())));
         let single = items.iter().all(|unit| unit.pods.len() == 1);
+        let alike = match hunt.rule {
+            Rule::Consolidate => items.iter().map(|unit| self.moves_alike(hunt, unit)).collect(),
+            Rule::Reclaim(..) | Rule::Preempt(_) => Vec::new(),
+        };
         let mut search = Search {
             hunt,
             taken,
             need,
             node,
-            places: places_on(self, node, &items),
+            places: places_on(self, hunt, node, &items),
             pays: items.iter().map(|unit| self.pays(hunt, unit)).collect(),
             states: vec![State::Undecided; items.len()],
             items,
             steps: 0,
             moves: MOVES,
+            alike,
+            nowhere: FxHashSet::default(),
             best: None,
             best_states: Vec::new(),
             single,
@@ -175,10 +187,20 @@ impl Engine {
         Some(Set { key, units: units.collect() })
     }
 
+    /// A unit; a whole workload with what was taken of it pod by pod.
+    fn unit_beside(&self, id: UnitId, taken: &Taken) -> Unit {
+        let mut unit = self.unit(id);
+        if let UnitId::Whole(workload) = id {
+            taken.singles_of(workload).for_each(|single| unit.count_in(single));
+        }
+        unit
+    }
+
     /// True if a pod of the kind fits on a node once these pods are gone.
     fn would_fit(&mut self, need: &Need, ix: NodeIx, pool: crate::ix::PoolIx, gone: &[PodIx]) -> bool {
         let (node, shape) = (self.nodes.at(ix.0), self.shapes.at(need.kind.0));
-        if self.neighbours.idle() && !shape.local && node.kept().next().is_none() {
+        if self.neighbours.idle() && !shape.local {
+            // Also where room is kept: what stays, or does not, is counted beside the larger of what leaves and is kept.
             let (mut free, mut devices) = (node.free.clone(), node.devices.clone());
             for pod in gone.iter().filter(|pod| self.pod(**pod).node == Some(ix)) {
                 let state = self.pod(*pod);
@@ -200,19 +222,36 @@ impl Engine {
 impl Search<'_> {
     /// True if stopping all that is undecided would do.
     fn possible(&self, engine: &mut Engine) -> bool {
-        let mut gone: SmallVec<[PodIx; 16]> = SmallVec::new();
-        let mut paid = [[0; 3]; 2];
-        for ((unit, state), pays) in self.items.iter().zip(&self.states).zip(&self.pays) {
-            if *state != State::Kept {
-                gone.extend(unit.pods.iter().copied());
-                paid.iter_mut().zip(pays).for_each(|(sum, more)| add(sum, *more, 1));
-            }
-        }
-        gone.sort_unstable();
-        gone.dedup();
         let open = self.fickle && self.states.contains(&State::Undecided);
+        match open {
+            true => self.covered(|at| self.states[at] != State::Kept),
+            false => self.fits_without(engine, |state| state != State::Kept),
+        }
+    }
+
+    /// True if the pod fits, and the debts are paid, without the units in such states.
+    fn fits_without(&self, engine: &mut Engine, gone: impl Fn(State) -> bool) -> bool {
+        self.fits_without_those(engine, |at| gone(self.states[at]))
+    }
+
+    fn fits_without_those(&self, engine: &mut Engine, gone: impl Fn(usize) -> bool) -> bool {
+        if !self.covered(&gone) {
+            return false;
+        }
+        let units = self.items.iter().enumerate().filter(|(at, _)| gone(*at));
+        let mut pods: SmallVec<[PodIx; 16]> = units.flat_map(|(_, unit)| unit.pods.iter().copied()).collect();
+        pods.sort_unstable();
+        pods.dedup();
+        engine.would_fit(self.need, self.node, self.hunt.pool, &pods)
+    }
+
+    /// True if these units pay the debts.
+    fn covered(&self, gone: impl Fn(usize) -> bool) -> bool {
+        let mut paid = [[0; 3]; 2];
+        for (_, pays) in self.pays.iter().enumerate().filter(|(at, _)| gone(*at)) {
+            paid.iter_mut().zip(pays).for_each(|(sum, more)| add(sum, *more, 1));
+        }
         covers(&paid, &self.need.debts)
-            && (open || engine.would_fit(self.need, self.node, self.hunt.pool, &gone))
     }
 
     /// Decides the items from `at` on; `cost` is that of those stopped before.
@@ -232,7 +271,13 @@ impl Search<'_> {
         }
         if self.may_stop(engine, at) {
             self.states[at] = State::Stopped;
-            self.decide(engine, at + 1, sum(cost, self.items[at].cost));
+            let cost = sum(cost, self.cost_beside(at));
+            // Nobody is stopped beside those that make room already: the set would not be minimal.
+            if !self.fickle && self.fits_without(engine, |state| state == State::Stopped) {
+                self.found(engine, cost);
+            } else {
+                self.decide(engine, at + 1, cost);
+            }
         }
         self.states[at] = State::Kept;
         if self.possible(engine) {
@@ -241,15 +286,26 @@ impl Search<'_> {
         self.states[at] = State::Undecided;
     }
 
+    /// What it costs to stop one more item: of what is moved, the longest running pod of each workload counts (S26).
+    fn cost_beside(&self, at: usize) -> Cost {
+        let (mut cost, UnitId::Pod(pod)) = (self.items[at].cost, self.items[at].id) else {
+            return self.items[at].cost;
+        };
+        if self.hunt.rule == Rule::Consolidate {
+            let stopped = self.items.iter().zip(&self.states).filter(|(_, state)| **state == State::Stopped);
+            let mates = stopped.filter(|(unit, _)| is_of(unit, pod.workload));
+            cost[0] = (cost[0] - mates.map(|(unit, _)| unit.cost[0]).max().unwrap_or(0)).max(0);
+        }
+        cost
+    }
+
     /// True if one more item may be stopped with those stopped already.
     fn may_stop(&self, engine: &Engine, at: usize) -> bool {
         let id = self.items[at].id;
         let stopped = || self.items.iter().zip(&self.states).filter(|(_, state)| **state == State::Stopped);
         let apart = match id {
             // A workload goes with its pods: stopping one of them as well is never better.
-            UnitId::Whole(workload) => {
-                !stopped().any(|(unit, _)| matches!(unit.id, UnitId::Pod(pod) if pod.workload == workload))
-            }
+            UnitId::Whole(workload) => !stopped().any(|(unit, _)| is_of(unit, workload)),
             UnitId::Pod(pod) => {
                 let template = engine.templates.at(engine.workloads.at(pod.workload.0).template);
                 let role = template.role_of(pod.pod).0;
@@ -273,20 +329,47 @@ impl Search<'_> {
         if self.fickle && !self.possible(engine) {
             return;
         }
-        let stopped = self.items.iter().zip(&self.states).filter(|(_, state)| **state == State::Stopped);
-        let stopped: SmallVec<[&Unit; 8]> = stopped.map(|(unit, _)| unit).collect();
-        let mut order: Vec<_> = stopped.iter().flat_map(|unit| unit.order.iter().copied()).collect();
+        let at: SmallVec<[usize; 8]> =
+            (0..self.items.len()).filter(|at| self.states[*at] == State::Stopped).collect();
+        let mut order: Vec<_> = at.iter().flat_map(|at| self.items[*at].order.iter().copied()).collect();
         order.sort_unstable();
         let key = SetKey { cost, order, node: engine.nodes.at(self.node.0).spec.id };
-        let moves = self.hunt.rule == Rule::Consolidate;
         if self.best.as_ref().is_some_and(|best| key >= *best) {
             return;
         }
-        self.moves -= u32::from(moves);
-        if !moves || engine.all_find_places(self.hunt, self.need, self.node, &stopped) {
-            self.best = Some(key);
-            self.best_states.clone_from(&self.states);
+        if self.hunt.rule == Rule::Consolidate && !self.finds_places(engine, &at) {
+            return;
         }
+        self.best = Some(key);
+        self.best_states.clone_from(&self.states);
+    }
+
+    /// True if the units, which make room together, and not without one of them, all find other places. Where that depends
+    /// on what they are alone, sets of the same find none where one did not.
+    fn finds_places(&mut self, engine: &mut Engine, at: &[usize]) -> bool {
+        let minimal = |engine: &mut Engine, spared: usize| {
+            let gone = |at: usize| self.states[at] == State::Stopped && at != spared;
+            !self.fits_without_those(engine, gone)
+        };
+        if !self.fickle && at.len() > 1 && !at.iter().all(|spared| minimal(engine, *spared)) {
+            return false;
+        }
+        let few = at.len() <= engine.pools.spec(self.hunt.pool).max_moves as usize;
+        let alike: Option<SmallVec<[_; 8]>> = at.iter().map(|at| self.alike[*at]).collect();
+        let alike = alike.filter(|_| few).map(|mut alike| {
+            alike.sort_unstable();
+            alike.into_iter().map(|(_, kind)| kind).collect::<SmallVec<[_; 8]>>()
+        });
+        if alike.as_ref().is_some_and(|alike| self.nowhere.contains(alike)) {
+            return false;
+        }
+        self.moves -= 1;
+        let units: SmallVec<[&Unit; 8]> = at.iter().map(|at| &self.items[*at]).collect();
+        let found = engine.all_find_places(self.hunt, self.need, self.node, &units);
+        if !found {
+            self.nowhere.extend(alike);
+        }
+        found
     }
 
     /// The least that the devices still missing will cost: each device is cleared by stopping whoever is on it, and what
@@ -318,14 +401,18 @@ impl Search<'_> {
 /// A pod on a device of the node: the items that would stop it, and what each costs per place it has here.
 type PlaceOn = (PodIx, u8, SmallVec<[(usize, Cost); 2]>);
 
-fn places_on(engine: &Engine, node: NodeIx, items: &[Unit]) -> Vec<PlaceOn> {
+fn places_on(engine: &Engine, hunt: &Hunt, node: NodeIx, items: &[Unit]) -> Vec<PlaceOn> {
     let mut places: Vec<PlaceOn> = Vec::new();
     for (at, unit) in items.iter().enumerate() {
         let here = unit.pods.iter().filter(|pod| engine.pod(**pod).node == Some(node));
         let mine: SmallVec<[(PodIx, u8); 8]> = here
             .flat_map(|pod| engine.pod(*pod).gpus.devices().iter().map(move |device| (*pod, device.0)))
             .collect();
-        let each = unit.cost.map(|part| part / (mine.len().max(1) as i128));
+        let mut each = unit.cost.map(|part| part / (mine.len().max(1) as i128));
+        if hunt.rule == Rule::Consolidate && matches!(unit.id, UnitId::Pod(_)) {
+            // Beside another pod of its workload it may cost no time at all.
+            each[0] = 0;
+        }
         for (pod, device) in mine {
             match places.iter_mut().find(|(p, d, _)| (*p, *d) == (pod, device)) {
                 Some((_, _, parts)) => parts.push((at, each)),
@@ -334,6 +421,11 @@ fn places_on(engine: &Engine, node: NodeIx, items: &[Unit]) -> Vec<PlaceOn> {
         }
     }
     places
+}
+
+/// True if a unit is a single pod of a workload.
+fn is_of(unit: &Unit, workload: WorkloadIx) -> bool {
+    matches!(unit.id, UnitId::Pod(pod) if pod.workload == workload)
 }
 
 fn covers(paid: &[Triple; 2], debts: &[Triple; 2]) -> bool {

@@ -13,8 +13,10 @@ use crate::ix::{NodeIx, PodIx, ShapeIx};
 use crate::legal::{Hunt, Rule, Taken};
 use crate::room::{ELSEWHERE, Elsewhere, Need, Set, SetKey};
 use crate::victims::{Cost, Place, Stream, UnitId};
+use crate::workload::Stage;
 use berth_model::GpuRequest;
 use rustc_hash::{FxHashMap, FxHashSet};
+use smallvec::SmallVec;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
@@ -31,6 +33,8 @@ pub(crate) struct Frontier {
     cursor: Cursor,
     started: bool,
     met: FxHashSet<NodeIx>,
+    /// Nodes that the trial has changed since the last search.
+    pub(crate) changed: Vec<NodeIx>,
     /// The best set of each node met that has one, and after how many steps of the trial it was found.
     sets: BinaryHeap<Reverse<(SetKey, NodeIx, usize)>>,
     /// The sets themselves, by node.
@@ -50,9 +54,10 @@ impl Engine {
         if !frontier.started {
             frontier.started = true;
             frontier.cursor.elastic = true;
-            self.open_streams(hunt, &mut frontier.cursor);
+            self.open_streams(hunt, taken, &mut frontier.cursor);
         }
-        let elsewhere = self.units_elsewhere(hunt, need);
+        let elsewhere = self.units_elsewhere(hunt, taken, need);
+        self.look_again(hunt, taken, need, scope, frontier, &elsewhere);
         let missing = self.least_missing(hunt, need);
         if !elsewhere.about.is_empty() && frontier.met.is_empty() {
             self.meet_all(hunt, taken, need, scope, frontier, &elsewhere);
@@ -63,11 +68,11 @@ impl Engine {
         };
         loop {
             let enough = self.second.plays >= most;
-            let bound = self.bound_of_rest(hunt, &mut frontier.cursor, missing).filter(|_| !enough);
+            let bound = self.bound_of_rest(hunt, taken, &mut frontier.cursor, missing).filter(|_| !enough);
             if let Some(Reverse((key, node, found_at))) = frontier.sets.peek() {
                 let first = key.order.first();
                 let settled =
-                    bound.is_none_or(|(cost, place)| (key.cost, first) <= (cost, Some(&(place.0, place.1))));
+                    bound.is_none_or(|(cost, place)| (key.cost, first) < (cost, Some(&(place.0, place.1))));
                 if settled {
                     let (node, found_at) = (*node, *found_at);
                     let known = frontier.sets.pop().map(|Reverse((key, _, _))| key);
@@ -87,7 +92,7 @@ impl Engine {
                 }
             }
             bound?;
-            let Some((_, _, pod)) = self.next_candidate(hunt, &mut frontier.cursor) else { continue };
+            let Some((_, _, pod)) = self.next_candidate(hunt, taken, &mut frontier.cursor) else { continue };
             self.meet(hunt, taken, need, scope, frontier, pod, &elsewhere);
         }
     }
@@ -122,29 +127,53 @@ impl Engine {
         pod: PodIx,
         elsewhere: &Elsewhere,
     ) {
-        let units: Vec<UnitId> = self.units_of(pod).collect();
+        let units: SmallVec<[UnitId; 2]> = self.units_of(pod).collect();
         for id in units {
-            for node in self.nodes_of(&self.unit(id)) {
-                if frontier.met.insert(node) && self.could_take(need.kind, hunt.pool, scope, node) {
+            for node in self.nodes_of_all(id) {
+                if frontier.met.insert(node)
+                    && self.could_take(need.kind, hunt.pool, scope, node)
+                    && self.may_free_enough(hunt, taken, need, node)
+                {
                     self.renew(hunt, taken, need, frontier, node, elsewhere);
                 }
             }
         }
     }
 
-    /// Looks at a node again after the trial has changed it.
-    pub(crate) fn look_again(
+    /// False if a node would not have enough devices even without everybody there whom the rule lets be stopped.
+    fn may_free_enough(&self, hunt: &Hunt, taken: &Taken, need: &Need, ix: NodeIx) -> bool {
+        let GpuRequest::Whole(count) = self.shapes.at(need.kind.0).gpu else { return true };
+        let node = self.nodes.at(ix.0);
+        let mut open = node.devices.free;
+        for pod in &node.pods {
+            let state = self.pod(*pod);
+            let template = self.templates.at(self.workloads.at(pod.workload.0).template);
+            let may = state.stage == Stage::Placed
+                && template.preemptible
+                && self.stream_allowed(hunt, taken, (template.queue, template.priority, 0));
+            if may {
+                open.0 |= state.gpus.devices().0;
+            }
+        }
+        open.count() >= count
+    }
+
+    /// Looks again at the nodes that the trial has changed.
+    fn look_again(
         &mut self,
         hunt: &Hunt,
         taken: &Taken,
         need: &Need,
+        scope: Scope,
         frontier: &mut Frontier,
-        nodes: &[NodeIx],
+        elsewhere: &Elsewhere,
     ) {
-        let elsewhere = self.units_elsewhere(hunt, need);
-        for node in nodes {
-            if frontier.met.contains(node) {
-                self.renew(hunt, taken, need, frontier, *node, &elsewhere);
+        let mut changed = std::mem::take(&mut frontier.changed);
+        changed.sort_unstable();
+        changed.dedup();
+        for node in changed {
+            if frontier.met.contains(&node) && self.could_take(need.kind, hunt.pool, scope, node) {
+                self.renew(hunt, taken, need, frontier, node, elsewhere);
             }
         }
     }
@@ -158,7 +187,8 @@ impl Engine {
         node: NodeIx,
         elsewhere: &Elsewhere,
     ) {
-        match self.best_on(hunt, taken, need, node, elsewhere) {
+        // Nobody need be stopped only where the room is held for another (decision 0003).
+        match self.best_on(hunt, taken, need, node, elsewhere).filter(|set| !set.units.is_empty()) {
             Some(set) => {
                 frontier.sets.push(Reverse((set.key.clone(), node, self.trial.len())));
                 frontier.found.insert(node, set);
@@ -169,19 +199,25 @@ impl Engine {
         }
     }
 
-    fn open_streams(&self, hunt: &Hunt, cursor: &mut Cursor) {
+    fn open_streams(&self, hunt: &Hunt, taken: &Taken, cursor: &mut Cursor) {
         let streams: Vec<Stream> = self.victims.streams(hunt.pool, cursor.elastic).collect();
-        for stream in streams.into_iter().filter(|stream| self.stream_allowed(hunt, *stream)) {
+        for stream in streams.into_iter().filter(|stream| self.stream_allowed(hunt, taken, *stream)) {
             let first = self.victims.after(hunt.pool, cursor.elastic, stream, None);
             cursor.heads.extend(first.map(|place| Reverse((place, stream))));
         }
     }
 
     /// The next candidate, and what any set with only later ones costs at least. None if there are no more.
-    fn bound_of_rest(&self, hunt: &Hunt, cursor: &mut Cursor, missing: i64) -> Option<(Cost, Place)> {
+    fn bound_of_rest(
+        &self,
+        hunt: &Hunt,
+        taken: &Taken,
+        cursor: &mut Cursor,
+        missing: i64,
+    ) -> Option<(Cost, Place)> {
         if cursor.heads.is_empty() && cursor.elastic {
             cursor.elastic = false;
-            self.open_streams(hunt, cursor);
+            self.open_streams(hunt, taken, cursor);
         }
         let Reverse((place, _)) = cursor.heads.peek()?;
         if cursor.elastic {
@@ -199,12 +235,12 @@ impl Engine {
         Some((cost, *place))
     }
 
-    fn next_candidate(&self, hunt: &Hunt, cursor: &mut Cursor) -> Option<Place> {
+    fn next_candidate(&self, hunt: &Hunt, taken: &Taken, cursor: &mut Cursor) -> Option<Place> {
         let Reverse((place, stream)) = cursor.heads.pop()?;
         let next = self.victims.after(hunt.pool, cursor.elastic, stream, Some(place));
         cursor.heads.extend(next.map(|next| Reverse((next, stream))));
         let placed = self.pod(place.2).stage == crate::workload::Stage::Placed;
-        (placed && self.stream_allowed(hunt, stream)).then_some(place)
+        (placed && self.stream_allowed(hunt, taken, stream)).then_some(place)
     }
 
     /// The least GPU share that any node of the pool lacks for the pod, in millionths.
@@ -236,12 +272,12 @@ impl Engine {
     }
 
     /// Units that can matter on a node without being there.
-    pub(crate) fn units_elsewhere(&mut self, hunt: &Hunt, need: &Need) -> Elsewhere {
-        Elsewhere { about: self.units_about(hunt, need), debtors: self.debtors(hunt, need) }
+    pub(crate) fn units_elsewhere(&mut self, hunt: &Hunt, taken: &Taken, need: &Need) -> Elsewhere {
+        Elsewhere { about: self.units_about(hunt, taken, need), debtors: self.debtors(hunt, taken, need) }
     }
 
     /// Units with pods that keep the pod away from nodes, or let it there, other than by what they take (S11).
-    fn units_about(&mut self, hunt: &Hunt, need: &Need) -> Vec<UnitId> {
+    fn units_about(&mut self, hunt: &Hunt, taken: &Taken, need: &Need) -> Vec<UnitId> {
         let exclusive = self.shapes.at(need.kind.0).spec.volumes.iter().any(|volume| volume.exclusive);
         if self.neighbours.idle() && !exclusive {
             return Vec::new();
@@ -249,9 +285,9 @@ impl Engine {
         let mut found: Vec<UnitId> = Vec::new();
         for elastic in [true, false] {
             let mut cursor = Cursor { elastic, ..Cursor::default() };
-            self.open_streams(hunt, &mut cursor);
+            self.open_streams(hunt, taken, &mut cursor);
             while !cursor.heads.is_empty() {
-                if let Some((_, _, pod)) = self.next_candidate(hunt, &mut cursor)
+                if let Some((_, _, pod)) = self.next_candidate(hunt, taken, &mut cursor)
                     && self.concerns(pod, need.kind)
                 {
                     found.extend(self.units_of(pod));
@@ -272,7 +308,7 @@ impl Engine {
     }
 
     /// Units of the queues whose limit or bound is to be passed, the most recently started first.
-    fn debtors(&mut self, hunt: &Hunt, need: &Need) -> Vec<UnitId> {
+    fn debtors(&mut self, hunt: &Hunt, taken: &Taken, need: &Need) -> Vec<UnitId> {
         if need.debts == [[0; 3]; 2] {
             return Vec::new();
         }
@@ -284,10 +320,10 @@ impl Engine {
         let mut found: Vec<UnitId> = Vec::new();
         for elastic in [true, false] {
             let mut cursor = Cursor { elastic, ..Cursor::default() };
-            self.open_streams(hunt, &mut cursor);
+            self.open_streams(hunt, taken, &mut cursor);
             cursor.heads.retain(|Reverse((_, stream))| concerned(self, stream));
             while found.len() < ELSEWHERE && !cursor.heads.is_empty() {
-                if let Some((_, _, pod)) = self.next_candidate(hunt, &mut cursor) {
+                if let Some((_, _, pod)) = self.next_candidate(hunt, taken, &mut cursor) {
                     found.extend(self.units_of(pod));
                 }
             }

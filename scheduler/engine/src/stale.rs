@@ -93,6 +93,9 @@ impl Engine {
             let pods = self.workloads.at(workload.0).pods.iter().enumerate();
             let placed = pods.filter(|(_, pod)| pod.stage == Stage::Placed);
             let victims: Vec<PodIx> = placed.map(|(at, _)| PodIx { workload, pod: at as u32 }).collect();
+            if !self.may_disrupt(&victims) {
+                continue;
+            }
             self.evict(&victims, None, Cause::Stale, decisions);
         }
     }
@@ -107,6 +110,7 @@ impl Engine {
         let until = |(id, since): (&WorkloadId, &Option<Timestamp>)| {
             self.stale_until(*self.workload_ids.get(id)?, (*since)?)
         };
-        self.stale.since.iter().filter_map(until).min()
+        // One that is due stays only as long as its disruption budgets keep it.
+        self.stale.since.iter().filter_map(until).filter(|until| *until > self.now).min()
     }
 }

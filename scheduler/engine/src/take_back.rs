@@ -4,7 +4,8 @@
 //! its pools in order, and in each tries the means in order; a means of a later phase that would work makes it wait for
 //! that phase. What is found is first played through on the live state, then undone and decided: evictions, and room
 //! kept for the beneficiary (S23).
-//! Costs: a group for which nothing was found is not looked at again until something has changed (S30).
+//! Costs: a group for which nothing was found is not looked at again until something that it depends on has changed: see
+//! [`crate::rest`] (S30).
 
 use crate::Engine;
 use crate::choose::Scope;
@@ -12,6 +13,7 @@ use crate::ix::{GroupIx, PodIx, PoolIx, WorkloadIx};
 use crate::legal::{Hunt, Rule, Taken};
 use crate::org::{Triple, add};
 use crate::reserve::{Outcome, PING_PONG};
+use crate::rest::{Hope, Means, NoMoves, Rests};
 use crate::room::Need;
 use crate::search::Frontier;
 use crate::turns::{Entry, Turns};
@@ -39,14 +41,16 @@ pub(crate) struct SecondPass {
     pub(crate) stamp: u64,
     /// Sets of moves played through so far.
     pub(crate) plays: u64,
-    /// The stamp at the end of the last pass, and the first time at which it could come out otherwise.
-    done: Option<(u64, Timestamp)>,
-    /// The same for the pass under way.
+    /// When what only time forbids in the search under way may work.
     retry: Option<Timestamp>,
+    /// Who is to be looked at.
+    pub(crate) rests: Rests,
     /// Workloads that were evicted for somebody, of late or longer ago (S25).
     pub(crate) evicted: BTreeSet<WorkloadIx>,
     /// Workloads that wait for something else since the last turn.
     pub(crate) touched: Vec<WorkloadIx>,
+    /// Groups in which they waited before.
+    pub(crate) left: Vec<GroupIx>,
 }
 
 /// One phase: whose turn it is, and who was refused. Identical workloads share a refusal, unless they differ in whom they
@@ -67,30 +71,30 @@ impl Engine {
 
     /// When the second pass could come out otherwise although nothing happens.
     pub(crate) fn second_pass_timer(&self) -> Option<Timestamp> {
-        self.second.done.map(|(_, until)| until).filter(|until| *until < Timestamp(i64::MAX))
+        self.second.rests.timer()
     }
 
     /// Looks for room for all that still wait, by stopping others.
     pub(crate) fn take_back(&mut self, budget: Budget, decisions: &mut Vec<Decision>) {
-        if self.second.done.is_some_and(|(stamp, until)| stamp == self.second.stamp && self.now < until) {
-            return;
-        }
-        self.second.retry = None;
+        self.rouse();
         self.second.fresh.sort_unstable();
         self.forget_old_evictions();
         let mut steps = budget.steps;
         for phase in [Phase::Reclaim, Phase::Preempt, Phase::Consolidate] {
             self.phase(phase, &mut steps, decisions);
         }
-        if steps > 0 && !std::mem::take(&mut self.second.again) {
-            let until = self.second.retry.unwrap_or(Timestamp(i64::MAX));
-            self.second.done = Some((self.second.stamp, until));
-        }
+        self.let_rest();
     }
 
     fn phase(&mut self, phase: Phase, steps: &mut u64, decisions: &mut Vec<Decision>) {
         let mut round = Round::default();
-        for group in self.waiting.with_members() {
+        // Those that the allocation loop is to try again wait for it, as long as they found no room yet.
+        let awake: BTreeSet<GroupIx> =
+            self.second.rests.awake().into_iter().chain(self.waiting.turns.groups()).collect();
+        if awake.is_empty() {
+            return;
+        }
+        for group in awake {
             self.enter_round(&mut round, group);
         }
         self.rank_all(&mut round.turns);
@@ -108,6 +112,9 @@ impl Engine {
                 round.refused.insert((group, class));
             }
             self.enter_round(&mut round, group);
+            for group in std::mem::take(&mut self.second.left) {
+                self.enter_round(&mut round, group);
+            }
             for workload in std::mem::take(&mut self.second.touched) {
                 for group in self.workloads.at(workload.0).groups.clone() {
                     self.enter_round(&mut round, group);
@@ -175,7 +182,7 @@ impl Engine {
     }
 
     /// True if room is what a group lacks, as far as is known.
-    fn may_be_helped(&self, group: GroupIx) -> bool {
+    pub(crate) fn may_be_helped(&self, group: GroupIx) -> bool {
         let Some((said, _)) = &self.waiting.at(group).verdict else { return true };
         said.iter().any(|said| match said.reason.kind() {
             ReasonKind::Capacity | ReasonKind::Limit | ReasonKind::Feasibility => true,
@@ -194,7 +201,8 @@ impl Engine {
 
     /// Finds room for the first member of a group, if its time has come; true if it did.
     fn help(&mut self, group: GroupIx, phase: Phase, decisions: &mut Vec<Decision>) -> bool {
-        let tried = self.waiting.at(group).verdict.is_some() && self.neighbours.idle();
+        let as_it_is = self.neighbours.idle() && !self.holds.gave_up_in(self.cycle);
+        let tried = self.waiting.at(group).verdict.is_some() && as_it_is;
         if !tried && self.fits_now(group) {
             return false;
         }
@@ -209,7 +217,7 @@ impl Engine {
                 if means > phase && at + 1 == pools.len() {
                     break;
                 }
-                let Some((outcome, rule)) = self.try_means(group, pool, means) else { continue };
+                let Some((outcome, rule)) = self.means_for(group, pool, means) else { continue };
                 if means > phase {
                     return false;
                 }
@@ -221,39 +229,103 @@ impl Engine {
         false
     }
 
-    /// Tries one means in one pool, layer by layer. The state is unchanged afterwards.
-    fn try_means(&mut self, group: GroupIx, pool: PoolIx, means: Phase) -> Option<(Outcome, Rule)> {
-        let hunt = self.hunt_of(group, pool)?;
-        let waiting = self.waiting.at(group);
-        let template = self.templates.at(waiting.key.template);
-        let priority = template.priority;
-        let possible = match means {
-            Phase::Reclaim => self.others_use(&hunt),
-            Phase::Preempt => {
-                let lowest = self.org.at(hunt.project).priorities.first_key_value();
-                lowest.is_some_and(|(lowest, _)| *lowest < priority)
-            }
-            Phase::Consolidate => !self.consolidate_rules(&hunt).is_empty(),
+    /// Tries one means in one pool, unless that was refused and the refusal stands. Whoever may stop fewer than others of the
+    /// group is refused what they are (S25), and what it is refused says nothing about them.
+    fn means_for(&mut self, group: GroupIx, pool: PoolIx, means: Phase) -> Option<(Outcome, Rule)> {
+        let as_means = match means {
+            Phase::Reclaim => Means::Reclaim,
+            Phase::Preempt => Means::Preempt,
+            Phase::Consolidate => Means::Consolidate,
         };
-        if !possible {
+        if self.refusal_stands(group, pool, as_means) {
             return None;
         }
+        (self.second.retry, self.second.again) = (None, false);
+        match self.try_means(group, pool, means) {
+            Ok(found) => Some(found),
+            Err(hope) => {
+                // What MiB of a device are charged depends on the pool's devices.
+                let waiting = self.waiting.at(group);
+                let by_devices = self.asks_for_memory(self.templates.at(waiting.key.template));
+                let hope = hope.map(|hope| if by_devices { Hope::Pool(pool) } else { hope });
+                let plain = waiting.first().is_some_and(|(_, _, first)| self.may_not_stop(first).is_empty());
+                if plain {
+                    self.refuse(group, pool, as_means, hope);
+                }
+                self.refused_until(group, self.second.retry, self.second.again);
+                None
+            }
+        }
+    }
+
+    /// Tries one means in one pool, layer by layer. The state is unchanged afterwards. If nothing is found: what could
+    /// change that.
+    fn try_means(
+        &mut self,
+        group: GroupIx,
+        pool: PoolIx,
+        means: Phase,
+    ) -> Result<(Outcome, Rule), Option<Hope>> {
+        let any = Some(Hope::Pool(pool));
+        let hunt = self.hunt_of(group, pool).ok_or(any)?;
+        self.is_possible(&hunt, group, means)?;
         self.refresh_victims(pool);
         if !self.could_be_cleared(group, pool) {
-            return None;
+            return Err(any);
+        }
+        let kind = self.kind_wanted(group).filter(|_| means == Phase::Consolidate);
+        if let Some(found) = kind.as_ref().and_then(|kind| self.no_moves(pool, kind)) {
+            (self.second.retry, self.second.again) = (found.until, found.only_in.is_some());
+            return Err(any);
         }
         let rules = match means {
             Phase::Reclaim => self.reclaim_rules(&hunt),
-            Phase::Preempt => self.preempt_rules(&hunt, priority),
+            Phase::Preempt => self.preempt_rules(&hunt, self.waiting.at(group).priority),
             Phase::Consolidate => self.consolidate_rules(&hunt),
         };
         for rule in rules {
             let hunt = Hunt { rule, ..hunt };
             if let Some(found) = self.try_rule(group, &hunt) {
-                return Some((found, rule));
+                return Ok((found, rule));
             }
         }
-        None
+        if let Some(kind) = kind.filter(|_| self.nothing_but_room(&hunt)) {
+            let only_in = self.second.again.then_some(self.cycle);
+            self.note_no_moves(pool, kind, NoMoves { until: self.second.retry, only_in });
+        }
+        Err(any)
+    }
+
+    /// What can be said without looking for victims; what could change it, if a means is out of the question.
+    fn is_possible(&mut self, hunt: &Hunt, group: GroupIx, means: Phase) -> Result<(), Option<Hope>> {
+        let priority = self.waiting.at(group).priority;
+        match means {
+            Phase::Reclaim => {
+                self.refresh_shares(hunt.pool);
+                if !self.may_reclaim(hunt.project, hunt.pool, hunt.ask, hunt.preemptible) {
+                    return Err(Some(Hope::Own(hunt.pool, hunt.project, hunt.ask, hunt.preemptible)));
+                }
+                if self.others_use(hunt) { Ok(()) } else { Err(Some(Hope::Pool(hunt.pool))) }
+            }
+            Phase::Preempt => {
+                let lowest = self.org.at(hunt.project).priorities.first_key_value();
+                let lower = lowest.is_some_and(|(lowest, _)| *lowest < priority);
+                if lower { Ok(()) } else { Err(Some(Hope::Lower(hunt.project, priority))) }
+            }
+            Phase::Consolidate => {
+                if !self.consolidate_rules(hunt).is_empty() {
+                    return Ok(());
+                }
+                // The pool's settings do not change without everybody looking again.
+                Err(self.lacks_for_moves(hunt))
+            }
+        }
+    }
+
+    /// True if all that a failed search says is that there was no room: others who want the same would find none either.
+    fn nothing_but_room(&self, hunt: &Hunt) -> bool {
+        let gate = self.org.gate(hunt.project, hunt.pool, hunt.ask, hunt.preemptible);
+        gate.is_ok() && self.may_not_stop(hunt.beneficiary).is_empty()
     }
 
     /// False if not even without everybody who may be stopped there would be devices for all that the group wants.
@@ -303,6 +375,7 @@ impl Engine {
 
     /// Plays one layer through, in the domains of the topology if there is one, then everywhere if it is not required.
     fn try_rule(&mut self, group: GroupIx, hunt: &Hunt) -> Option<Outcome> {
+        self.heed_hold(group, hunt.pool, false);
         self.lift_leaving(hunt.pool);
         let key = &self.waiting.at(group).key;
         let topology = self.templates.at(key.template).topology.clone();
@@ -343,12 +416,10 @@ impl Engine {
             let pods: SmallVec<[u32; 8]> = waiting.collect();
             let one = self.ask_of(self.templates.at(template), one_of(role), hunt.pool);
             let mut frontier = Frontier::default();
-            for (at, pod) in pods.iter().enumerate() {
+            for pod in pods {
                 add(&mut rest, one, -1);
-                let [pod, next] = [Some(pod), pods.get(at + 1)]
-                    .map(|pod| pod.map(|pod| PodIx { workload: hunt.beneficiary, pod: *pod }));
-                let Some(pod) = pod else { break };
-                if !self.place_one(hunt, (pod, next), (one, rest), scope, &mut taken, &mut frontier) {
+                let pod = PodIx { workload: hunt.beneficiary, pod };
+                if !self.place_one(hunt, pod, (one, rest), scope, &mut taken, &mut frontier) {
                     return false;
                 }
             }
@@ -361,12 +432,11 @@ impl Engine {
         hunt.rule != Rule::Consolidate || self.replace_moved(hunt, &taken)
     }
 
-    /// Places one pod, stopping whom it must; the next one is alike. `one` is what it asks of the quotas, `rest` what
-    /// comes after it does.
+    /// Places one pod, stopping whom it must. `one` is what it asks of the quotas, `rest` what comes after it does.
     fn place_one(
         &mut self,
         hunt: &Hunt,
-        (pod, next): (PodIx, Option<PodIx>),
+        pod: PodIx,
         (one, rest): (Triple, Triple),
         scope: Scope,
         taken: &mut Taken,
@@ -379,19 +449,20 @@ impl Engine {
         let indebted = debts != [[0; 3]; 2];
         if let Some(choice) = free.filter(|_| !indebted) {
             self.try_put(pod, choice.node, choice.gpus);
+            frontier.changed.push(choice.node);
             return true;
         }
         let found = match free {
             Some(choice) => {
-                let elsewhere = self.units_elsewhere(hunt, &need);
+                let elsewhere = self.units_elsewhere(hunt, taken, &need);
                 self.best_on(hunt, taken, &need, choice.node, &elsewhere).map(|set| (choice.node, set))
             }
             None => self.best_set(hunt, taken, &need, scope, frontier),
         };
         let Some((node, set)) = found else { return false };
-        let mut changed: Vec<crate::ix::NodeIx> = vec![node];
+        frontier.changed.push(node);
         for unit in set.units {
-            changed.extend(self.nodes_of(&unit));
+            frontier.changed.extend(self.nodes_of(&unit));
             unit.pods.iter().for_each(|pod| self.try_lift(*pod));
             let department = self.judged_department(hunt, unit.queue);
             taken.push(unit, department);
@@ -400,11 +471,6 @@ impl Engine {
         let gpu = self.shapes.at(kind.0).gpu;
         let Some(gpus) = self.nodes.at(node.0).devices.choose(gpu, strategy) else { return false };
         self.try_put(pod, node, gpus);
-        if let Some(pod) = next {
-            changed.sort_unstable();
-            changed.dedup();
-            self.look_again(hunt, taken, &Need { pod, ..need }, frontier, &changed);
-        }
         true
     }
 }

@@ -89,6 +89,11 @@ impl Turns {
         self.busy -= usize::from(removed && groups.is_empty());
     }
 
+    /// All groups.
+    pub(crate) fn groups(&self) -> impl Iterator<Item = GroupIx> + '_ {
+        self.groups.iter().flatten().map(|entry| entry.5)
+    }
+
     /// The first group of a project.
     fn head(&self, project: QueueIx) -> Option<GroupIx> {
         self.groups.get(project.i())?.first().map(|entry| entry.5)
@@ -162,6 +167,39 @@ impl Engine {
         if !alone && turns.made_of != Some(self.shares.version) {
             self.rank_all(turns);
         }
+    }
+
+    /// The one of some groups whose turn would be first.
+    pub(crate) fn first_turn(&mut self, groups: impl Iterator<Item = GroupIx>) -> Option<GroupIx> {
+        let mut turns = Turns::default();
+        for group in groups {
+            let waiting = self.waiting.at(group);
+            if let Some(entry) = waiting.entry_of(group) {
+                turns.insert(waiting.queue, entry);
+            }
+        }
+        self.rank_all(&mut turns);
+        turns.next()
+    }
+
+    /// True if a group is of higher standing than another: within its quota where the other is not, of a higher rank, or
+    /// in the same project of a higher priority. How much their queues use, and who came first, does not matter.
+    pub(crate) fn stands_higher(&mut self, group: GroupIx, other: GroupIx) -> bool {
+        let both = [group, other];
+        let projects = both.map(|ix| self.waiting.at(ix).queue);
+        if projects[0] == projects[1] {
+            return self.waiting.at(group).priority > self.waiting.at(other).priority;
+        }
+        let departments = projects.map(|project| self.org.at(project).path.last().copied());
+        let queues = match departments {
+            [Some(own), Some(others)] if own != others => [own, others],
+            _ => projects,
+        };
+        let [own, others] = [0, 1].map(|at| {
+            let key = self.queue_key(queues[at], both[at], false);
+            (key.over_quota, key.rank)
+        });
+        own < others
     }
 
     fn rank_one(&mut self, turns: &mut Turns, project: QueueIx, alone: bool) {

@@ -109,7 +109,7 @@ impl Engine {
             let untold = std::mem::take(&mut group.unreported);
             let Some((said, dominant)) = &group.verdict else { continue };
             let reason = Box::new(said[*dominant].reason.clone());
-            for told in untold {
+            for (_, _, told) in untold {
                 let Some(workload) = self.workloads.get(told.0) else { continue };
                 // Who has room kept waits for those that leave.
                 if workload.pods.iter().any(|pod| pod.stage == Stage::Reserved) {

@@ -7,6 +7,7 @@
 //! Costs: a pod that comes or goes is noted in O(1) and sorted in, O(log pods), when a search begins.
 
 use crate::Engine;
+use crate::budgets::Disruption;
 use crate::ix::{ClassIx, NodeIx, PodIx, PoolIx, QueueIx, WorkloadIx};
 use crate::org::{Triple, add};
 use crate::workload::Stage;
@@ -35,8 +36,8 @@ pub(crate) struct Unit {
     pub(crate) queue: QueueIx,
     pub(crate) pods: SmallVec<[PodIx; 2]>,
     pub(crate) cost: Cost,
-    /// Lost GPU work and CPU work.
-    pub(crate) lost: [i128; 2],
+    /// Lost GPU work and CPU work; of a single pod, what it would be if it went with its workload.
+    pub(crate) work: [i128; 2],
     /// What its queue is charged for it.
     pub(crate) charge: Triple,
     /// The same as it is judged (S22): pods above the minimum one by one, then the rest at once.
@@ -45,6 +46,7 @@ pub(crate) struct Unit {
     pub(crate) order: SmallVec<[(Reverse<Timestamp>, PodId); 2]>,
     /// For how long it has run.
     pub(crate) age: Millis,
+    pub(crate) disruption: Disruption,
 }
 
 /// A stream of candidates: a project, a priority, and what each pod asks for in milli-CPU.
@@ -122,6 +124,31 @@ impl Victims {
             None => places.first().copied(),
             Some(last) => places.range((Excluded(last), Unbounded)).next().copied(),
         }
+    }
+}
+
+impl Unit {
+    /// What of its work is lost if it is stopped (S20).
+    pub(crate) fn lost(&self) -> [i128; 2] {
+        if matches!(self.id, UnitId::Whole(_)) { self.work } else { [0; 2] }
+    }
+
+    /// Counts a pod that was taken by itself before to its workload.
+    pub(crate) fn count_in(&mut self, single: &Self) {
+        (0..2).for_each(|at| self.work[at] += single.work[at]);
+        [self.cost[0], self.cost[1]] = self.work;
+        self.cost[3] += single.pods.len() as i128;
+        self.order.extend(single.order.iter().copied());
+        self.order.sort_unstable();
+        self.age = self.age.max(single.age);
+    }
+
+    /// Takes over a pod that was taken by itself before, and is counted in.
+    pub(crate) fn absorb(&mut self, single: Self) {
+        add(&mut self.charge, single.charge, 1);
+        self.parts.extend(single.parts);
+        self.pods.extend(single.pods);
+        self.disruption.absorb(single.disruption);
     }
 }
 
@@ -240,11 +267,12 @@ impl Engine {
             id,
             queue,
             cost: [0, 0, i128::from(alone.is_none()), pods.len() as i128],
-            lost: [0; 2],
+            work: [0; 2],
             charge: [0; 3],
             parts: SmallVec::new(),
             order: SmallVec::new(),
             age: alone.map_or_else(|| self.running_time(workload), |pod| self.now.since(self.pod(pod).since)),
+            disruption: self.disruption(&pods),
             pods,
         };
         for pod in &unit.pods {
@@ -253,13 +281,13 @@ impl Engine {
             let charge = self.cost(self.kind_of(*pod).0, node, state.gpus);
             add(&mut unit.charge, charge, 1);
             unit.order.push((Reverse(state.since), self.pod_id(*pod)));
-            if alone.is_none() {
-                let ran = i128::from(self.now.since(state.since).0);
-                unit.cost[0] += i128::from(charge[0]) * ran;
-                unit.cost[1] += i128::from(charge[1]) * ran;
-            }
+            let ran = i128::from(self.now.since(state.since).0);
+            unit.work[0] += i128::from(charge[0]) * ran;
+            unit.work[1] += i128::from(charge[1]) * ran;
         }
-        unit.lost = [unit.cost[0], unit.cost[1]];
+        if alone.is_none() {
+            [unit.cost[0], unit.cost[1]] = unit.work;
+        }
         unit.order.sort_unstable();
         unit.parts = self.parts_of(&unit);
         unit
@@ -305,6 +333,22 @@ impl Engine {
         let whole = template.roles.iter().any(|role| role.min > 0);
         let alone = alone.then_some(UnitId::Pod(pod));
         alone.into_iter().chain(whole.then_some(UnitId::Whole(pod.workload)))
+    }
+
+    /// The nodes on which a unit has placed pods, by its identifier.
+    pub(crate) fn nodes_of_all(&self, id: UnitId) -> SmallVec<[NodeIx; 2]> {
+        let (workload, alone) = match id {
+            UnitId::Pod(pod) => (pod.workload, Some(pod.pod)),
+            UnitId::Whole(workload) => (workload, None),
+        };
+        let pods = self.workloads.at(workload.0).pods.iter().enumerate();
+        let placed = pods.filter(|(at, pod)| {
+            pod.stage == Stage::Placed && alone.is_none_or(|alone| alone as usize == *at)
+        });
+        let mut nodes: SmallVec<[NodeIx; 2]> = placed.filter_map(|(_, pod)| pod.node).collect();
+        nodes.sort_unstable();
+        nodes.dedup();
+        nodes
     }
 
     /// The nodes on which a unit has pods.

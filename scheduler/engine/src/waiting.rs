@@ -9,7 +9,7 @@
 use crate::ix::{GroupIx, PoolIx, QueueIx, TemplateIx, WorkloadIx};
 use crate::org::Triple;
 use crate::turns::{Entry, Turns};
-use berth_model::{PoolId, Priority, Reason, ReasonKind, Timestamp, WorkloadId};
+use berth_model::{Millis, PoolId, Priority, Reason, ReasonKind, Timestamp, WorkloadId};
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 use std::cmp::Reverse;
@@ -27,6 +27,8 @@ pub(crate) struct GroupKey {
     pub(crate) elastic: bool,
     /// The only member, if where its other pods are matters (S31).
     pub(crate) alone: Option<WorkloadId>,
+    /// For how long each says it will run, in steps; none for one more pod of those that run already.
+    pub(crate) runtime: Option<Millis>,
 }
 
 /// A workload by age.
@@ -57,7 +59,7 @@ pub(crate) struct Group {
     /// Parked with these verdicts, in the order of its pools; the dominant one's position.
     pub(crate) verdict: Option<(Vec<Said>, usize)>,
     /// Members that joined or whose reason changed since the last report.
-    pub(crate) unreported: Vec<WorkloadIx>,
+    pub(crate) unreported: BTreeSet<Member>,
     /// The cycle in which it was last parked.
     pub(crate) tried: Option<u64>,
     /// The member that acts for it, if it is not the first (S25).
@@ -127,7 +129,7 @@ impl Waiting {
             members: BTreeMap::new(),
             waits: SmallVec::new(),
             verdict: None,
-            unreported: Vec::new(),
+            unreported: BTreeSet::new(),
             tried: None,
             acting: None,
             entry: None,
@@ -151,7 +153,7 @@ impl Waiting {
             if group.unreported.is_empty() {
                 self.to_report.push(ix);
             }
-            self.all[ix.i()].unreported.push(member.2);
+            self.all[ix.i()].unreported.insert(member);
         } else {
             self.refresh(ix);
         }
@@ -165,9 +167,7 @@ impl Waiting {
         if group.members.is_empty() {
             self.by_project[group.queue.i()].remove(&ix);
         }
-        if !group.unreported.is_empty() {
-            group.unreported.retain(|w| *w != member.2);
-        }
+        group.unreported.remove(&member);
         if group.verdict.is_none() {
             self.refresh(ix);
         }
@@ -184,7 +184,7 @@ impl Waiting {
         let group = &mut self.all[ix.i()];
         let kind = said[dominant].reason.kind();
         group.verdict = Some((said, dominant));
-        group.unreported = group.members.keys().map(|(_, _, w)| *w).filter(|w| untold(*w, kind)).collect();
+        group.unreported = group.members.keys().copied().filter(|(_, _, w)| untold(*w, kind)).collect();
         if !group.unreported.is_empty() {
             self.to_report.push(ix);
         }

@@ -121,6 +121,8 @@ pub(crate) struct Pod {
     pub(crate) since: Timestamp,
     /// While leaving: gone at this time at the latest. While reserved: when the last must be gone that leaves for it.
     pub(crate) until: Timestamp,
+    /// While placed: it is not known to run (S5).
+    pub(crate) starting: bool,
     /// While leaving: it was evicted, and is wanted again afterwards.
     pub(crate) evicted: bool,
 }
@@ -146,6 +148,7 @@ pub(crate) struct Workload {
     pub(crate) submitted: Timestamp,
     pub(crate) grace: Millis,
     pub(crate) expected_runtime: Option<Millis>,
+    pub(crate) start_timeout: Option<Millis>,
     pub(crate) stale_grace: Option<Millis>,
     /// For whom it was evicted, and when, of late (S25).
     pub(crate) evictions: Vec<Eviction>,

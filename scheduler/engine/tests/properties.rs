@@ -195,6 +195,40 @@ fn wakes_whoever_can_start(history: &History) {
     }
 }
 
+/// S30: an engine that decides nothing more decides nothing either when every verdict of both passes has fallen and it
+/// looks at everything again, now or at any time before its next timer.
+fn lets_no_verdict_stand(history: &History) {
+    let mut world = World::new();
+    World::founding(history).iter().for_each(|entry| drop(world.enter(entry)));
+    for step in &history.steps {
+        let Some(entry) = world.entry(step) else { continue };
+        world.enter(&entry);
+        if !matches!(entry, Entry::Decide(_, Budget::UNLIMITED)) {
+            continue;
+        }
+        let quiet = |world: &mut World| {
+            let Some(entry) = world.entry(&Step::Decide) else { return true };
+            matches!(world.enter(&entry), Outcome::Decided(decisions) if places(&decisions).is_empty())
+        };
+        assert!((0..50).any(|_| quiet(&mut world)), "it never comes to an end");
+        let Some(Entry::Decide(now, _)) = world.entry(&Step::Decide) else { unreachable!() };
+        let timer = world.engine.next_timer();
+        if timer.is_some_and(|at| at <= now) {
+            continue;
+        }
+        let last = timer.map_or(now.plus(berth_model::Millis::from_secs(3600)), |at| Timestamp(at.0 - 1));
+        for at in [now, last.max(now)] {
+            let mut again = world.engine.clone();
+            enter(&mut again, &look_again(&world));
+            let Outcome::Decided(missed) = enter(&mut again, &Entry::Decide(at, Budget::UNLIMITED)) else {
+                unreachable!()
+            };
+            let missed = places(&missed);
+            assert!(missed.is_empty(), "S30: at {at:?}, the next timer is {timer:?}, it missed {missed:?}");
+        }
+    }
+}
+
 /// The log, written down and read back, gives the same answers in a new engine.
 fn replays(history: &History) {
     let mut log: Vec<(Entry, Outcome)> = Vec::new();
@@ -298,6 +332,16 @@ proptest! {
     #[test]
     fn no_verdict_stands_that_should_have_fallen(history in history(40)) {
         wakes_whoever_can_start(&history);
+    }
+
+    #[test]
+    fn no_verdict_stands_in_either_pass(history in history(40)) {
+        lets_no_verdict_stand(&history);
+    }
+
+    #[test]
+    fn no_verdict_stands_where_many_take_back(history in contest(40)) {
+        lets_no_verdict_stand(&history);
     }
 
     #[test]

@@ -69,6 +69,8 @@ pub enum Cause {
     Stale,
     /// It uses more device memory than it was given (S19).
     OverLimit,
+    /// It, or another of its gang, was bound and did not run in time (S5).
+    NotStarted,
 }
 
 /// Something that an administrator should look at; nothing is stopped for it.

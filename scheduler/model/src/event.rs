@@ -1,9 +1,9 @@
 //! What happens to a cluster. The engine's whole input.
 
 use crate::{
-    DepartmentId, DepartmentSpec, DeviceHealth, DeviceIndex, GpuGrant, GpuMemoryMib, NodeId, NodeSpec,
-    Placement, PodId, PoolId, PoolSpec, ProjectId, ProjectSpec, QueueId, QueueQuota, Timestamp, WorkloadId,
-    WorkloadSpec,
+    BudgetId, BudgetSpec, DepartmentId, DepartmentSpec, DeviceHealth, DeviceIndex, GpuGrant, GpuMemoryMib,
+    NodeId, NodeSpec, Placement, PodId, PoolId, PoolSpec, ProjectId, ProjectSpec, QueueId, QueueQuota,
+    Timestamp, WorkloadId, WorkloadSpec,
 };
 use serde::{Deserialize, Serialize};
 
@@ -39,12 +39,15 @@ pub struct PodState {
     /// It terminates because it was evicted and will be pending again (S33), not by the will of its owner.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub evicted: bool,
+    /// It is bound to the node and does not run there yet, for example because its image is still to come (S5).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub starting: bool,
 }
 
 impl PodState {
     /// A pod that runs and is not terminating.
     pub const fn new(pod: PodId, node: NodeId, gpus: GpuGrant, since: Timestamp) -> Self {
-        Self { pod, node, gpus, since, leaving: None, evicted: false }
+        Self { pod, node, gpus, since, leaving: None, evicted: false, starting: false }
     }
 }
 
@@ -113,11 +116,18 @@ pub enum Event {
         /// Now.
         memory: GpuMemoryMib,
     },
+    /// A disruption budget is added or changed, or its controller has counted anew (S20). Its number is taken to
+    /// contain every eviction that has been confirmed before, by a `PodLeaving` or a `PodEnded`; those that were decided
+    /// and not confirmed count on top of it.
+    BudgetSet(BudgetSpec),
+    /// A disruption budget is removed.
+    BudgetRemoved(BudgetId),
     /// A workload is submitted or changed.
     WorkloadSet(WorkloadSpec),
     /// A workload is gone, with all its pods.
     WorkloadRemoved(WorkloadId),
-    /// A pod is on a node: found so at the start, or a `Place` that is confirmed.
+    /// A pod is on a node: found so at the start, or a `Place` that is confirmed. One that was starting comes again when
+    /// it runs.
     PodRunning(PodState),
     /// A pod has been told to end, by its owner or by an `Evict` that is carried out, and will be gone at this time at
     /// the latest.

@@ -46,6 +46,10 @@ id!(
     WorkloadId(u64), "workload#"
 );
 id!(
+    /// A disruption budget (S20).
+    BudgetId(u32), "budget#"
+);
+id!(
     /// The index of a GPU device on its node.
     DeviceIndex(u8), "gpu#"
 );

@@ -11,6 +11,7 @@
 //!
 //! Rules are cited by their number, `S1` to `S33`, see `docs/RULES.md`.
 
+mod budget;
 pub mod check;
 mod decision;
 mod event;
@@ -24,13 +25,16 @@ mod units;
 pub mod words;
 mod workload;
 
+pub use budget::BudgetSpec;
 pub use decision::{Budget, Cause, Decision, GpuGrant, Placement, Warning};
 pub use event::{Event, EventError, PodOutcome, PodState};
-pub use ids::{DepartmentId, DeviceIndex, DeviceMask, NodeId, PodId, PoolId, ProjectId, QueueId, WorkloadId};
+pub use ids::{
+    BudgetId, DepartmentId, DeviceIndex, DeviceMask, NodeId, PodId, PoolId, ProjectId, QueueId, WorkloadId,
+};
 pub use node::{DeviceHealth, DeviceSpec, Effect, NodeSpec, Taint};
 pub use organisation::{
-    Amounts, DepartmentSpec, DeviceStrategy, NodeTypeRule, PoolSelector, PoolSpec, ProjectSpec, QueueQuota,
-    Quota, ResourceQuota, Strategy,
+    Amounts, DepartmentSpec, DeviceStrategy, NodeTypeRule, OverLimit, PoolSelector, PoolSpec, ProjectSpec,
+    QueueQuota, Quota, ResourceQuota, Strategy,
 };
 pub use pod::{
     GpuRequest, HostPort, PodAffinity, PodAffinityTerm, PodSpec, Protocol, Toleration, TolerationOperator,

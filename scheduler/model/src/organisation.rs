@@ -29,6 +29,19 @@ pub enum DeviceStrategy {
     Spread,
 }
 
+/// What becomes of pods that use more device memory than they were given (S19).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum OverLimit {
+    /// They are reported.
+    #[default]
+    Report,
+    /// Those that are preemptible are evicted.
+    EvictPreemptible,
+    /// They are evicted, system-critical ones apart (S28).
+    Evict,
+}
+
 /// The one label that makes a node a member of a pool (S1).
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -68,6 +81,9 @@ pub struct PoolSpec {
     pub consolidation: bool,
     /// How many workloads may be moved for one beneficiary (S26).
     pub max_moves: u32,
+    /// What becomes of pods that use more device memory than they were given (S19).
+    #[serde(default)]
+    pub over_limit: OverLimit,
 }
 
 impl PoolSpec {
@@ -87,6 +103,7 @@ impl PoolSpec {
             stale_grace: Millis::from_secs(60),
             consolidation: true,
             max_moves: 16,
+            over_limit: OverLimit::Report,
         }
     }
 
@@ -225,6 +242,15 @@ pub struct ProjectSpec {
     /// Mandatory node type, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node_types: Option<NodeTypeRule>,
+    /// After how long a pool holds room for a workload that waits for all its minimums; negative = it never does; none =
+    /// [`ProjectSpec::HOLD_AFTER`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold_after: Option<Millis>,
+}
+
+impl ProjectSpec {
+    /// After how long room is held if a project says nothing else, and for workloads without a project.
+    pub const HOLD_AFTER: Millis = Millis::from_secs(24 * 3600);
 }
 
 /// Amounts of the three resources that quotas manage.

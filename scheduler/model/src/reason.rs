@@ -1,6 +1,6 @@
 //! Why a workload is pending (S29). Made by the code that decides.
 
-use crate::{Amounts, NodeId, PodId, PoolId, QueueId, Timestamp, WorkloadId};
+use crate::{Amounts, Millis, NodeId, PodId, PoolId, QueueId, Timestamp, WorkloadId};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -203,6 +203,26 @@ pub enum Reason {
         /// What is missing there for one more pod.
         missing: Vec<Missing>,
     },
+    /// Room is held for it in time: others are kept off these nodes until it fits.
+    Holding {
+        /// The pool.
+        pool: PoolId,
+        /// Where, by id.
+        nodes: Vec<NodeId>,
+        /// When those that run there have said they will be done; none = not all have said so.
+        until: Option<Timestamp>,
+    },
+    /// There is room, and it is held for another.
+    Held {
+        /// The pool.
+        pool: PoolId,
+        /// For whom.
+        workload: WorkloadId,
+        /// On how many nodes.
+        nodes: u32,
+        /// When it is expected to start; none = not known.
+        until: Option<Timestamp>,
+    },
     /// Room is kept and will be free.
     Waiting {
         /// The pool.
@@ -223,7 +243,7 @@ impl Reason {
             Self::Policy(_) => ReasonKind::Policy,
             Self::Pool { .. } => ReasonKind::Pool,
             Self::Feasibility { .. } => ReasonKind::Feasibility,
-            Self::Capacity { .. } => ReasonKind::Capacity,
+            Self::Capacity { .. } | Self::Holding { .. } | Self::Held { .. } => ReasonKind::Capacity,
             Self::Waiting { .. } => ReasonKind::Waiting,
         }
     }
@@ -271,6 +291,16 @@ pub enum Change {
     Ungate {
         /// Their names.
         gates: Vec<String>,
+    },
+    /// It must declare to run for no longer than this, so that it is done before the room is needed.
+    Declare {
+        /// At the most.
+        runtime: Millis,
+    },
+    /// Another must start first, or stop waiting.
+    After {
+        /// Which.
+        workload: WorkloadId,
     },
     /// Nothing: it starts by itself at the latest at this time.
     Wait {

@@ -2,7 +2,7 @@
 
 use crate::{
     Bytes, Change, Constraint, DepartmentId, GpuMemoryMib, GpuShare, MilliCpu, Missing, NodeId, PolicyReason,
-    PoolId, PoolState, ProjectId, QueueId, Reason, Resource, Timestamp,
+    PoolId, PoolState, ProjectId, QueueId, Reason, Resource, Timestamp, WorkloadId,
 };
 
 /// Whoever knows what the objects of a cluster are called.
@@ -15,6 +15,10 @@ pub trait Names {
     fn department(&self, id: DepartmentId) -> Option<&str>;
     /// A project's name.
     fn project(&self, id: ProjectId) -> Option<&str>;
+    /// A workload's name.
+    fn workload(&self, _: WorkloadId) -> Option<String> {
+        None
+    }
     /// A point in time, as people in front of the cluster read it.
     fn time(&self, at: Timestamp) -> String;
 }
@@ -61,6 +65,25 @@ impl<'a> Words<'a> {
             Reason::Capacity { pool, placed, wanted, closest, missing, .. } => {
                 self.short(*pool, (*placed, *wanted), *closest, missing)
             }
+            Reason::Holding { pool, nodes, until } => format!(
+                "room is held for it on {} of pool {}{}",
+                count(nodes.len() as u64, "node"),
+                self.pool(*pool),
+                until.map_or_else(
+                    || ", where not all have said for how long they run".to_owned(),
+                    |until| format!(
+                        "; all that is in the way is expected to be done by {}",
+                        self.names.time(until)
+                    )
+                )
+            ),
+            Reason::Held { pool, workload, nodes, until } => format!(
+                "the room on {} of pool {} is held for {}{}",
+                count(u64::from(*nodes), "node"),
+                self.pool(*pool),
+                self.workload(*workload),
+                until.map_or_else(String::new, |until| format!(", until {}", self.names.time(until)))
+            ),
             Reason::Waiting { pool, leaving, until } => format!(
                 "room is kept in pool {}; {} must leave first, by {}",
                 self.pool(*pool),
@@ -96,10 +119,16 @@ impl<'a> Words<'a> {
             Change::Nodes { pool, constraint: None } => format!("pool {} had ready nodes", self.pool(*pool)),
             Change::Choose { allowed } => format!("it chose one of {}", allowed.join(", ")),
             Change::Ungate { gates } => format!("the gates {} were removed", gates.join(", ")),
+            Change::Declare { runtime } => format!("it declared to run for at most {runtime}"),
+            Change::After { workload } => format!("{} started, or waited no more", self.workload(*workload)),
             Change::Wait { until } => {
                 format!("nothing is needed; it starts by {}", self.names.time(*until))
             }
         }
+    }
+
+    fn workload(&self, workload: WorkloadId) -> String {
+        self.names.workload(workload).unwrap_or_else(|| workload.to_string())
     }
 
     fn infeasible(&self, pool: PoolId, nodes: u32, failed: &[(Constraint, u32)]) -> String {

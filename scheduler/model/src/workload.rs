@@ -26,6 +26,9 @@ impl Priority {
         Self::NAMED.iter().find(|(n, _)| *n == name).map(|(_, p)| *p)
     }
 
+    /// From here on a pod is critical to the system, and is never stopped (S28).
+    pub const SYSTEM_CRITICAL: Self = Self(2_000_000_000);
+
     /// Whether a workload of this priority is preemptible if nothing else is said (S4).
     pub const fn preemptible(self) -> bool {
         self.0 < 100
@@ -102,6 +105,9 @@ pub struct WorkloadSpec {
     /// How long it says it will run; backfill may use it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expected_runtime: Option<Millis>,
+    /// For how long its pods may be bound without running; none = for ever (S5).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_timeout: Option<Millis>,
     /// Its own bound for S27; negative = for ever; none = the pool's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stale_grace: Option<Millis>,
@@ -116,6 +122,17 @@ pub struct WorkloadSpec {
 }
 
 impl WorkloadSpec {
+    /// The declared runtime as backfill counts it, rounded up: up to a minute to whole seconds, up to 10 minutes to whole
+    /// minutes, up to 2 hours to 5 minutes, up to a day to half an hour, up to 30 days to 6 hours. So there are few of
+    /// them, and workloads that differ in nothing else share their verdicts. None if nothing is declared, or more.
+    pub fn runtime_step(declared: Option<Millis>) -> Option<Millis> {
+        const STEPS: [(i64, i64); 5] =
+            [(60, 1), (600, 60), (7200, 300), (86_400, 1800), (30 * 86_400, 6 * 3600)];
+        let Millis(declared) = declared.filter(|declared| *declared >= Millis::ZERO)?;
+        let (_, step) = STEPS.into_iter().find(|(most, _)| declared <= most * 1000)?;
+        Some(Millis((declared + step * 1000 - 1) / (step * 1000) * (step * 1000)))
+    }
+
     /// A preemptible workload of priority 50 with a grace of 30 s (S23) that says nothing else.
     pub fn new(
         id: WorkloadId,
@@ -136,6 +153,7 @@ impl WorkloadSpec {
             node_type: None,
             topology: None,
             expected_runtime: None,
+            start_timeout: None,
             stale_grace: None,
             stale_since: None,
             evictions: Vec::new(),

@@ -3,6 +3,7 @@
 use crate::outcome::Outcome;
 use crate::report::figures::Figures;
 use crate::report::html::{self, esc};
+use crate::report::projects::ProjectFigures;
 use crate::report::terminal::{Style, table};
 use crate::report::words::{NONE, count, decimal, gpus, percent, share, span, span_or_none};
 use berth_model::Timestamp;
@@ -74,6 +75,8 @@ fn rows(figures: &[Figures]) -> Vec<Row> {
     ];
     rows.extend(evicted_by_rule(figures));
     rows.push(row("fairness (Jain)", Better::High, &|f| (f.fairness, decimal3(f.fairness))));
+    rows.push(row("of quota, least project", Better::High, &|f| least(f, |project| project.honoured)));
+    rows.push(row("of fair share, least project", Better::High, &|f| least(f, |project| project.fair)));
     rows.push(row("ended after", Better::Neither, &ended));
     if figures.iter().any(|f| f.violations.is_some()) {
         let text = |n: Option<u64>| n.map_or_else(|| "not checked".into(), count);
@@ -99,6 +102,12 @@ fn evicted_by_rule(figures: &[Figures]) -> Vec<Row> {
             Row { name, better: Better::Neither, cells: figures.iter().map(cell).collect() }
         })
         .collect()
+}
+
+/// The least over the projects of what they got of what they were due.
+fn least(figures: &Figures, got: fn(&ProjectFigures) -> Option<f64>) -> (Option<f64>, String) {
+    let least = figures.projects.iter().filter_map(got).min_by(f64::total_cmp);
+    (least, percent(least))
 }
 
 fn decimal3(value: Option<f64>) -> String {

@@ -43,6 +43,7 @@ pub fn share(text: &str) -> Result<i64, String> {
 /// The project of inputs that know none: without bounds, in the only department.
 fn only_project(id: u32, name: String, quota: QueueQuota) -> ProjectSpec {
     ProjectSpec {
+        hold_after: None,
         id: ProjectId(id),
         name,
         department: berth_model::DepartmentId(0),

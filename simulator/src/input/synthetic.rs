@@ -98,6 +98,7 @@ impl Synthetic {
                 departments: vec![only_department(1)],
                 projects: (0..self.projects).map(|i| self.project(i)).collect(),
                 nodes: (0..self.nodes).map(|i| self.node(i)).collect(),
+                budgets: Vec::new(),
             },
             load: Load::Synthetic(self),
             happenings: Vec::new(),

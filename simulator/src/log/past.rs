@@ -179,7 +179,7 @@ impl Scan {
     }
 
     fn cluster_changes(&mut self, event: Event) {
-        let Cluster { pools, departments, projects, nodes } = &mut self.cluster;
+        let Cluster { pools, departments, projects, nodes, .. } = &mut self.cluster;
         match event {
             Event::PoolSet(spec) => put(pools, spec.id.index(), spec, |spec| spec.id.index()),
             Event::DepartmentSet(spec) => put(departments, spec.id.index(), spec, |spec| spec.id.index()),
@@ -210,7 +210,7 @@ impl Scan {
             let (now, is_end) = (self.now.unwrap_or_default(), self.at == Timestamp(i64::MAX));
             self.event(event, now, is_end);
         }
-        let Cluster { pools, departments, projects, nodes } = &self.cluster;
+        let Cluster { pools, departments, projects, nodes, .. } = &self.cluster;
         dense("pool", pools.iter().map(|spec| spec.id.index()))?;
         dense("department", departments.iter().map(|spec| spec.id.index()))?;
         dense("project", projects.iter().map(|spec| spec.id.index()))?;

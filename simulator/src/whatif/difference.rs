@@ -135,5 +135,6 @@ fn rule(cause: Cause) -> &'static str {
         Cause::Consolidate => "S26",
         Cause::Stale => "S27",
         Cause::OverLimit => "S19",
+        Cause::NotStarted => "S5",
     }
 }

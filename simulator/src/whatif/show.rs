@@ -127,6 +127,7 @@ fn cause(cause: Cause) -> &'static str {
         Cause::Consolidate => "consolidate",
         Cause::Stale => "stale",
         Cause::OverLimit => "over limit",
+        Cause::NotStarted => "not started",
     }
 }
 

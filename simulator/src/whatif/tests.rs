@@ -63,6 +63,21 @@ fn what_is_submitted_starts_when_there_is_room() {
 }
 
 #[test]
+fn declared_runtimes_say_when_it_starts_at_the_earliest() {
+    let source = CASE.replace("project: p, runtime: 1h,", "project: p, expectedRuntime: 1h,");
+    let late = "{name: late, project: p, priority: low, roles: [{name: w, gpus: 2, cpu: 1}]}";
+    let led = |minutes: i64| {
+        let case = scenario::parse("declared", &source).unwrap();
+        let mut world = World::new(&case, Options::default()).unwrap();
+        world.run_to(Timestamp(minutes * MINUTE)).unwrap();
+        run(&world, &case, &[submit(&case, late)], Horizon::Started).unwrap()
+    };
+    assert_eq!(start(&led(10)), Some(60));
+    // Who has run for longer than it said may run for ever.
+    assert_eq!(start(&led(61)), None);
+}
+
+#[test]
 fn one_of_higher_priority_takes_its_room_at_once() {
     let urgent =
         "{name: urgent, project: p, priority: 90, runtime: 2h, roles: [{name: w, count: 2, gpus: 2}]}";

@@ -117,6 +117,7 @@ impl World<'_> {
         }
         self.counts.evictions.add(cause);
         self.evicted.push(pod.workload);
+        self.disrupt(pod.workload, role);
         self.ask_to_end(pod, role, index, PodPhase::Yielding, grace.max(Job::GRACE_MIN))
     }
 

@@ -1,6 +1,7 @@
 //! The world as it is at the start.
 
 use super::SimError;
+use super::budgets::Counted;
 use super::run::{Counts, Measured, OfProject, Options, World};
 use super::sample::Sampler;
 use super::state::State;
@@ -35,6 +36,7 @@ impl<'a> World<'a> {
             changed: false,
             impatient: Vec::new(),
             evicted: Vec::new(),
+            budgets: case.cluster.budgets.iter().map(Counted::new).collect(),
             following: Default::default(),
             reports: Vec::new(),
             counts: Counts::default(),
@@ -52,7 +54,7 @@ impl<'a> World<'a> {
 
     /// Tells the engine what there is.
     fn build(&mut self) -> Result<(), SimError> {
-        let Cluster { pools, departments, projects, nodes } = &self.case.cluster;
+        let Cluster { pools, departments, projects, nodes, .. } = &self.case.cluster;
         for pool in pools {
             self.apply(Event::PoolSet(pool.clone()))?;
         }

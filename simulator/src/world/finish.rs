@@ -3,6 +3,7 @@
 use super::act::Loss;
 use super::run::World;
 use super::state::{Job, JobState, PodPhase};
+use crate::case::Called;
 use crate::outcome::{Outcome, PendingWorkload, PoolOutcome, ProjectOutcome, Totals};
 use crate::strategies::strategy_name;
 use berth_model::words::Words;
@@ -164,8 +165,9 @@ impl World<'_> {
             .map(|(id, job)| (job.submitted, WorkloadId(id as u64)))
             .collect();
         waiting.sort_unstable();
-        let words = Words::new(&self.case.cluster);
         let names = self.case.load.names();
+        let called = Called { cluster: &self.case.cluster, workloads: &names };
+        let words = Words::new(&called);
         (0..)
             .zip(waiting)
             .map(|(position, (submitted, workload))| {
@@ -179,7 +181,10 @@ impl World<'_> {
 
     /// One workload as it waits.
     pub(super) fn pending_of(&self, workload: WorkloadId) -> PendingWorkload {
-        self.pending_workload(workload, self.engine.explain(workload), &Words::new(&self.case.cluster))
+        let names = self.case.load.names();
+        let called = Called { cluster: &self.case.cluster, workloads: &names };
+        let words = Words::new(&called);
+        self.pending_workload(workload, self.engine.explain(workload), &words)
     }
 
     fn pending_workload(

@@ -1,10 +1,11 @@
 //! The same cluster led on in different ways, for `what-if`.
 
 use super::SimError;
-use super::run::{Options, World};
-use super::state::{Job, JobState};
-use crate::case::{Arrival, Case, Happening};
+use super::run::{Due, Options, World};
+use super::state::{Job, JobState, PodPhase};
+use crate::case::{Arrival, Case, Happening, Load};
 use berth_model::{Event, NodeId, NodeSpec, PoolId, QueueId, QueueQuota, Timestamp, WorkloadId};
+use std::cmp::Reverse;
 
 impl World<'_> {
     /// The same cluster at the same time. `case` has the same objects, and perhaps more after them; nothing of it is
@@ -13,7 +14,7 @@ impl World<'_> {
         let mut state = self.state.clone();
         state.jobs.resize(case.load.len().max(state.jobs.len()), Job::default());
         let no_more: Box<dyn Iterator<Item = Arrival> + 'b> = Box::new(std::iter::empty());
-        World {
+        let mut world = World {
             case,
             engine: self.engine.clone(),
             options,
@@ -27,6 +28,7 @@ impl World<'_> {
             changed: true,
             impatient: Vec::new(),
             evicted: Vec::new(),
+            budgets: self.budgets.clone(),
             following: Default::default(),
             reports: self.reports.clone(),
             counts: self.counts.clone(),
@@ -35,6 +37,34 @@ impl World<'_> {
             measured: self.measured.clone(),
             sampler: self.sampler.clone(),
             first_pool: self.first_pool,
+        };
+        world.expect_ends();
+        world
+    }
+
+    /// Workloads of which the input does not say for how long they run, run for as long as they have declared. One that
+    /// has run for longer already may run for ever.
+    fn expect_ends(&mut self) {
+        let Load::Listed(arrivals) = &self.case.load else { return };
+        for spec in arrivals.iter().map(|arrival| &arrival.spec) {
+            let Some(expected) = spec.expected_runtime else { continue };
+            let job = &self.state.jobs[spec.id.index()];
+            if job.state != JobState::Present || job.runtime != Job::FOREVER {
+                continue;
+            }
+            let running: Vec<Timestamp> = self
+                .state
+                .pods_of(spec.id)
+                .map(|(_, _, pod)| self.state.pods[pod])
+                .filter(|pod| pod.phase == PodPhase::Running)
+                .map(|pod| pod.since.plus(expected))
+                .collect();
+            if running.iter().any(|end| *end <= self.now) {
+                continue;
+            }
+            self.state.jobs[spec.id.index()].runtime = expected;
+            let due = Due::Finished(spec.id.0 as u32);
+            self.due.extend(running.into_iter().map(|end| Reverse((end, due))));
         }
     }
 

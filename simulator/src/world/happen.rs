@@ -221,6 +221,7 @@ impl World<'_> {
         if arrival.life.impatient {
             self.impatient.push(workload);
         }
+        self.join_budgets(&arrival.spec);
         self.apply(Event::WorkloadSet(arrival.spec))?;
         arrival.found.iter().try_for_each(|found| self.find_pod(found, job))
     }

@@ -8,6 +8,7 @@
 //! Costs: a workload or a pod is a few words in a dense vector, and an event of its life a heap entry.
 
 mod act;
+mod budgets;
 mod build;
 mod finish;
 mod follow;

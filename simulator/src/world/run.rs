@@ -1,6 +1,7 @@
 //! The loop over virtual time.
 
 use super::SimError;
+use super::budgets::Counted;
 use super::sample::Sampler;
 use super::state::{JobState, State};
 use crate::case::{Arrival, Case, Until};
@@ -84,6 +85,7 @@ pub struct World<'a> {
     pub(super) impatient: Vec<WorkloadId>,
     /// Workloads with pods evicted by the list of decisions that is carried out.
     pub(super) evicted: Vec<WorkloadId>,
+    pub(super) budgets: Vec<Counted>,
     /// While a log is followed: pods whose eviction is decided and not yet carried out.
     pub(super) following: BTreeSet<PodId>,
     pub(super) reports: Vec<Option<Box<Reason>>>,
@@ -163,6 +165,7 @@ impl<'a> World<'a> {
         while let Some(arrival) = self.arrivals.next_if(|a| a.spec.submitted <= self.now) {
             self.submit(arrival)?;
         }
+        self.count_budgets()?;
         if self.changed || self.engine.next_timer().is_some_and(|timer| timer <= self.now) {
             self.decide()?;
             self.drop_impatient()?;
@@ -186,6 +189,7 @@ impl<'a> World<'a> {
                 acted |= self.act(decision)?;
             }
             self.settle_evictions();
+            self.count_budgets()?;
             if !acted || self.case.until != Until::Settled {
                 return Ok(());
             }

@@ -68,6 +68,7 @@ fn read_pool(pool: &NodePool, id: PoolId) -> Result<PoolSpec, Bad> {
         stale_grace: span("staleGrace", &spec.stale_grace)?,
         consolidation: spec.consolidation.enabled,
         max_moves: count("consolidation.maxMoves", spec.consolidation.max_moves)?,
+        over_limit: Default::default(),
     })
 }
 
@@ -200,5 +201,6 @@ pub fn project(
         quotas: quotas(&object, &spec.pools, &pool)?,
         pools: spec.pool_order.iter().filter_map(|name| pool(name)).collect(),
         node_types: node_types(spec.node_types.as_ref()),
+        hold_after: None,
     })
 }

@@ -29,4 +29,4 @@ mod spec;
 pub use member::{Key, Kind, Member, member};
 pub use minimum::{Minimums, RolePods, Short, minimums};
 pub use shape::{RoleShape, Shape};
-pub use spec::{Context, Identity, UNMANAGED_PREEMPTIBLE_BELOW, start_timeout, workload};
+pub use spec::{Context, Identity, UNMANAGED_PREEMPTIBLE_BELOW, workload};

@@ -5,8 +5,8 @@ use crate::asked::{Asked, AskedPriority};
 use crate::convert::created;
 use crate::error::{Bad, Malformed};
 use crate::names;
+use crate::objects::Project;
 use crate::objects::amount::Span;
-use crate::objects::{Project, WorkloadDefaults};
 use crate::slim::{self, named};
 use berth_model::{Labels, Millis, PodSpec, PoolId, Priority, ProjectId, RoleSpec, WorkloadId, WorkloadSpec};
 use std::collections::BTreeSet;
@@ -81,6 +81,7 @@ pub fn workload(
             node_type: asked.node_type.clone(),
             topology: asked.topology.clone(),
             expected_runtime: asked.expected_runtime,
+            start_timeout: asked.start_timeout.or(span(&defaults.start_timeout)),
             stale_grace: asked.stale_grace.or(span(&defaults.stale_grace)),
             stale_since: None,
             evictions: Vec::new(),
@@ -88,11 +89,6 @@ pub fn workload(
         })
     };
     read().map_err(|bad: Bad| bad.of(named(pod)))
-}
-
-/// The start timeout of a workload (S5), which the model does not have: the caller keeps it.
-pub fn start_timeout(asked: &Asked, defaults: Option<&WorkloadDefaults>) -> Option<Millis> {
-    asked.start_timeout.or(span(&defaults?.start_timeout))
 }
 
 /// A span of a Project that has been read before.

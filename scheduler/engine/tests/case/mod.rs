@@ -6,18 +6,20 @@
 //!
 //! ```text
 //! pool NAME [label=KEY:VALUE] [gpu=spread] [cpu=spread] [device=spread] [min-runtime=0] [stale=60] [still] [moves=16]
+//!         [over=report]
 //! department NAME [rank=100] [created=0]
-//! project NAME [in=d] [rank=100] [created=0] [pools=a,b] [types=KEY:V1,V2]
+//! project NAME [in=d] [rank=100] [created=0] [pools=a,b] [types=KEY:V1,V2] [hold-after=86400]
 //! quota QUEUE [pool=default] [gpu=2] [gpu-limit=4] [cpu=8] [cpu-limit=8] [mem=4] [weight=1]   (devices, cores, GiB)
 //! node n0 [cpu=8] [mem=32] [pods=110] [gpus=2x1000+2000] [links=0,0,1] [KEY:VALUE labels] [taint=KEY:EFFECT]
 //!         [nic=1] [attach=1] [notready] [cordoned]
 //! gone n0     condition n0 [notready] [cordoned]     health n0 GPU STATE     foreign n0 GPU MIB
 //! workload w0 [project=p|none] [priority=50] [fixed] [at=0] [pools=a,b] [type=V] [topology=KEY] [topology!=KEY]
-//!             [grace=0] [stale=60] [stale-since=0] ROLE
+//!             [grace=0] [stale=60] [stale-since=0] [runtime=60] [start=60] ROLE
 //! role ROLE: [n=1] [min=n] [cpu=1] [mem=1] [disk=1] [nic=1] [gpus=1] [share=0.25] [mib=100] [devices=1] [limit=...]
 //!            [app=x] [pod={...}]       `role` on a line of its own adds one to the workload above
-//! remove w0   running w0/0/0 n0 [gpus=0,1] [each=500] [since=-60]   leaving w0/0/0 [until=31]
+//! remove w0   running w0/0/0 n0 [gpus=0,1] [each=500] [since=-60] [starting]   leaving w0/0/0 [until=31]
 //! ended w0/0/0 OUTCOME   bindfailed w0/0/0 n0   evictfailed w0/0/0   memory w0/0/0 GPU MIB
+//! budget b0 [namespace=p] [app=x] [nobody] [allowed=0]   nobudget b0
 //! decide [steps=1] [after=1]     then what is decided, exactly this in this order:
 //!                        `> place ...`, `> evict ...`, `> reserve ...`, `> release ...`, `> warn ...`, `> report ...`
 //! fair QUEUE [pool=default]      then `> gpu ... cpu ... mem ...`: its fair share

@@ -3,10 +3,10 @@
 use super::Stage;
 use super::objects::{node, quota, role};
 use berth_model::{
-    DepartmentId, DepartmentSpec, DeviceHealth, DeviceIndex, DeviceStrategy, Event, GpuGrant, GpuMemoryMib,
-    Millis, NodeId, NodeTypeRule, PodId, PodOutcome, PodState, PoolId, PoolSelector, PoolSpec, Priority,
-    ProjectId, ProjectSpec, QueueId, QueueQuota, Strategy, Timestamp, TopologyRequest, WorkloadId,
-    WorkloadSpec,
+    BudgetId, BudgetSpec, DepartmentId, DepartmentSpec, DeviceHealth, DeviceIndex, DeviceStrategy, Event,
+    GpuGrant, GpuMemoryMib, LabelSelector, Millis, NodeId, NodeTypeRule, OverLimit, PodId, PodOutcome,
+    PodState, PoolId, PoolSelector, PoolSpec, Priority, ProjectId, ProjectSpec, QueueId, QueueQuota,
+    Strategy, Timestamp, TopologyRequest, WorkloadId, WorkloadSpec,
 };
 
 /// 1 GiB.
@@ -72,6 +72,10 @@ impl<'a> Words<'a> {
 
     pub(super) fn node_id(&self, name: &str) -> NodeId {
         NodeId(self.id(name))
+    }
+
+    fn budget_id(&self, name: &str) -> BudgetId {
+        BudgetId(self.id(name))
     }
 
     /// `w1/0/2`.
@@ -141,16 +145,34 @@ impl Stage {
             },
             "workload" => Event::WorkloadSet(self.workload(words, roles)),
             "remove" => Event::WorkloadRemoved(words.workload_id(arg(0))),
-            "running" => Event::PodRunning(PodState::new(
-                words.pod_id(arg(0)),
-                words.node_id(arg(1)),
-                words.grant(),
-                words.time("since").unwrap_or(Timestamp(self.now)),
-            )),
+            "running" => Event::PodRunning(PodState {
+                starting: words.has("starting"),
+                ..PodState::new(
+                    words.pod_id(arg(0)),
+                    words.node_id(arg(1)),
+                    words.grant(),
+                    words.time("since").unwrap_or(Timestamp(self.now)),
+                )
+            }),
             "leaving" => Event::PodLeaving {
                 pod: words.pod_id(arg(0)),
                 until: words.time("until").unwrap_or(Timestamp(self.now + 30_000)),
             },
+            "budget" => Event::BudgetSet(BudgetSpec {
+                id: words.budget_id(arg(0)),
+                name: arg(0).to_owned(),
+                namespace: words.get("namespace").unwrap_or("p").to_owned(),
+                selector: (!words.has("nobody")).then(|| LabelSelector {
+                    match_labels: words
+                        .get("app")
+                        .map(|app| ("app".into(), app.into()))
+                        .into_iter()
+                        .collect(),
+                    ..LabelSelector::default()
+                }),
+                disruptions_allowed: words.number("allowed", 0) as u32,
+            }),
+            "nobudget" => Event::BudgetRemoved(words.budget_id(arg(0))),
             "evictfailed" => Event::EvictFailed { pod: words.pod_id(arg(0)) },
             "memory" => Event::PodMemory {
                 pod: words.pod_id(arg(0)),
@@ -201,6 +223,7 @@ impl Stage {
         pool.min_runtime = Millis::from_secs(words.number("min-runtime", 0));
         pool.stale_grace = Millis::from_secs(words.number("stale", 60));
         pool.consolidation = !words.has("still");
+        pool.over_limit = words.get("over").map(named::<OverLimit>).unwrap_or_default();
         pool.max_moves = words.number("moves", 16) as u32;
         self.pools.retain(|known| known.id != pool.id);
         self.pools.insert(id, pool.clone());
@@ -213,6 +236,7 @@ impl Stage {
         let parent = words.get("in").unwrap_or("d");
         let id = self.projects.iter().position(|p| p.name == name).unwrap_or(self.projects.len());
         let project = ProjectSpec {
+            hold_after: words.get("hold-after").map(|seconds| Millis::from_secs(words.int(seconds))),
             id: ProjectId(id as u32),
             name: name.to_owned(),
             department: self.departments.iter().find(|d| d.name == parent).expect("a department").id,
@@ -258,6 +282,8 @@ impl Stage {
             grace: Millis::from_secs(words.number("grace", 0)),
             stale_grace: words.get("stale").map(|seconds| Millis::from_secs(words.int(seconds))),
             stale_since: words.time("stale-since"),
+            start_timeout: words.get("start").map(|seconds| Millis::from_secs(words.int(seconds))),
+            expected_runtime: words.get("runtime").map(|seconds| Millis::from_secs(words.int(seconds))),
             pools: words.list("pools").iter().map(|pool| self.pool(pool)).collect(),
             node_type: words.get("type").map(str::to_owned),
             topology: words.get("topology!").map(|key| topology(key, true)).or(preferred),

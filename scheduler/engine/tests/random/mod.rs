@@ -70,6 +70,8 @@ pub(crate) enum Step {
     Pool(usize, Preference, DeviceStrategy, bool),
     /// A pool takes back on other terms.
     Terms(usize, Terms),
+    /// A disruption budget comes, counts anew, or goes.
+    Budget(usize, Option<u32>),
 }
 
 /// On which terms a pool's workloads are stopped (S20, S26, S27).
@@ -266,6 +268,7 @@ fn rules() -> BoxedStrategy<Step> {
         1 => (which(), rank(), which()).prop_map(|(p, rank, d)| Step::Project(p, rank, d)),
         1 => (which(), rank()).prop_map(|(d, rank)| Step::Department(d, rank)),
         1 => (which(), terms()).prop_map(|(pool, terms)| Step::Terms(pool, terms)),
+        2 => (which(), prop::option::weighted(0.8, 0..=3u32)).prop_map(|(b, allowed)| Step::Budget(b, allowed)),
         1 => (which(), any::<bool>()).prop_map(|(queue, rule)| Step::NodeType(queue, rule)),
         1 => (which(), preference, device, any::<bool>()).prop_map(|(p, g, d, z)| Step::Pool(p, g, d, z)),
     ].boxed()

@@ -182,7 +182,9 @@ fn workload_of(
         .prop_map(|t| t.map(|(key, required)| TopologyRequest { key: key.to_owned(), required }));
     let node_type = prop::option::weighted(0.3, select(vec!["5", "6", "9"]));
     let standing = (select(vec![25, 80, 80, 125]), prop::bool::weighted(preemptible), 0..=5i64);
-    let times = (select(vec![0, 1000, 30_000]), prop::option::weighted(0.2, select(vec![-1, 0, 2000])));
+    let declared = prop::option::weighted(0.4, select(vec![500, 1000, 30_000, 61_000, 3_600_000]));
+    let times =
+        (select(vec![0, 1000, 30_000]), prop::option::weighted(0.2, select(vec![-1, 0, 2000])), declared);
     let roles = prop_oneof![3 => prop::collection::vec(role(), 1), 1 => prop::collection::vec(role(), 2)];
     (project, pools, topology, node_type, standing, times, roles)
         .prop_map(
@@ -199,6 +201,7 @@ fn workload_of(
                     preemptible,
                     grace: Millis(times.0),
                     stale_grace: times.1.map(Millis),
+                    expected_runtime: times.2.map(Millis),
                     pools,
                     node_type: node_type.map(str::to_owned),
                     topology,

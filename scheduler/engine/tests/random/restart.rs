@@ -3,7 +3,9 @@
 use super::world::World;
 use crate::reference::state::State;
 use berth_engine::{Engine, Settings};
-use berth_model::{Event, Eviction, GpuGrant, PodOutcome, PodState, Timestamp, WorkloadId, WorkloadSpec};
+use berth_model::{
+    BudgetSpec, Event, Eviction, GpuGrant, PodOutcome, PodState, Timestamp, WorkloadId, WorkloadSpec,
+};
 
 /// An engine that learns of everything as it is now.
 pub(crate) fn started(state: &State) -> Engine {
@@ -29,6 +31,7 @@ fn everything(state: &State) -> Vec<Vec<Event>> {
         Event::PodRunning(PodState {
             leaving: seat.leaving,
             evicted: seat.evicted,
+            starting: seat.starting,
             ..PodState::new(*pod, seat.node, seat.gpus, seat.since)
         })
     });
@@ -42,12 +45,19 @@ fn everything(state: &State) -> Vec<Vec<Event>> {
         vec![Event::WorkloadRemoved(WorkloadId(u64::MAX))],
         state.departments.values().cloned().map(Event::DepartmentSet).collect(),
         state.projects.values().cloned().map(Event::ProjectSet).collect(),
+        state.budgets.values().map(|budget| Event::BudgetSet(as_counted_now(state, budget))).collect(),
         state.nodes.values().cloned().map(Event::NodeSet).collect(),
         state.workloads.values().map(|w| Event::WorkloadSet(written_down(state, w))).collect(),
         running.collect(),
         ended.collect(),
         kept.collect(),
     ]
+}
+
+/// A budget whose number contains everything that is decided.
+fn as_counted_now(state: &State, budget: &BudgetSpec) -> BudgetSpec {
+    let open = state.disrupted.keys().filter(|(of, _)| *of == budget.id).count() as u32;
+    BudgetSpec { disruptions_allowed: budget.disruptions_allowed.saturating_sub(open), ..budget.clone() }
 }
 
 /// S33: a workload with what is written on it.
@@ -81,6 +91,7 @@ fn asks_about_all(state: &State) -> WorkloadSpec {
 /// Events that no engine in this world may accept.
 pub(crate) fn bad_events(world: &World) -> Vec<Event> {
     let mut bad = vec![Event::NodeRemoved(berth_model::NodeId(999)), Event::WorkloadRemoved(WorkloadId(999))];
+    bad.push(Event::BudgetRemoved(berth_model::BudgetId(999)));
     if let Some((pod, seat)) = world.state.pods.iter().next() {
         let other = world.state.nodes.keys().find(|node| **node != seat.node);
         bad.extend(other.map(|node| Event::BindFailed { pod: *pod, node: *node }));

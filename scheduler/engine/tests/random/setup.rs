@@ -2,8 +2,8 @@
 
 use super::{DEPARTMENTS, PROJECTS, Terms};
 use berth_model::{
-    DepartmentId, DepartmentSpec, PoolId, PoolSelector, PoolSpec, Priority, ProjectId, ProjectSpec, QueueId,
-    QueueQuota, Timestamp, WorkloadSpec,
+    BudgetId, BudgetSpec, DepartmentId, DepartmentSpec, LabelSelector, Millis, PoolId, PoolSelector,
+    PoolSpec, Priority, ProjectId, ProjectSpec, QueueId, QueueQuota, Timestamp, WorkloadSpec,
 };
 use std::sync::Arc;
 
@@ -16,6 +16,9 @@ pub(super) fn queue_id(which: usize) -> QueueId {
         QueueId::Project(ProjectId(which - DEPARTMENTS))
     }
 }
+
+/// After how long room is held for the workloads of each project, in milliseconds (decision 0003).
+const HOLDS: [Option<i64>; 3] = [None, Some(1000), Some(0)];
 
 /// The terms of a pool.
 pub(super) fn set_terms(pool: &mut PoolSpec, terms: Terms) {
@@ -44,6 +47,7 @@ pub(super) fn department(at: u32, rank: i32, quotas: Vec<(PoolId, QueueQuota)>) 
 
 pub(super) fn project(at: u32, rank: i32, quotas: Vec<(PoolId, QueueQuota)>) -> ProjectSpec {
     ProjectSpec {
+        hold_after: HOLDS[at as usize % HOLDS.len()].map(Millis),
         id: ProjectId(at),
         name: format!("p{at}"),
         department: DepartmentId(at % DEPARTMENTS),
@@ -52,6 +56,31 @@ pub(super) fn project(at: u32, rank: i32, quotas: Vec<(PoolId, QueueQuota)>) -> 
         quotas,
         pools: Vec::new(),
         node_types: None,
+    }
+}
+
+/// A disruption budget by position, round and round: of all pods of a project, of one application, of nobody.
+pub(super) fn budget(which: usize, disruptions_allowed: u32) -> BudgetSpec {
+    let app = |app: &str| LabelSelector {
+        match_labels: [("app".to_owned(), app.to_owned())].into(),
+        ..LabelSelector::default()
+    };
+    let (namespace, selector) = [
+        ("p0", Some(LabelSelector::default())),
+        ("p0", Some(app("a"))),
+        ("p1", Some(app("a"))),
+        ("p2", Some(app("b"))),
+        ("open", Some(app("a"))),
+        ("p1", None),
+    ][which % 6]
+        .clone();
+    let id = BudgetId((which % 6) as u32);
+    BudgetSpec {
+        id,
+        name: format!("b{}", id.0),
+        namespace: namespace.to_owned(),
+        selector,
+        disruptions_allowed,
     }
 }
 

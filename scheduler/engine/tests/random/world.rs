@@ -1,7 +1,7 @@
 //! A world: an engine, and the plain state beside it from which steps are turned into events.
 
 use super::follow::tell;
-use super::setup::{changed, department, pool, project, queue_id, set_terms};
+use super::setup::{budget, changed, department, pool, project, queue_id, set_terms};
 use super::{DEPARTMENTS, History, PROJECTS, Step};
 use crate::reference::Reference;
 use crate::reference::devices::choose;
@@ -180,6 +180,7 @@ impl World {
             | Step::Department(..)
             | Step::NodeType(..)
             | Step::Pool(..)
+            | Step::Budget(..)
             | Step::Terms(..) => self.rule_event(step),
             Step::Told(_) | Step::EvictFailed(_) | Step::Gone(_) => self.eviction_event(step),
             _ => self.pod_event(step),
@@ -239,6 +240,15 @@ impl World {
                 let id = DepartmentId((*which % DEPARTMENTS as usize) as u32);
                 let spec = self.state.departments[&id].clone();
                 Some(Event::DepartmentSet(DepartmentSpec { rank: *rank, ..spec }))
+            }
+            Step::Budget(which, allowed) => {
+                let spec = budget(*which, allowed.unwrap_or(0));
+                match allowed {
+                    Some(_) => Some(Event::BudgetSet(spec)),
+                    None => {
+                        self.state.budgets.contains_key(&spec.id).then_some(Event::BudgetRemoved(spec.id))
+                    }
+                }
             }
             Step::Terms(which, terms) => {
                 let mut spec = pick(&self.state.pools.values().cloned().collect::<Vec<_>>(), *which)?;

@@ -52,7 +52,7 @@ impl Free {
     }
 
     /// What is not asked for cannot be short.
-    fn takes(&self, pod: &PodSpec) -> bool {
+    pub(crate) fn takes(&self, pod: &PodSpec) -> bool {
         let r = &pod.requests;
         let enough = |asked: i64, have: i64| asked == 0 || asked <= have;
         self.pods >= 1
@@ -131,6 +131,7 @@ impl State {
         could_take(shape, node, true)
             && among(&self.seats_now())
             && (self.kept.is_empty() || among(&self.seats_together()))
+            && (self.guests.is_empty() || among(&self.seats_without_guests()))
     }
 
     /// True if the node takes the pod now.

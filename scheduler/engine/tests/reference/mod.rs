@@ -12,25 +12,29 @@
 //! | `order` | S5, S8, S9, S10's lists |
 //! | `fair` | S7 |
 //! | `gates` | S2, S6 |
+//! | `hold` | decision 0003 |
 //! | `start` | S5, S10's first pass, S31's domains |
 //! | `views`, `reserve` | S23 |
-//! | `units`, `subsets`, `victims` | S20, S24, S25: whom to stop |
+//! | `units`, `subsets`, `victims`, `budgets` | S20, S24, S25: whom to stop |
 //! | `reclaim`, `preempt`, `consolidate` | S22, S21, S26 |
-//! | `stale` | S27, and the warnings of S19 and S23 |
+//! | `stale`, `over_limit` | S27, S19, and the warnings of S19 and S23 |
 //! | `fits`, `labels`, `neighbours` | S11 |
 //! | `prefer`, `score` | S12, decision 0001 |
 //! | `devices` | S13 to S18, S31's devices |
 //! | `state` | S1, the cluster |
 
+mod budgets;
 mod consolidate;
 mod cycle;
 pub(crate) mod devices;
 mod fair;
 mod fits;
 mod gates;
+mod hold;
 mod labels;
 mod neighbours;
 mod order;
+mod over_limit;
 mod preempt;
 mod prefer;
 mod reclaim;

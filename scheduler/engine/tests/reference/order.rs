@@ -160,6 +160,26 @@ impl State {
         firsts.min_by_key(|(d, _, want)| key(d.map(QueueId::Department), want)).map(|(.., want)| *want)
     }
 
+    /// Decision 0003: within quota against not, then rank, department before project; inside a project, priority.
+    pub(crate) fn stands_higher(&self, want: &Want, other: &Want) -> bool {
+        let project = |want: &Want| self.workloads[&want.workload].project;
+        let priority = |want: &Want| self.workloads[&want.workload].priority;
+        if project(want) == project(other) {
+            return priority(want) > priority(other);
+        }
+        let all: BTreeMap<PoolId, Shares> =
+            self.pools.keys().map(|pool| (*pool, self.fair_shares(*pool))).collect();
+        let department =
+            |want: &Want| project(want).map(|id| QueueId::Department(self.projects[&id].department));
+        let same = department(want) == department(other);
+        let standing = |want: &Want| {
+            let queue = if same { project(want).map(QueueId::Project) } else { department(want) };
+            let key = self.queue_key(queue, want, &all);
+            (key.over_quota, key.rank)
+        };
+        standing(want) < standing(other)
+    }
+
     /// S9: priority, minimums before elastic pods, submission, id, role.
     fn place_in_project(&self, want: &Want) -> (Reverse<Priority>, bool, Timestamp, WorkloadId, usize) {
         let workload = &self.workloads[&want.workload];

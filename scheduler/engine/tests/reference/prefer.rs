@@ -22,6 +22,7 @@ impl State {
             .ready_nodes(pool)
             .into_iter()
             .filter(inside)
+            .filter(|node| self.is_open(pool, node))
             .filter(|node| self.takes(shape, node))
             .collect();
         let one_by_one =
@@ -204,7 +205,7 @@ fn prefers_names(shape: &Shape) -> bool {
 }
 
 /// True if the pod lists the only nodes it may run on.
-fn names_nodes(shape: &Shape) -> bool {
+pub(crate) fn names_nodes(shape: &Shape) -> bool {
     let pod = &shape.spec;
     let names = |t: &berth_model::NodeTerm| {
         let by_label = t.match_expressions.iter().filter(|r| r.key == HOSTNAME);

@@ -59,6 +59,8 @@ impl State {
         let leaving = Some(self.now.plus(grace));
         let seat = self.pods.get_mut(&pod).expect("a victim is on a node");
         *seat = Seat { leaving, evicted: true, ..*seat };
+        let budgets = self.budgets_of(pod);
+        self.disrupted.extend(budgets.into_iter().map(|budget| ((budget, pod), false)));
         if let Some(other) = beneficiary {
             self.evictions.insert((pod.workload, other), self.now);
         }

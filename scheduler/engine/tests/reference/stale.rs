@@ -23,7 +23,10 @@ impl State {
             let workload = self.workloads[&id].clone();
             let grace = self.stale_grace(&workload);
             if workload.preemptible && grace >= Millis::ZERO && self.now.since(since) >= grace {
-                let pods: Vec<PodId> = self.staying(id).into_keys().collect();
+                let pods: BTreeSet<PodId> = self.staying(id).into_keys().collect();
+                if !self.may_disrupt(&pods) {
+                    continue;
+                }
                 decisions.extend(pods.into_iter().map(|pod| self.evict(pod, None, Cause::Stale)));
             }
         }
@@ -40,6 +43,29 @@ impl State {
         for id in below {
             self.stale.entry(id).or_insert(written.get(&id).copied().unwrap_or(self.now));
         }
+    }
+
+    /// S5: those that were bound and do not run in time.
+    pub(crate) fn stop_those_not_started(&mut self) -> Vec<Decision> {
+        let mut decisions = Vec::new();
+        for workload in self.workloads.values().cloned().collect::<Vec<_>>() {
+            let Some(timeout) = workload.start_timeout else { continue };
+            let staying = self.staying(workload.id);
+            let late = |pod: &PodId| staying[pod].starting && staying[pod].since.plus(timeout) <= self.now;
+            let of_role = |role: usize| {
+                staying.keys().filter(|pod| usize::from(pod.role) == role).filter(|pod| late(pod)).count()
+            };
+            let all: BTreeSet<PodId> = staying.keys().copied().collect();
+            let late: BTreeSet<PodId> = all.iter().copied().filter(late).collect();
+            let alone =
+                (0..workload.roles.len()).all(|role| of_role(role) <= self.above_minimum(&workload, role));
+            let victims = if alone { &late } else { &all };
+            if !late.is_empty() && self.may_disrupt(victims) {
+                decisions.extend(victims.iter().map(|pod| self.evict(*pod, None, Cause::NotStarted)));
+            }
+        }
+        self.forget_recovered();
+        decisions
     }
 
     /// Some pods stay on nodes, and they are fewer than the minimum.

@@ -145,7 +145,8 @@ impl State {
         domain: Option<&Domain>,
     ) -> Result<Placement, ReasonKind> {
         let shape = self.shape(pod);
-        let Some(at) = self.choose(&shape, pool, domain) else {
+        let beside = || self.beside(&shape, pool).filter(|_| domain.is_none());
+        let Some(at) = self.choose(&shape, pool, domain).or_else(beside) else {
             let nodes = self.ready_nodes(pool);
             let allowed = |node: &&NodeSpec| could_take(&shape, node, true) && self.allowed(&shape, node);
             let some = nodes.iter().any(allowed);

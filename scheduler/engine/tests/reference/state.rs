@@ -3,10 +3,11 @@
 //! Nothing is summed up or indexed. Whoever wants to know what is free counts the pods.
 
 use super::devices::choose;
+use super::hold::Barred;
 use berth_model::{
-    DepartmentId, DepartmentSpec, DeviceHealth, DeviceIndex, DeviceSpec, Event, GpuGrant, GpuMemoryMib,
-    GpuRequest, NodeId, NodeSpec, Placement, PodId, PodOutcome, PodSpec, PodState, PoolId, PoolSpec,
-    ProjectId, ProjectSpec, QueueId, QueueQuota, Timestamp, WorkloadId, WorkloadSpec,
+    BudgetId, BudgetSpec, DepartmentId, DepartmentSpec, DeviceHealth, DeviceIndex, DeviceSpec, Event,
+    GpuGrant, GpuMemoryMib, GpuRequest, NodeId, NodeSpec, Placement, PodId, PodOutcome, PodSpec, PodState,
+    PoolId, PoolSpec, ProjectId, ProjectSpec, QueueId, QueueQuota, Timestamp, WorkloadId, WorkloadSpec,
 };
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,6 +24,8 @@ pub(crate) struct Seat {
     pub(crate) since: Timestamp,
     /// When it must be gone, if it is leaving.
     pub(crate) leaving: Option<Timestamp>,
+    /// It is not known to run (S5).
+    pub(crate) starting: bool,
     /// It was told to leave by a decision.
     pub(crate) evicted: bool,
 }
@@ -30,7 +33,7 @@ pub(crate) struct Seat {
 impl Seat {
     /// A pod that stays where it is.
     pub(crate) const fn new(at: Placement, since: Timestamp) -> Self {
-        Self { node: at.node, gpus: at.gpus, since, leaving: None, evicted: false }
+        Self { node: at.node, gpus: at.gpus, since, starting: true, leaving: None, evicted: false }
     }
 }
 
@@ -57,6 +60,8 @@ pub(crate) struct State {
     pub(crate) ended: BTreeMap<PodId, PodOutcome>,
     /// Room that is kept.
     pub(crate) kept: BTreeMap<PodId, Kept>,
+    /// Of the pods, those that are only imagined to be there, because room is kept for them.
+    pub(crate) guests: BTreeSet<PodId>,
     /// S25: when a workload (first) was last evicted for another (second).
     pub(crate) evictions: BTreeMap<(WorkloadId, WorkloadId), Timestamp>,
     /// S27: since when workloads have been below their minimum.
@@ -65,6 +70,12 @@ pub(crate) struct State {
     pub(crate) stale_written: BTreeMap<WorkloadId, Timestamp>,
     /// S19: GPU memory of pods as measured.
     pub(crate) measured: BTreeMap<(PodId, DeviceIndex), GpuMemoryMib>,
+    /// S20: disruption budgets, the evictions that their numbers do not contain, and whether those were seen.
+    pub(crate) budgets: BTreeMap<BudgetId, BudgetSpec>,
+    pub(crate) disrupted: BTreeMap<(BudgetId, PodId), bool>,
+    /// Decision 0003: what the one whose turn it is must leave alone, and whether it may go beside what is held there.
+    pub(crate) barred: Barred,
+    pub(crate) beside: bool,
     /// What the pods of each role are, made anew when workloads or queues are set.
     shapes: BTreeMap<(WorkloadId, usize), Arc<Shape>>,
     /// There was a choice with too many ways to try them all: what has been decided since need not be right.
@@ -122,6 +133,8 @@ impl State {
                 self.nodes.get_mut(node).expect("a node").devices[device.index()].foreign = *memory;
             }
             Event::PodMemory { pod, device, memory } => drop(self.measured.insert((*pod, *device), *memory)),
+            Event::BudgetSet(budget) => self.set_budget(budget),
+            Event::BudgetRemoved(id) => self.remove_budget(*id),
             Event::WorkloadSet(workload) => self.set_workload(workload),
             Event::WorkloadRemoved(id) => self.remove_workload(*id),
             _ => self.pod_event(event),
@@ -138,6 +151,7 @@ impl State {
             Event::PodRunning(found) => self.found(found),
             Event::PodLeaving { pod, until } => {
                 self.pods.get_mut(pod).expect("a pod on a node").leaving = Some(*until);
+                self.disrupted.iter_mut().filter(|((_, of), _)| of == pod).for_each(|(_, seen)| *seen = true);
             }
             Event::PodEnded { pod, outcome } => {
                 self.unseat(*pod);
@@ -152,6 +166,7 @@ impl State {
             Event::EvictFailed { pod } => {
                 let seat = self.pods.get_mut(pod).expect("a pod on a node");
                 (seat.leaving, seat.evicted) = (None, false);
+                self.disrupted.retain(|(_, of), _| of != pod);
             }
             Event::BindFailed { pod, .. } => self.unseat(*pod),
             _ => {}
@@ -236,7 +251,7 @@ impl State {
 
     fn found(&mut self, found: &PodState) {
         if let Some(seat) = self.pods.get_mut(&found.pod) {
-            seat.since = found.since;
+            (seat.since, seat.starting) = (found.since, found.starting);
             if seat.leaving.is_none() {
                 seat.evicted = found.evicted;
             }
@@ -251,7 +266,8 @@ impl State {
             found.gpus
         };
         let seat = Seat::new(Placement { node: found.node, gpus }, found.since);
-        self.pods.insert(found.pod, Seat { leaving: found.leaving, evicted: found.evicted, ..seat });
+        let (starting, leaving, evicted) = (found.starting, found.leaving, found.evicted);
+        self.pods.insert(found.pod, Seat { starting, leaving, evicted, ..seat });
     }
 
     /// S11: the node type rule that holds for a workload: its project's, else its department's.
@@ -347,6 +363,7 @@ impl State {
             submitted: Default::default(),
             grace: Default::default(),
             expected_runtime: None,
+            start_timeout: None,
             stale_grace: None,
             stale_since: None,
             evictions: Vec::new(),

@@ -18,7 +18,7 @@ pub(crate) struct Unit {
 }
 
 /// What stopping some units costs; the smallest is chosen.
-pub(crate) type Cost = (i128, i128, usize, usize, Vec<Reverse<Timestamp>>, Vec<PodId>);
+pub(crate) type Cost = (i128, i128, usize, usize, Vec<(Reverse<Timestamp>, PodId)>);
 
 impl State {
     /// S25: the other replaced the workload less than a minute ago.
@@ -146,10 +146,10 @@ impl State {
     fn ranked(&self, first: i128, second: i128, units: &[&Unit]) -> Cost {
         let stopped = units.iter().filter(|unit| unit.whole).count();
         let pods: BTreeSet<PodId> = units.iter().flat_map(|unit| unit.pods.iter().copied()).collect();
-        let mut starts: Vec<Reverse<Timestamp>> =
-            pods.iter().map(|pod| Reverse(self.pods[pod].since)).collect();
-        starts.sort_unstable();
-        (first, second, stopped, pods.len(), starts, pods.into_iter().collect())
+        let mut order: Vec<(Reverse<Timestamp>, PodId)> =
+            pods.iter().map(|pod| (Reverse(self.pods[pod].since), *pod)).collect();
+        order.sort_unstable();
+        (first, second, stopped, pods.len(), order)
     }
 
     /// The units in canonical order, as they would go one by one, with what each frees: smaller charge first, then the

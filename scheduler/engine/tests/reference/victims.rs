@@ -156,7 +156,8 @@ impl Hunt<'_> {
             let set = chosen(&units, mask);
             let victims = merged(&trial.victims, &set);
             let together: Vec<&Unit> = victims.iter().collect();
-            if !self.real.compatible(&set) || !self.real.compatible(&together) {
+            let allowed = self.real.budgets_allow(&victims);
+            if !allowed || !self.real.compatible(&set) || !self.real.compatible(&together) {
                 continue;
             }
             let mut room = |mask| {
@@ -165,6 +166,9 @@ impl Hunt<'_> {
                     let victims = merged(&trial.victims, &set);
                     let mut nodes = self.nodes_with_room(&mut trial.state, &set, pod, domain);
                     nodes.retain(|node| only.is_none_or(|only| only == *node));
+                    // What is held for another is open only to who stops somebody there (decision 0003).
+                    let open = |node: &NodeId| self.real.is_open(self.pool, &self.real.nodes[node]);
+                    nodes.retain(|node| !set.is_empty() || open(node));
                     if self.lawful(layer.bound, &victims, &pods) { nodes } else { Vec::new() }
                 };
                 rooms.entry(mask).or_insert_with(nodes).clone()

@@ -28,6 +28,11 @@ impl State {
         staying.chain(self.guests()).collect()
     }
 
+    /// Without those that are only imagined to be there.
+    pub(crate) fn seats_without_guests(&self) -> Seats {
+        self.seats_now().into_iter().filter(|(pod, _)| !self.guests.contains(pod)).collect()
+    }
+
     /// All that are there, and those whose room is reserved.
     pub(crate) fn seats_together(&self) -> Seats {
         self.seats_now().into_iter().chain(self.guests()).collect()
@@ -42,7 +47,9 @@ impl State {
     pub(crate) fn later(&self) -> Self {
         let mut later = self.clone();
         later.pods.retain(|_, seat| seat.leaving.is_none());
-        later.pods.extend(self.guests());
+        let guests = self.guests();
+        later.guests = guests.iter().map(|(pod, _)| *pod).collect();
+        later.pods.extend(guests);
         later.kept.clear();
         later
     }

@@ -3,8 +3,7 @@
 //!
 //! The attempt is carried out in the picture, reservation by reservation, and then judged as a whole. Costs: the pods of
 //! the nodes concerned for each victim; where fair shares are asked for, all workloads, see `demand`.
-//! Absent: whether the victims are the best (S20) and come from the right layer, whose turn it was (S8, S32), and
-//! disruption budgets.
+//! Absent: whether the victims are the best (S20) and come from the right layer, whose turn it was (S8, S32).
 
 use super::cluster::Cluster;
 use super::ledger::{Account, Triple, triple};
@@ -15,22 +14,30 @@ use std::collections::{BTreeMap, BTreeSet};
 /// How long a workload may not take back from whom it was evicted for (S25).
 const TRUCE: Millis = Millis::from_secs(60);
 
-/// Decisions that were made at once for one beneficiary.
+/// Decisions that were made at once for one beneficiary: victims, its room, and new places of what is moved.
 pub(super) struct Attempt {
     pub(super) beneficiary: WorkloadId,
     pub(super) victims: Vec<(PodId, Millis, Cause)>,
     pub(super) rooms: Vec<(PodId, Placement, Timestamp)>,
+    /// Of how many pods of the beneficiary: all its missing minimums, or one.
+    own: usize,
 }
 
 impl Attempt {
     /// An attempt that begins with this decision.
-    pub(super) fn begin(decision: &Decision) -> Option<Self> {
+    pub(super) fn begin(decision: &Decision, cluster: &Cluster) -> Option<Self> {
         let beneficiary = match decision {
             Decision::Evict { beneficiary, .. } => (*beneficiary)?,
             Decision::Reserve { pod, .. } => pod.workload,
             _ => return None,
         };
-        let mut attempt = Self { beneficiary, victims: Vec::new(), rooms: Vec::new() };
+        let own = cluster.workloads.get(&beneficiary).map_or(0, |w| {
+            let roles = w.spec.roles.iter().zip(&w.heads);
+            let missing =
+                roles.map(|(role, heads)| role.min.saturating_sub(heads.standing + heads.succeeded));
+            missing.sum::<u32>() as usize
+        });
+        let mut attempt = Self { beneficiary, victims: Vec::new(), rooms: Vec::new(), own: own.max(1) };
         attempt.take(decision).then_some(attempt)
     }
 
@@ -42,19 +49,18 @@ impl Attempt {
             {
                 self.victims.push((pod, grace, cause));
             }
-            Decision::Reserve { pod, at, until }
-                if pod.workload == self.beneficiary || self.victims.iter().any(|(id, ..)| *id == pod) =>
-            {
-                self.rooms.push((pod, at, until));
-            }
+            Decision::Reserve { pod, at, until } if self.awaits(pod) => self.rooms.push((pod, at, until)),
             _ => return false,
         }
         true
     }
 
-    /// True if these are the victims of an attempt whose room was written down just before.
-    pub(super) fn completes(&self, before: &Self) -> bool {
-        self.rooms.is_empty() && before.victims.is_empty() && before.beneficiary == self.beneficiary
+    /// True if room for the pod is to come.
+    fn awaits(&self, pod: PodId) -> bool {
+        if pod.workload != self.beneficiary {
+            return self.victims.iter().any(|(id, ..)| *id == pod);
+        }
+        self.rooms.iter().filter(|(id, ..)| id.workload == self.beneficiary).count() < self.own
     }
 }
 

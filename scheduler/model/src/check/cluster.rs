@@ -5,6 +5,7 @@
 //! that an event brings about (a node that shrinks, a limit that is lowered) is excused: no decision made it.
 //! Costs: O(log n) a pod, plus its own devices and ports. Absent: any judgement.
 
+use super::budgets::Budget;
 use super::census::{Census, Shape};
 use super::devices::{charge, devices_exceed};
 use super::kept::Kept;
@@ -12,8 +13,9 @@ use super::ledger::{Bill, Ledger, Part, enter};
 use super::load::Load;
 use super::violation::Findings;
 use crate::{
-    Amounts, DepartmentId, DepartmentSpec, DeviceIndex, GpuGrant, GpuMemoryMib, NodeId, NodeSpec, PodId,
-    PodOutcome, PoolId, PoolSpec, ProjectId, ProjectSpec, QueueId, Timestamp, WorkloadId, WorkloadSpec,
+    Amounts, BudgetId, DepartmentId, DepartmentSpec, DeviceIndex, GpuGrant, GpuMemoryMib, NodeId, NodeSpec,
+    PodId, PodOutcome, PoolId, PoolSpec, ProjectId, ProjectSpec, QueueId, Timestamp, WorkloadId,
+    WorkloadSpec,
 };
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -69,6 +71,8 @@ pub(super) struct Pod {
     pub(super) node: NodeId,
     pub(super) grant: GpuGrant,
     pub(super) since: Timestamp,
+    /// It is not known to run (S5).
+    pub(super) starting: bool,
     pub(super) leaving: Option<Leaving>,
     /// Memory as measured, by device (S19).
     pub(super) measured: BTreeMap<DeviceIndex, GpuMemoryMib>,
@@ -89,6 +93,7 @@ pub(super) struct Cluster {
     pub(super) kept: BTreeMap<PodId, Kept>,
     /// When a workload was last evicted for another, of late (S25).
     pub(super) evictions: BTreeMap<(WorkloadId, WorkloadId), Timestamp>,
+    pub(super) budgets: BTreeMap<BudgetId, Budget>,
     pub(super) ledger: Ledger,
     pub(super) census: Census,
     /// When decisions were last made.

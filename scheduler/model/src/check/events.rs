@@ -48,7 +48,12 @@ impl Cluster {
             Event::WorkloadSet(workload) => return self.workload_set(workload),
             Event::WorkloadRemoved(id) => self.workload_removed(*id),
             Event::PodRunning(state) => return self.pod_running(state),
-            Event::PodLeaving { pod, until } => self.leave(*pod, *until, true),
+            Event::BudgetSet(budget) => self.budget_set(budget),
+            Event::BudgetRemoved(id) => self.budget_removed(*id),
+            Event::PodLeaving { pod, until } => {
+                self.leave(*pod, *until, true);
+                self.seen_leaving(*pod);
+            }
             Event::PodEnded { pod, outcome } => self.pod_ended(*pod, *outcome),
             Event::PodWanted { pod } => {
                 if let Some(workload) = self.workloads.get_mut(&pod.workload) {
@@ -76,6 +81,7 @@ impl Cluster {
     /// An eviction is not carried out.
     fn stay(&mut self, id: PodId) {
         if self.pods.get(&id).is_some_and(|pod| pod.leaving.is_some_and(|leaving| !leaving.by_owner)) {
+            self.not_disrupted(id);
             self.change(id, |pod| pod.leaving = None);
             self.forget_kept(id.workload);
             self.note(id.workload);
@@ -135,6 +141,7 @@ impl Cluster {
             node: state.node,
             grant: state.gpus,
             since: state.since,
+            starting: state.starting,
             leaving,
             measured: BTreeMap::new(),
             bill: None,

@@ -1,12 +1,15 @@
 //! `Evict`: does the victim run, may it be stopped, by which rule, and how gently? (S19 to S24, S27, S28)
 //!
-//! Judged pod by pod; what holds of all victims of one beneficiary is judged in `attempt`. Absent: whether the
-//! administrator wants pods over their limit to be stopped (S19), which no event tells.
+//! Judged pod by pod; what holds of all victims of one beneficiary is judged in `attempt`. Absent: whether of several
+//! pods that use too much the right ones go (S19).
 
 use super::cluster::{Cluster, Pod, Workload};
 use super::list::List;
 use super::violation::Findings;
-use crate::{Cause, GpuGrant, GpuMemoryMib, Millis, PodId, PoolSpec, Timestamp, WorkloadId};
+use crate::{
+    Cause, GpuGrant, GpuMemoryMib, Millis, OverLimit, PodId, PoolSpec, Priority, Timestamp, WorkloadId,
+};
+use std::sync::Arc;
 
 impl Cluster {
     /// True if the pod was stopped by this.
@@ -29,6 +32,8 @@ impl Cluster {
         f.want(stands, "S20", || "is a victim and leaves already".to_owned());
         let wanted = if w.spec.grace == Millis::ZERO { Millis::from_secs(1) } else { w.spec.grace };
         f.want(grace == wanted, "S23", || format!("is given a grace of {grace}, its own is {wanted}"));
+        let kind = Arc::clone(&pod.shape.kind);
+        self.within_budgets(&kind, &mut f);
         let pool = self.nodes.get(&pod.node).and_then(|node| self.pools.get(&node.pool?));
         match beneficiary {
             Some(other) => {
@@ -39,6 +44,7 @@ impl Cluster {
         }
         list.lost.entry(id.workload).or_default().insert(id.role);
         self.leave(id, now.plus(wanted), false);
+        self.disrupted(id, &kind);
         stands
     }
 
@@ -58,6 +64,9 @@ impl Cluster {
         match cause {
             Cause::Consolidate => return,
             Cause::Stale => return f.add("S27", format!("is stale, and is evicted for {beneficiary}")),
+            Cause::NotStarted => {
+                return f.add("S5", format!("does not run, and is evicted for {beneficiary}"));
+            }
             Cause::OverLimit => {
                 return f.add("S19", format!("is over its limit, and is evicted for {beneficiary}"));
             }
@@ -89,8 +98,28 @@ impl Cluster {
     ) {
         match cause {
             Cause::OverLimit => {
+                match pool.map(|pool| pool.over_limit).unwrap_or_default() {
+                    OverLimit::Report => {
+                        return f.add("S19", "is evicted, its pool wants it reported only".to_owned());
+                    }
+                    OverLimit::EvictPreemptible => {
+                        f.want(w.spec.preemptible, "S28", || "is evicted and is not preemptible".to_owned());
+                    }
+                    OverLimit::Evict => {
+                        let critical = w.spec.priority >= Priority::SYSTEM_CRITICAL;
+                        f.want(!critical, "S28", || "is evicted and is critical to the system".to_owned());
+                    }
+                }
                 let too_much = self.pods_of(w.spec.id).any(|(_, pod)| uses_too_much(pod));
                 f.want(too_much, "S19", || "is evicted and uses no more than it was given".to_owned());
+            }
+            Cause::NotStarted => {
+                let late = |timeout| {
+                    self.pods_of(w.spec.id).any(|(_, pod)| pod.starting && now.since(pod.since) >= timeout)
+                };
+                f.want(w.spec.start_timeout.is_some_and(late), "S5", || {
+                    "is evicted, and all of its workload run or may take longer".to_owned()
+                });
             }
             Cause::Stale => self.stale(w, pool, now, f),
             Cause::Reclaim => f.add("S22", "is reclaimed for nobody".to_owned()),

@@ -2,7 +2,8 @@
 //!
 //! Sure are workloads of a single pod without rules about other pods, topology or volumes: what is taken when the list is
 //! done is at least what was taken when their turn came, so room that is free then was free before. Costs: the nodes,
-//! for each such beneficiary. Absent: everybody else, and lists that give up reserved room.
+//! for each such beneficiary, and all workloads. Absent: everybody else, lists that give up reserved room, and times at which
+//! room may be held for somebody (decision 0003): on which nodes is not found out here.
 
 use super::cluster::{Cluster, Node, Workload};
 use super::devices::enough_devices;
@@ -12,7 +13,7 @@ use super::list::List;
 use super::load::Load;
 use super::minimal::minds_others;
 use super::violation::Findings;
-use crate::{GpuMemoryMib, GpuRequest, PodId, WorkloadId};
+use crate::{GpuMemoryMib, GpuRequest, Millis, PodId, ProjectSpec, WorkloadId};
 
 impl Cluster {
     /// Judges all beneficiaries of a list.
@@ -21,13 +22,26 @@ impl Cluster {
             return;
         }
         for id in std::mem::take(&mut list.helped) {
-            let Some((w, own)) = self.simple(id) else { continue };
+            let Some((w, own)) = self.simple(id).filter(|_| !self.may_be_held_from(id)) else { continue };
             let room = self.nodes.values().find(|node| self.surely_fits(w, own, node, list.allowance));
             if let Some(node) = room {
                 let free = node.spec.id;
                 list.about(&id).add("S32", format!("has victims, and {free} has room for it without"));
             }
         }
+    }
+
+    /// True if somebody else waits for whom room may be held: for so long that the bound of its project is over, or while
+    /// somebody has said until when he runs.
+    fn may_be_held_from(&self, id: WorkloadId) -> bool {
+        let declared = self.workloads.values().any(|w| w.spec.expected_runtime.is_some());
+        self.workloads.values().any(|other| {
+            let project = other.spec.project.and_then(|project| self.projects.get(&project));
+            let after = project.and_then(|project| project.hold_after).unwrap_or(ProjectSpec::HOLD_AFTER);
+            let aged = self.now.is_some_and(|now| other.spec.submitted.plus(after) <= now);
+            let may = other.spec.id != id && after >= Millis::ZERO && (declared || aged);
+            may && self.has_pending(other.spec.id)
+        })
     }
 
     /// A workload of a single pod that minds nobody, and the room that is kept for it.

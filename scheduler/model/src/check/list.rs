@@ -40,40 +40,6 @@ impl List {
     }
 }
 
-/// What is judged at once.
-enum Step<'a> {
-    One(&'a Decision),
-    Attempt(Attempt),
-}
-
-/// The list, its attempts put together.
-fn steps(decisions: &[Decision]) -> Vec<Step<'_>> {
-    let mut steps: Vec<Step<'_>> = Vec::new();
-    for decision in decisions {
-        if let Some(Step::Attempt(attempt)) = steps.last_mut()
-            && attempt.take(decision)
-        {
-            continue;
-        }
-        steps.push(Attempt::begin(decision).map_or(Step::One(decision), Step::Attempt));
-    }
-    join(steps)
-}
-
-/// Room may be written down before the victims that make it.
-fn join(steps: Vec<Step<'_>>) -> Vec<Step<'_>> {
-    let mut out: Vec<Step<'_>> = Vec::new();
-    for step in steps {
-        match (out.last_mut(), step) {
-            (Some(Step::Attempt(before)), Step::Attempt(mut new)) if new.completes(before) => {
-                before.victims.append(&mut new.victims);
-            }
-            (_, step) => out.push(step),
-        }
-    }
-    out
-}
-
 impl Cluster {
     /// Judges a list and mirrors it.
     pub(super) fn judge(
@@ -85,11 +51,14 @@ impl Cluster {
         let mut list = List { now, allowance, ..List::default() };
         self.now = Some(now);
         self.deciding = true;
-        for step in steps(decisions) {
-            match step {
-                Step::One(decision) => self.one(decision, &mut list),
-                Step::Attempt(attempt) => self.attempt(&attempt, &mut list),
-            }
+        let mut rest = decisions.iter().peekable();
+        while let Some(decision) = rest.next() {
+            let Some(mut attempt) = Attempt::begin(decision, self) else {
+                self.one(decision, &mut list);
+                continue;
+            };
+            while rest.next_if(|next| attempt.take(next)).is_some() {}
+            self.attempt(&attempt, &mut list);
         }
         self.gangs(&mut list);
         self.kept_gangs(&mut list);

@@ -101,6 +101,7 @@ pub(super) fn new_pod(shape: &Arc<Shape>, at: Placement, since: crate::Timestamp
         node: at.node,
         grant: at.gpus,
         since,
+        starting: true,
         leaving: None,
         measured: BTreeMap::new(),
         bill,

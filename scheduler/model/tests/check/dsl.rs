@@ -118,6 +118,7 @@ pub(crate) fn department(edit: impl FnOnce(&mut DepartmentSpec)) -> DepartmentSp
 
 pub(crate) fn project(edit: impl FnOnce(&mut ProjectSpec)) -> ProjectSpec {
     let mut project = ProjectSpec {
+        hold_after: None,
         id: PROJECT,
         name: "vision".into(),
         department: DEPARTMENT,

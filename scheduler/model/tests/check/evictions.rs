@@ -170,12 +170,62 @@ fn stale_gangs() {
 fn pods_that_use_too_much() {
     for (used, expected) in [(8001, &[][..]), (8000, &["S19"][..])] {
         let mut world = world(2, 2, |w| w.preemptible = false);
+        evicts_those_over_limit(&mut world, OverLimit::Evict);
         let memory = GpuMemoryMib(used);
         world.event(Event::PodMemory { pod: first(1), device: DeviceIndex(0), memory });
         // The others of its gang go with it.
         let over = |pod| evict_by(Cause::OverLimit, pod, 30, None);
         world.decides(0, &[over(pod(1, 1)), over(pod(1, 0))], expected);
     }
+}
+
+fn evicts_those_over_limit(world: &mut World, over_limit: OverLimit) {
+    world.event(Event::PoolSet(PoolSpec { over_limit, ..PoolSpec::new(POOL, "default", None) }));
+}
+
+#[test]
+fn pods_that_use_too_much_are_stopped_only_where_that_is_wanted() {
+    let list = [evict_by(Cause::OverLimit, first(1), 30, None)];
+    let judged = |over_limit, edit: fn(&mut WorkloadSpec), expected: &[&str]| {
+        let mut world = world(1, 1, edit);
+        evicts_those_over_limit(&mut world, over_limit);
+        let memory = GpuMemoryMib(8001);
+        world.event(Event::PodMemory { pod: first(1), device: DeviceIndex(0), memory });
+        world.decides(0, &list, expected);
+    };
+    judged(OverLimit::Report, |_| {}, &["S19"]);
+    judged(OverLimit::EvictPreemptible, |_| {}, &[]);
+    judged(OverLimit::EvictPreemptible, |w| w.preemptible = false, &["S28"]);
+    judged(OverLimit::Evict, |w| w.preemptible = false, &[]);
+    judged(OverLimit::Evict, |w| w.priority = Priority::SYSTEM_CRITICAL, &["S28"]);
+}
+
+#[test]
+fn budgets_bound_how_many_are_stopped() {
+    let budget = |id, disruptions_allowed| {
+        Event::BudgetSet(BudgetSpec {
+            id: BudgetId(id),
+            name: format!("b{id}"),
+            namespace: "vision".into(),
+            selector: Some(LabelSelector::default()),
+            disruptions_allowed,
+        })
+    };
+    let list = [evict(pod(1, 0), 30, Some(9)), evict(pod(1, 1), 30, Some(9)), room(&[0, 1])];
+    for (allowed, expected) in [(2, &[][..]), (1, &["S20"][..]), (0, &["S20"][..])] {
+        world_for(2, 2, 2, |_| {}).event(budget(0, allowed)).decides(0, &list, expected);
+    }
+    world_for(2, 2, 2, |_| {}).event(budget(0, 2)).event(budget(1, 2)).decides(0, &list, &["S20"]);
+    // What is decided counts on top of a number until it is seen, and not if it fails.
+    let one = [evict(first(1), 30, Some(9)), room(&[0])];
+    let mut failed = world(1, 1, |_| {});
+    failed.event(budget(0, 1)).decides(0, &one, &[]);
+    failed.event(Event::EvictFailed { pod: first(1) }).decides(0, &[release(first(9))], &[]);
+    failed.decides(0, &one, &[]);
+    let mut seen = world(2, 0, |_| {});
+    let two = [evict(pod(1, 1), 30, None)];
+    seen.event(budget(0, 1)).decides(0, &one, &[]);
+    seen.event(budget(0, 1)).decides(0, &two, &["S20", "S27"]);
 }
 
 #[test]

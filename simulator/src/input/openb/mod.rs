@@ -57,6 +57,7 @@ pub fn read(nodes: &Path, pods: &Path, settings: Settings) -> Result<Case, Input
         departments: vec![only_department(1)],
         projects: vec![only_project(0, PROJECT.to_owned(), QueueQuota::unlimited())],
         nodes: read_nodes(&Table::open(nodes)?, settings.sim_name_order)?,
+        budgets: Vec::new(),
     };
     let arrivals = read_pods(&Table::open(pods)?, settings)?;
     let name = pods.file_stem().map_or_else(|| PROJECT.to_owned(), |s| s.to_string_lossy().into_owned());

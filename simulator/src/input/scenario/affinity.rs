@@ -167,7 +167,8 @@ fn merge_keys(
     Ok(())
 }
 
-fn label_selector(at: &At<'_>) -> Result<LabelSelector, InputError> {
+/// A label selector, as in a Pod.
+pub(super) fn label_selector(at: &At<'_>) -> Result<LabelSelector, InputError> {
     let fields = at.fields(&["matchLabels", "matchExpressions"])?;
     let expressions = fields.items("matchExpressions")?;
     Ok(LabelSelector {

@@ -6,8 +6,8 @@ use crate::input::node::{HOSTNAME_LABEL, MODEL_LABEL, POOL_LABEL};
 use crate::input::yaml::{At, Fields};
 use crate::strategies::STRATEGIES;
 use berth_model::{
-    Bytes, DeviceSpec, DeviceStrategy, Effect, GpuMemoryMib, Labels, MilliCpu, NodeId, NodeSpec, PoolId,
-    PoolSelector, PoolSpec, Resources, Taint,
+    Bytes, DeviceSpec, DeviceStrategy, Effect, GpuMemoryMib, Labels, MilliCpu, NodeId, NodeSpec, OverLimit,
+    PoolId, PoolSelector, PoolSpec, Resources, Taint,
 };
 use rustc_hash::FxHashMap;
 
@@ -40,6 +40,7 @@ fn pool(at: &At<'_>, id: PoolId, seen: &mut FxHashMap<String, ()>) -> Result<Poo
         "staleGrace",
         "consolidation",
         "maxMoves",
+        "overLimit",
     ])?;
     let name = fields.need("name")?;
     let name = unique(seen, "pool", name.name()?, name)?;
@@ -55,8 +56,15 @@ fn pool(at: &At<'_>, id: PoolId, seen: &mut FxHashMap<String, ()>) -> Result<Poo
     pool.stale_grace = fields.or("staleGrace", pool.stale_grace, At::duration)?;
     pool.consolidation = fields.or("consolidation", pool.consolidation, At::boolean)?;
     pool.max_moves = fields.or("maxMoves", pool.max_moves, |at| at.integer(0, 10_000))?;
+    pool.over_limit = fields.or("overLimit", pool.over_limit, |at| at.word(OVER_LIMIT))?;
     Ok(pool)
 }
+
+const OVER_LIMIT: &[(&str, OverLimit)] = &[
+    ("report", OverLimit::Report),
+    ("evictPreemptible", OverLimit::EvictPreemptible),
+    ("evict", OverLimit::Evict),
+];
 
 /// The nodes; ids in the order of the file.
 pub(super) fn nodes(top: &Fields<'_>, pools: &[PoolSpec]) -> Result<Vec<NodeSpec>, InputError> {

@@ -5,6 +5,7 @@
 //! the place. Nothing is used of a file with an error.
 
 mod affinity;
+mod budgets;
 mod changes;
 mod cluster;
 mod devices;
@@ -26,8 +27,19 @@ use crate::case::{Case, Load, Until};
 use berth_model::Timestamp;
 use std::path::Path;
 
-const FIELDS: &[&str] =
-    &["name", "about", "pools", "nodes", "departments", "projects", "workloads", "events", "until", "expect"];
+const FIELDS: &[&str] = &[
+    "name",
+    "about",
+    "pools",
+    "nodes",
+    "departments",
+    "projects",
+    "budgets",
+    "workloads",
+    "events",
+    "until",
+    "expect",
+];
 
 /// Reads a scenario file.
 pub fn read(path: &Path) -> Result<Case, InputError> {
@@ -60,12 +72,13 @@ pub fn parse(file: &str, source: &str) -> Result<Case, InputError> {
     devices::assign(&top, &nodes, &mut arrivals)?;
     let workloads = names::Names::new(arrivals.iter().map(|a| a.spec.name.as_str()));
     let happenings = happening::read(&top, &pools, &nodes, &mut happenings_quota, &workloads, &arrivals)?;
+    let budgets = budgets::read(&top, &organisation.projects)?;
     let until = top.or("until", Until::Settled, until)?;
     let expect = expect::read(&top, &nodes, &workloads)?;
     arrivals.sort_by_key(|a| (a.spec.submitted, a.spec.id));
     Ok(Case {
         name,
-        cluster: organisation.into_cluster(pools, nodes),
+        cluster: organisation.into_cluster(pools, nodes, budgets),
         load: Load::Listed(arrivals),
         happenings,
         until,

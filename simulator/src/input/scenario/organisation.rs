@@ -1,11 +1,11 @@
 //! Departments, projects and their quotas.
 
 use super::names::{Names, unique};
-use crate::case::Cluster;
+use crate::case::{Cluster, DisruptionBudget};
 use crate::input::error::InputError;
 use crate::input::yaml::{At, Fields};
 use berth_model::{
-    DepartmentId, DepartmentSpec, NodeSpec, NodeTypeRule, PoolId, PoolSpec, ProjectId, ProjectSpec,
+    DepartmentId, DepartmentSpec, Millis, NodeSpec, NodeTypeRule, PoolId, PoolSpec, ProjectId, ProjectSpec,
     QueueQuota, Quota, ResourceQuota, Timestamp,
 };
 use rustc_hash::FxHashMap;
@@ -26,8 +26,13 @@ pub(super) struct Organisation {
 
 impl Organisation {
     /// The cluster of this organisation, with these pools and nodes.
-    pub(super) fn into_cluster(self, pools: Vec<PoolSpec>, nodes: Vec<NodeSpec>) -> Cluster {
-        Cluster { pools, departments: self.departments, projects: self.projects, nodes }
+    pub(super) fn into_cluster(
+        self,
+        pools: Vec<PoolSpec>,
+        nodes: Vec<NodeSpec>,
+        budgets: Vec<DisruptionBudget>,
+    ) -> Cluster {
+        Cluster { pools, departments: self.departments, projects: self.projects, nodes, budgets }
     }
 }
 
@@ -86,7 +91,7 @@ fn project(
     department_count: usize,
     pools: &Names,
 ) -> Result<ProjectSpec, InputError> {
-    let fields = at.fields(&["name", "department", "rank", "pools", "nodeTypes", "quota"])?;
+    let fields = at.fields(&["name", "department", "rank", "pools", "nodeTypes", "quota", "holdAfter"])?;
     let name = fields.need("name")?;
     let name = unique(seen, "project", name.name()?, name)?;
     let department = match fields.get("department") {
@@ -105,7 +110,16 @@ fn project(
         quotas: quotas(&fields, pools)?,
         pools: pool_list(&fields, pools)?,
         node_types: fields.map("nodeTypes", node_types)?,
+        hold_after: fields.map("holdAfter", hold_after)?,
     })
+}
+
+/// After how long room is held: a duration, or `never`.
+fn hold_after(at: &At<'_>) -> Result<Millis, InputError> {
+    if at.text()? == "never" {
+        return Ok(Millis(-1));
+    }
+    at.span().map_err(|_| at.fail("never, or a duration of 0s or more"))
 }
 
 /// The field `pools`: an ordered list of pool names without repetition.

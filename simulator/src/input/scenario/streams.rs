@@ -28,6 +28,7 @@ const STREAM_FIELDS: &[&str] = &[
     "priority",
     "preemptible",
     "expectedRuntime",
+    "startTimeout",
     "exitsAfter",
     "grace",
     "staleGrace",
@@ -75,7 +76,7 @@ pub fn parse_streams(file: &str, source: &str, seed: u64, load: i64) -> Result<C
     Ok(Case {
         name,
         load: Load::Listed(draw(&streams, seed, load, end)),
-        cluster: organisation.into_cluster(pools, nodes),
+        cluster: organisation.into_cluster(pools, nodes, Vec::new()),
         happenings: Vec::new(),
         until: Until::Time(end),
         expect: Vec::new(),

@@ -22,6 +22,7 @@ const FIELDS: &[&str] = &[
     "submitted",
     "runtime",
     "expectedRuntime",
+    "startTimeout",
     "exitsAfter",
     "grace",
     "staleFor",
@@ -39,6 +40,7 @@ pub(super) const SUBMIT_FIELDS: &[&str] = &[
     "preemptible",
     "runtime",
     "expectedRuntime",
+    "startTimeout",
     "exitsAfter",
     "grace",
     "staleGrace",
@@ -78,7 +80,7 @@ const GRACE_MAX: Millis = Millis::from_secs(300);
 const GRACE_DEFAULT: Millis = Millis::from_secs(30);
 const PRIORITY_DEFAULT: Priority = Priority(40);
 /// Where pods without a project live.
-const NAMESPACE: &str = "default";
+pub(super) const NAMESPACE: &str = "default";
 
 /// What the names in a workload stand for.
 pub(super) struct Context<'a> {
@@ -154,6 +156,7 @@ pub(super) fn workload(
         node_type,
         topology: fields.map("topology", topology)?,
         expected_runtime: fields.map("expectedRuntime", At::span)?,
+        start_timeout: fields.map("startTimeout", At::span)?,
         stale_grace: fields.map("staleGrace", At::duration)?,
         stale_since: fields.map("staleFor", |at| Ok(Timestamp(-at.span()?.0)))?,
         evictions: Vec::new(),

@@ -5,7 +5,7 @@ use super::{evictions, pending, pools, shares, text, title, variant, waits};
 use crate::compare;
 use crate::outcome::Outcome;
 use crate::report::figures::{self, Figures};
-use crate::report::words::{NONE, count, decimal, gpus, percent, plural, share, span, span_or_none};
+use crate::report::words::{NONE, clip, count, decimal, gpus, percent, plural, share, span, span_or_none};
 use berth_model::Timestamp;
 
 const HOW_POOLS: &str = "Filled: GPUs given out. Hatched: free, but in pieces that no pod shape now present can use. \
@@ -15,6 +15,8 @@ const HOW_WAITS: &str = "From submission to the first start. The scale is logari
 const HOW_SHARES: &str = "GPUs used by each project, over all pools, against the sum of its quotas and of its fair \
     shares; most used first. Each chart has its own scale. Of quota, of fair share: what it got of it, as far as it \
     asked for it.";
+const HOW_SHARES_OF: &str = "What each project got of its quota and of its fair share, as far as it asked for it, how \
+    long it waited, and what evictions cost it.";
 const HOW_EVICTIONS: &str = "Pods evicted by each rule, and the GPU-hours that their workloads had worked and must work \
     again; most lost first.";
 const HOW_FRAGMENTATION: &str = "Of the GPU capacity that is free, the part that no pod shape now present can use. \
@@ -83,6 +85,11 @@ fn tiles(f: &Figures) -> Vec<Tile> {
             "1 = all projects got the same part of what they were due".into(),
         ),
     ];
+    let least = f.projects.iter().filter_map(|project| Some((project.honoured?, project.name.as_str())));
+    if let Some((honoured, name)) = least.min_by(|a, b| a.0.total_cmp(&b.0)) {
+        let remark = format!("of its quota got {}, the least of all, when it asked for it", clip(name, 40));
+        tiles.push(tile("Quota honoured", percent(Some(honoured)), remark));
+    }
     if let Some(n) = f.violations {
         let (class, remark) =
             if n == 0 { ("good", "every decision checked") } else { ("bad", "found by the checker") };
@@ -105,6 +112,7 @@ pub(super) fn several(outcomes: &[Outcome]) -> String {
         differ. Averages over 1/120 of the time.";
     page.section("GPUs over time", how, &used);
     page.section("Waiting time", HOW_WAITS, &waits::of_variants(outcomes));
+    page.section("Share by project", HOW_SHARES_OF, &shares::of_variants(&names, &figures));
     page.section("Fragmentation", HOW_FRAGMENTATION, &fragmented);
     for (outcome, name) in outcomes.iter().zip(&names) {
         page.section(&format!("Pending: {name}"), HOW_PENDING, &pending::section(outcome));

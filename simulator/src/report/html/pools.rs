@@ -116,7 +116,7 @@ fn one_pool(outcome: &Outcome, i: usize, pool: &Curves) -> String {
     let allocated = highest(&pool.allocated);
     let top = capacity.max(allocated).max(requested.min(REQUESTED_MAX * capacity.max(allocated)));
     let cut = if requested > top {
-        format!("requested, up to {}", words::gpus(requested))
+        format!("requested, to {}", words::gpus(requested))
     } else {
         "requested".into()
     };

@@ -6,14 +6,14 @@ use super::page::{key, points, small_figure, time_axis};
 use super::pools::highest;
 use super::text::{details, table};
 use crate::outcome::{Outcome, ProjectOutcome, ProjectSample};
-use crate::report::figures::{self, project_steps};
-use crate::report::projects;
+use crate::report::figures::{self, Figures, project_steps};
+use crate::report::projects::{self, ProjectFigures};
 use crate::report::series::{self, Steps};
 use crate::report::words::{self, count, gpus, percent};
 use berth_model::GpuShare;
 
 /// Small charts, the one of all others included.
-const CHARTS_MAX: usize = 12;
+const CHARTS_MAX: usize = 24;
 /// Rows in the table.
 const ROWS_MAX: usize = 100;
 /// Requests above this many times use and quota are cut off.
@@ -95,6 +95,42 @@ pub(crate) fn over_time(outcome: &Outcome) -> String {
     html
 }
 
+/// What every project got of its quota and of its fair share, and how long it waited, in several outcomes.
+pub(crate) fn of_variants(names: &[String], figures: &[Figures]) -> String {
+    let mut projects: Vec<&str> = Vec::new();
+    for project in figures.iter().flat_map(|figures| &figures.projects) {
+        if !projects.contains(&project.name.as_str()) {
+            projects.push(&project.name);
+        }
+    }
+    if projects.is_empty() {
+        return super::nothing("There is no project.");
+    }
+    let mut header = vec!["project".to_owned()];
+    for what in ["of quota", "of fair share", "wait, p95", "lost GPU-hours"] {
+        header.extend(names.iter().map(|name| format!("{what}, {name}")));
+    }
+    let rows: Vec<Vec<String>> = projects
+        .iter()
+        .take(ROWS_MAX)
+        .map(|name| {
+            let found: Vec<Option<&ProjectFigures>> =
+                figures.iter().map(|f| f.projects.iter().find(|p| p.name == *name)).collect();
+            let cells = |text: &dyn Fn(&ProjectFigures) -> String| -> Vec<String> {
+                found.iter().map(|p| p.map_or_else(|| words::NONE.into(), text)).collect()
+            };
+            let mut row = vec![(*name).to_owned()];
+            row.extend(cells(&|p| percent(p.honoured)));
+            row.extend(cells(&|p| percent(p.fair)));
+            row.extend(cells(&|p| words::span_or_none(p.wait_p95)));
+            row.extend(cells(&|p| gpus(p.lost)));
+            row
+        })
+        .collect();
+    let header: Vec<&str> = header.iter().map(String::as_str).collect();
+    format!("<div class=\"plain scroll\">{}</div>\n", table(&header, 1..header.len(), &rows))
+}
+
 fn quota_text(share: &Share) -> String {
     share.quota.map_or_else(|| "unlimited".into(), gpus)
 }
@@ -124,12 +160,15 @@ fn chart(outcome: &Outcome, i: usize, share: &Share) -> String {
     let top = base.max(highest(&share.requested).min(base * REQUESTED_MAX)).max(0.01);
     let used = series::average(&share.used, end);
     let ratio = used.zip(share.quota).and_then(|(u, q)| figures::ratio(u, q));
+    let got = ["quota", "fair share"].into_iter().zip(share.got);
+    let got = got.filter_map(|(of, part)| Some(format!("{} of its {of}", percent(Some(part?)))));
+    let got = got.collect::<Vec<_>>().join(", ");
     let caption = format!(
         "quota {}, used {} on average{}{}",
         quota_text(share),
         used.map_or_else(|| words::NONE.into(), gpus),
         ratio.map_or_else(String::new, |r| format!(" ({})", percent(Some(r)))),
-        share.got[1].map_or_else(String::new, |r| format!(", {} of its fair share", percent(Some(r))))
+        if got.is_empty() { got } else { format!("; when it asked for it, got {got}") }
     );
     let mut layers = vec![
         Layer::new("used or waited for", "s2", Mark::Thin, points(&share.requested)),

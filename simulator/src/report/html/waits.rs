@@ -11,7 +11,7 @@ use crate::report::words::{clip, count, percent, span_or_none};
 use std::fmt::Write as _;
 
 /// Rows shown by name; the rest are put together.
-const ROWS_MAX: usize = 12;
+const ROWS_MAX: usize = 24;
 /// Projects with a line of their own beside the line of all.
 const LINES_MAX: usize = 4;
 
