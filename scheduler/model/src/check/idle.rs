@@ -33,7 +33,7 @@ impl Cluster {
 
     /// True if somebody else waits for whom room may be held: for so long that the bound of its project is over, or while
     /// somebody has said until when he runs.
-    fn may_be_held_from(&self, id: WorkloadId) -> bool {
+    pub(super) fn may_be_held_from(&self, id: WorkloadId) -> bool {
         let declared = self.workloads.values().any(|w| w.spec.expected_runtime.is_some());
         self.workloads.values().any(|other| {
             let project = other.spec.project.and_then(|project| self.projects.get(&project));

@@ -3,7 +3,8 @@
 //! It was needed if then some reservation of the attempt lacks room on its node, or a limit of the beneficiary's queues
 //! is exceeded, or the others could not be taken (S22). Where it may have been in the way of rules about other pods, or
 //! nobody told which devices it has, it is taken as needed. Costs: the pods of its nodes for each unit.
-//! Absent: victims that would not be needed if the beneficiary went elsewhere.
+//! Absent: victims that would not be needed if the beneficiary went elsewhere, and times at which room may be held for
+//! somebody else (decision 0003).
 
 use super::attempt::{Taking, Unit};
 use super::census::Shape;
@@ -20,7 +21,8 @@ impl Cluster {
     /// Judges all units of a taking back.
     pub(super) fn minimal(&self, taking: &Taking, list: &mut List) {
         let kept = taking.rooms.iter().filter_map(|id| self.kept.get(id));
-        if kept.into_iter().any(|kept| minds_others(&kept.shape)) {
+        if kept.into_iter().any(|kept| minds_others(&kept.shape)) || self.may_be_held_from(taking.beneficiary)
+        {
             return;
         }
         for (at, unit) in taking.units.iter().enumerate() {
