@@ -235,10 +235,7 @@ fn nodes_in(mask: &[u64]) -> Vec<u32> {
 
 /// `/sys/bus/pci/devices/<domain>:<bus>:<device>.<function>/numa_node`; -1 means that the kernel does not know.
 fn sysfs_numa_node(bus_id: &str, sys_root: &Path) -> Reading<u32> {
-    // NVML writes a domain of eight digits, the kernel one of at least four.
-    let lower = bus_id.to_ascii_lowercase();
-    let short = lower.strip_prefix("0000").filter(|rest| rest.find(':') == Some(4)).unwrap_or(&lower);
-    let path = sys_root.join("bus/pci/devices").join(short).join("numa_node");
+    let path = sys_root.join("bus/pci/devices").join(kernels_bus_id(bus_id)).join("numa_node");
     match fs::read_to_string(&path) {
         Ok(text) => match text.trim().parse::<u32>() {
             Ok(node) => Reading::Known(node),
@@ -246,6 +243,12 @@ fn sysfs_numa_node(bus_id: &str, sys_root: &Path) -> Reading<u32> {
         },
         Err(error) => Reading::Failed(Failure::Other(format!("{}: {error}", path.display()))),
     }
+}
+
+/// A bus id as the kernel writes it: NVML writes a domain of eight digits, the kernel one of at least four.
+pub(crate) fn kernels_bus_id(nvmls: &str) -> String {
+    let lower = nvmls.to_ascii_lowercase();
+    lower.strip_prefix("0000").filter(|rest| rest.find(':') == Some(4)).unwrap_or(&lower).to_owned()
 }
 
 fn mig_instances(nvml: &Nvml, device: &Device<'_>) -> Vec<MigInstance> {
@@ -334,6 +337,12 @@ mod tests {
         fs::write(place.join("numa_node"), "-1\n").unwrap();
         assert_eq!(sysfs_numa_node("00000000:1B:00.0", sys.path()), Reading::Unsupported);
         assert!(matches!(sysfs_numa_node("00010000:1B:00.0", sys.path()), Reading::Failed(_)));
+    }
+
+    #[test]
+    fn a_place_on_the_bus_is_written_as_the_kernel_does() {
+        assert_eq!(kernels_bus_id("00000000:1B:00.0"), "0000:1b:00.0");
+        assert_eq!(kernels_bus_id("00010000:1B:00.0"), "00010000:1b:00.0");
     }
 
     #[test]

@@ -40,6 +40,11 @@ impl Bytes {
     pub fn mib(self) -> u64 {
         self.0 >> 20
     }
+
+    /// Whole MiB, rounded up.
+    pub fn mib_up(self) -> u64 {
+        self.0.div_ceil(1 << 20)
+    }
 }
 
 impl fmt::Display for Bytes {

@@ -9,21 +9,19 @@
 
 use prometheus::{GaugeVec, Opts, Registry, TextEncoder};
 
-use crate::agent::{DeviceState, DriverState, Fitness, NodeState};
+use crate::agent::{DeviceState, Fitness, NodeState};
 
 const DEVICE: [&str; 6] = ["gpu", "UUID", "device", "modelName", "Hostname", "DCGM_FI_DRIVER_VERSION"];
 const POD: [&str; 6] = ["gpu", "UUID", "Hostname", "namespace", "pod", "uid"];
-const MIB: u64 = 1 << 20;
 
 /// All figures of a state, as text.
 ///
 /// # Errors
 /// If two figures have one name, which is a fault of this file.
 pub(crate) fn text(state: &NodeState, node: &str) -> prometheus::Result<String> {
-    let mut figures = Figures { registry: Registry::new(), node: node.to_owned(), driver: String::new() };
-    if let DriverState::Up(driver) = &state.driver {
-        figures.driver = driver.version.known().cloned().unwrap_or_default();
-    }
+    let driver = state.driver.up().and_then(|driver| driver.version.known());
+    let driver = driver.cloned().unwrap_or_default();
+    let figures = Figures { registry: Registry::new(), node: node.to_owned(), driver };
     figures.agent(state)?;
     figures.memory(state)?;
     figures.load(state)?;
@@ -72,8 +70,7 @@ impl Figures {
 
     fn agent(&self, state: &NodeState) -> prometheus::Result<()> {
         let up = self.gauge("berth_nvml_up", "Whether NVML can be talked to.", &["Hostname"])?;
-        let is_up = matches!(state.driver, DriverState::Up(_));
-        up.with_label_values(&[&self.node]).set(f64::from(u8::from(is_up)));
+        up.with_label_values(&[&self.node]).set(u8::from(state.driver.up().is_some()).into());
         let samples = self.gauge("berth_nvml_samples", "Samples since the agent started.", &["Hostname"])?;
         samples.with_label_values(&[&self.node]).set(state.tick as f64);
         Ok(())
@@ -82,16 +79,16 @@ impl Figures {
     fn memory(&self, state: &NodeState) -> prometheus::Result<()> {
         let figures: [(&str, &str, Read); 6] = [
             ("DCGM_FI_DEV_FB_TOTAL", "Memory built in (MiB).", |device| {
-                Some((device.sample.as_ref()?.memory.known()?.total.0 / MIB) as f64)
+                Some(device.sample.as_ref()?.memory.known()?.total.mib() as f64)
             }),
             ("DCGM_FI_DEV_FB_USED", "Memory in use (MiB).", |device| {
-                Some((device.sample.as_ref()?.memory.known()?.used.0 / MIB) as f64)
+                Some(device.sample.as_ref()?.memory.known()?.used.mib() as f64)
             }),
             ("DCGM_FI_DEV_FB_FREE", "Memory free (MiB).", |device| {
-                Some((device.sample.as_ref()?.memory.known()?.free.0 / MIB) as f64)
+                Some(device.sample.as_ref()?.memory.known()?.free.mib() as f64)
             }),
             ("DCGM_FI_DEV_FB_RESERVED", "Memory that the driver keeps (MiB).", |device| {
-                Some((device.sample.as_ref()?.memory.known()?.reserved.0 / MIB) as f64)
+                Some(device.sample.as_ref()?.memory.known()?.reserved.mib() as f64)
             }),
             ("berth_gpu_memory_foreign_bytes", "Memory in use by no pod (S17).", |device| {
                 Some(device.shares.as_ref()?.foreign?.0 as f64)

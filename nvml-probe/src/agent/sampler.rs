@@ -10,7 +10,7 @@
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use crate::{
-    Config, DeviceHealth, DeviceInfo, DeviceSample, Down, Driver, Probe, Reading,
+    Bytes, Config, DeviceHealth, DeviceInfo, DeviceSample, Down, Driver, Probe, Reading,
     agent::{
         DeviceName, DeviceState, DriverState, Faults, Fitness, NodeState, Owners, PodIndex,
         fitness::APPLICATION_XIDS,
@@ -114,7 +114,7 @@ impl Sampler {
     fn read(&mut self, pods: &PodIndex) -> Result<Vec<DeviceState>, Down> {
         let sample = self.probe.sample()?;
         let came_back = |device: &DeviceSample| {
-            let name = self.names.get(device.index as usize).and_then(Option::as_ref);
+            let name = self.name(device.index);
             !device.is_lost() && name.is_none_or(|name| self.known.get(name).is_some_and(|known| known.lost))
         };
         if self.session != Some(sample.session)
@@ -131,8 +131,8 @@ impl Sampler {
         }
         let mut by_name = BTreeMap::new();
         for device in sample.devices {
-            if let Some(name) = self.names.get(device.index as usize).and_then(Clone::clone) {
-                by_name.insert(name, device);
+            if let Some(name) = self.name(device.index) {
+                by_name.insert(name.clone(), device);
             }
         }
         let Self { known, owners, faults, .. } = self;
@@ -169,26 +169,30 @@ impl Sampler {
             .iter()
             .map(|info| info.uuid.known().map(|uuid| DeviceName::of_uuid(uuid)))
             .collect();
-        for info in inventory.devices {
-            let Some(name) = info.uuid.known().map(|uuid| DeviceName::of_uuid(uuid)) else { continue };
-            let Some(memory) = info.memory.known().copied() else { continue };
-            let known = self.known.entry(name).or_insert_with(|| Known {
-                info: Arc::new(info.clone()),
-                grantable_mib: (memory.total.0.saturating_sub(memory.reserved.0)) >> 20,
-                reserved_mib: memory.reserved.0.div_ceil(1 << 20),
+        for (info, name) in inventory.devices.into_iter().zip(&self.names) {
+            let (Some(name), Some(memory)) = (name, info.memory.known().copied()) else { continue };
+            let info = Arc::new(info);
+            let known = self.known.entry(name.clone()).or_insert_with(|| Known {
+                info: Arc::clone(&info),
+                grantable_mib: Bytes(memory.total.0.saturating_sub(memory.reserved.0)).mib(),
+                reserved_mib: memory.reserved.mib_up(),
                 health: None,
                 last_xid: None,
                 lost: false,
             });
-            known.info = Arc::new(info);
+            known.info = info;
         }
         Ok(())
     }
 
+    /// The device with this index in the session.
+    fn name(&self, index: u32) -> Option<&DeviceName> {
+        self.names.get(index as usize)?.as_ref()
+    }
+
     fn take_events(&mut self) -> Result<(), Down> {
         for event in self.probe.events()? {
-            let name = event.index.and_then(|index| self.names.get(index as usize)?.clone());
-            let Some(name) = name else {
+            let Some(name) = event.index.and_then(|index| self.name(index)).cloned() else {
                 tracing::warn!(?event, "an event of a device that is not known");
                 continue;
             };
@@ -204,13 +208,11 @@ impl Sampler {
 
     fn take_health(&mut self) -> Result<(), Down> {
         for health in self.probe.health()? {
-            let name = self.names.get(health.index as usize).and_then(Option::as_ref);
-            let Some((name, known)) = name.and_then(|name| Some((name, self.known.get_mut(name)?))) else {
-                continue;
-            };
+            let Some(name) = self.name(health.index).cloned() else { continue };
+            let Some(known) = self.known.get_mut(&name) else { continue };
             let lost = |reading: &Reading<u64>| reading.failure().is_some_and(crate::Failure::is_device_lost);
             if !lost(&health.ecc_volatile.uncorrected) {
-                self.faults.health(name, &health, self.tick);
+                self.faults.health(&name, &health, self.tick);
                 known.health = Some(Arc::new(health));
             }
         }

@@ -49,6 +49,16 @@ pub enum DriverState {
     Down(Down),
 }
 
+impl DriverState {
+    /// The driver, while it can be talked to.
+    pub fn up(&self) -> Option<&Driver> {
+        match self {
+            Self::Up(driver) => Some(driver),
+            Self::Starting | Self::Down(_) => None,
+        }
+    }
+}
+
 /// The node.
 #[derive(Clone, Debug)]
 pub struct NodeState {

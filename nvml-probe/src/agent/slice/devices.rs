@@ -16,7 +16,8 @@ use k8s_openapi::{
 
 use crate::{
     Driver,
-    agent::{DeviceState, DriverState, Fitness, NodeState},
+    agent::{DeviceState, Fitness, NodeState},
+    inventory::kernels_bus_id,
 };
 
 /// The longest text that an attribute may have.
@@ -26,10 +27,7 @@ const DEVICES_MAX: usize = 64;
 
 /// The devices, in the order of their names.
 pub(super) fn of(state: &NodeState) -> Vec<Device> {
-    let driver = match &state.driver {
-        DriverState::Up(driver) => Some(&**driver),
-        DriverState::Starting | DriverState::Down(_) => None,
-    };
+    let driver = state.driver.up();
     if state.devices.len() > DEVICES_MAX {
         tracing::error!(devices = state.devices.len(), "only the first {DEVICES_MAX} devices are published");
     }
@@ -91,18 +89,12 @@ fn attributes(state: &DeviceState, driver: Option<&Driver>) -> BTreeMap<String, 
         (driver::PRODUCT, info.product.known().map(text)),
         (driver::RESERVED_MIB, i64::try_from(state.reserved_mib).ok().map(number)),
         (driver::NUMA_NODE, numa.map(|node| number(i64::from(*node)))),
-        (driver::PCI_BUS_ID, info.pci.known().map(|pci| text(&pci_bus_id(&pci.bus_id)))),
+        (driver::PCI_BUS_ID, info.pci.known().map(|pci| text(&kernels_bus_id(&pci.bus_id)))),
         (driver::COMPUTE_CAPABILITY, info.compute_capability.known().and_then(version)),
         (driver::DRIVER_VERSION, driver.and_then(|driver| driver.version.known()).and_then(version)),
         (driver::CUDA_VERSION, driver.and_then(|driver| driver.cuda.known()).and_then(version)),
     ];
     found.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
-}
-
-/// As the kernel writes it, with a domain of four digits.
-fn pci_bus_id(nvml: &str) -> String {
-    let lower = nvml.to_ascii_lowercase();
-    lower.strip_prefix("0000").filter(|rest| rest.find(':') == Some(4)).unwrap_or(&lower).to_owned()
 }
 
 /// `580.82.07` -> `580.82.7`: a semantic version has three numbers without zeros before them.
@@ -154,11 +146,5 @@ mod tests {
         assert_eq!(semantic("580.82.07").as_deref(), Some("580.82.7"));
         assert_eq!(semantic("13.0").as_deref(), Some("13.0.0"));
         assert_eq!(semantic("unknown"), None);
-    }
-
-    #[test]
-    fn a_place_on_the_bus_is_written_as_the_kernel_does() {
-        assert_eq!(pci_bus_id("00000000:1B:00.0"), "0000:1b:00.0");
-        assert_eq!(pci_bus_id("00010000:1B:00.0"), "00010000:1b:00.0");
     }
 }

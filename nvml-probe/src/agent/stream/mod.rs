@@ -182,7 +182,9 @@ impl Stream<'_> {
     }
 
     async fn connect(&self, address: SocketAddr) -> Result<Channel, Ended> {
-        let failed = |error: tonic::transport::Error| Ended::Connection(words(&error));
+        // With its causes.
+        let failed =
+            |error: tonic::transport::Error| Ended::Connection(format!("{:#}", anyhow::Error::new(error)));
         let scheme = if self.settings.ca.is_some() { "https" } else { "http" };
         let mut endpoint = Endpoint::from_shared(format!("{scheme}://{address}"))
             .map_err(failed)?
@@ -211,15 +213,4 @@ impl Stream<'_> {
 
 fn read(path: &PathBuf) -> Result<String, Ended> {
     std::fs::read_to_string(path).map_err(|error| Ended::File { path: path.display().to_string(), error })
-}
-
-/// An error with its causes.
-fn words(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }
