@@ -24,7 +24,7 @@ pub struct PodIndex {
     /// Whether all pods of the node are in it.
     pub complete: bool,
     pods: HashMap<PodUid, PodName>,
-    containers: HashMap<ContainerId, (PodUid, String)>,
+    containers: HashMap<ContainerId, PodUid>,
     hashes: HashMap<PodUid, PodUid>,
 }
 
@@ -49,18 +49,18 @@ impl PodIndex {
             ];
             lists.into_iter().flatten().flatten()
         });
-        for ContainerStatus { container_id, name, .. } in containers {
+        for ContainerStatus { container_id, .. } in containers {
             // `containerd://<id>`
             if let Some((_, id)) = container_id.as_deref().and_then(|id| id.split_once("://")) {
-                self.name_container(id, &uid, name);
+                self.name_container(id, &uid);
             }
         }
     }
 
     /// A container is a pod's.
-    pub fn name_container(&mut self, id: &str, pod: &PodUid, name: &str) {
+    pub fn name_container(&mut self, id: &str, pod: &PodUid) {
         if let Some(id) = ContainerId::parse(id) {
-            self.containers.insert(id, (pod.clone(), name.to_owned()));
+            self.containers.insert(id, pod.clone());
         }
     }
 
@@ -71,7 +71,7 @@ impl PodIndex {
 
     /// The pod that a container belongs to.
     pub fn of_container(&self, container: &ContainerId) -> Option<&PodUid> {
-        self.containers.get(container).map(|(pod, _)| pod)
+        self.containers.get(container)
     }
 
     /// What a pod is called.

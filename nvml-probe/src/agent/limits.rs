@@ -15,10 +15,7 @@ use serde::Serialize;
 use serde_json::json;
 use tokio::{sync::watch, time::sleep};
 
-use crate::{
-    Driver,
-    agent::{DriverState, NodeState},
-};
+use crate::{Driver, agent::NodeState};
 
 /// After a failure.
 const AFTER_FAILURE: Duration = Duration::from_secs(30);
@@ -67,27 +64,19 @@ impl fmt::Display for Enforcement {
 /// Keeps the node's condition true, for ever, or until the states end.
 pub(crate) async fn state(client: Client, node: String, mut state: watch::Receiver<Arc<NodeState>>) {
     let nodes: Api<Node> = Api::all(client);
+    let enforced = |state: &NodeState| state.driver.up().map(Enforcement::of);
+    let mut said = None;
     loop {
-        let now = match &state.borrow_and_update().driver {
-            DriverState::Up(driver) => Some(Enforcement::of(driver)),
-            DriverState::Starting | DriverState::Down(_) => None,
-        };
+        // The driver may be another one when NVML went and came.
+        let news = |state: &Arc<NodeState>| enforced(state).is_some_and(|now| said != Some(now));
+        let Ok(now) = state.wait_for(news).await.map(|state| enforced(&state)) else { return };
         if let Some(now) = now {
             while let Err(error) = say(&nodes, &node, now).await {
                 tracing::warn!(%error, "the node's condition {LIMITS_ENFORCED} is not written");
                 sleep(AFTER_FAILURE).await;
             }
-            // The driver is another one when NVML went and came.
-            let other = |state: &Arc<NodeState>| match &state.driver {
-                DriverState::Up(driver) => Enforcement::of(driver) != now,
-                DriverState::Starting | DriverState::Down(_) => false,
-            };
-            if state.wait_for(other).await.is_err() {
-                return;
-            }
-        } else if state.changed().await.is_err() {
-            return;
         }
+        said = now;
     }
 }
 

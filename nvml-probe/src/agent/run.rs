@@ -7,7 +7,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
-    thread::JoinHandle,
+    thread::Thread,
     time::Duration,
 };
 
@@ -59,7 +59,7 @@ pub struct Running {
     pub state: watch::Receiver<Arc<NodeState>>,
     tasks: JoinSet<()>,
     stop: Arc<AtomicBool>,
-    sampler: Option<JoinHandle<()>>,
+    sampler: Thread,
 }
 
 /// Starts an agent in the runtime in which this is called.
@@ -110,7 +110,7 @@ pub async fn start(settings: Settings) -> anyhow::Result<Running> {
     let sampler = Sampler::new(settings.sampler);
     let sampler =
         std::thread::Builder::new().name("sample".to_owned()).spawn(move || ticking.run(sampler))?;
-    Ok(Running { address, state, tasks, stop, sampler: Some(sampler) })
+    Ok(Running { address, state, tasks, stop, sampler: sampler.thread().clone() })
 }
 
 /// Serves the kubelet; what cannot be opened is tried again.
@@ -202,9 +202,7 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
-        if let Some(sampler) = self.sampler.take() {
-            // A driver that hangs in a call must not keep the agent from ending: the thread is not waited for.
-            sampler.thread().unpark();
-        }
+        // A driver that hangs in a call must not keep the agent from ending: the thread is not waited for.
+        self.sampler.unpark();
     }
 }

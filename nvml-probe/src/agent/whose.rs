@@ -101,10 +101,9 @@ impl Owners {
             }
         }
         complete &= sample.processes.known().is_some_and(|processes| processes.missing.is_empty());
-        let rest = sample.memory.known().filter(|_| complete);
-        let rest = match rest {
-            Some(memory) => self.steady_rest(name, memory.used.0.saturating_sub(accounted)),
-            None => 0,
+        let rest = match sample.memory.known() {
+            Some(memory) if complete => self.steady_rest(name, memory.used.0.saturating_sub(accounted)),
+            _ => 0,
         };
         let said_something = sample.memory.known().is_some() && sample.processes.known().is_some();
         shares.foreign = said_something.then_some(Bytes(of_nobody + rest));
@@ -115,10 +114,7 @@ impl Owners {
 
     /// What no process accounts for, as long as it lasts.
     fn steady_rest(&mut self, name: &DeviceName, rest: u64) -> u64 {
-        if !self.rest.contains_key(name) {
-            self.rest.insert(name.clone(), VecDeque::with_capacity(STEADY));
-        }
-        let Some(last) = self.rest.get_mut(name) else { return rest };
+        let last = self.rest.entry(name.clone()).or_default();
         if last.len() == STEADY {
             last.pop_front();
         }
@@ -294,7 +290,7 @@ mod tests {
         owners.begin();
         let shares = owners.divide(&name, &sample(GIB, &[(10, Some(GIB))]), &index);
         assert_eq!(shares.foreign, Some(Bytes(GIB)), "nobody names it");
-        index.name_container(&id, &PodUid::parse(POD).unwrap(), "main");
+        index.name_container(&id, &PodUid::parse(POD).unwrap());
         owners.begin();
         assert_eq!(owners.divide(&name, &sample(GIB, &[(10, Some(GIB))]), &index).pods.len(), 1);
     }

@@ -23,12 +23,11 @@ use crate::agent::{Fitness, NodeState};
 const AT_ONCE: usize = 8;
 
 /// Prepares claims on this node.
-#[derive(Clone)]
 pub(super) struct Preparer {
     client: Client,
     node: String,
     state: watch::Receiver<Arc<NodeState>>,
-    specs: Arc<Specs>,
+    specs: Specs,
 }
 
 impl Preparer {
@@ -38,7 +37,7 @@ impl Preparer {
         state: watch::Receiver<Arc<NodeState>>,
         specs: Specs,
     ) -> Self {
-        Self { client, node, state, specs: Arc::new(specs) }
+        Self { client, node, state, specs }
     }
 
     /// Removes the files of claims that nobody has any more: a crash, or a kubelet that lost its memory, left them.

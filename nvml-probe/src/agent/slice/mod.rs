@@ -19,11 +19,7 @@ use k8s_openapi::{
     },
     apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference},
 };
-use kube::{
-    Api, Client,
-    api::PostParams,
-    runtime::watcher::{self, watch_object},
-};
+use kube::{Api, Client, api::PostParams, runtime::watcher::watch_object};
 use tokio::{sync::watch, time::sleep};
 
 use crate::agent::{DriverState, NodeState};
@@ -49,7 +45,7 @@ pub(crate) async fn publish(client: Client, node: String, mut state: watch::Rece
             event = seen.next() => match event {
                 Some(Ok(now)) => found = Some(now),
                 Some(Err(error)) => {
-                    warn(&error);
+                    tracing::warn!(%error, "the ResourceSlice cannot be watched");
                     sleep(AFTER_FAILURE).await;
                 }
                 None => return,
@@ -76,10 +72,6 @@ pub(crate) async fn publish(client: Client, node: String, mut state: watch::Rece
     }
 }
 
-fn warn(error: &watcher::Error) {
-    tracing::warn!(%error, "the ResourceSlice cannot be watched");
-}
-
 /// The devices to publish; none while it is not known what there is.
 fn wanted(state: &NodeState) -> Option<Vec<Device>> {
     match &state.driver {
@@ -99,24 +91,23 @@ fn next(node: &str, found: Option<&ResourceSlice>, mut devices: Vec<Device>) -> 
             devices::keep_times(device, known);
         }
     }
-    let spec = |generation| ResourceSliceSpec {
+    let generation = old.map_or(1, |old| old.pool.generation);
+    let mut spec = ResourceSliceSpec {
         driver: driver::NAME.to_owned(),
         node_name: Some(node.to_owned()),
         pool: ResourcePool { name: node.to_owned(), generation, resource_slice_count: 1 },
-        devices: Some(devices.clone()),
+        devices: Some(devices),
         ..ResourceSliceSpec::default()
     };
-    match old {
-        None => Some(spec(1)),
-        Some(old) => {
-            let same = spec(old.pool.generation);
-            let nothing = |devices: &Option<Vec<Device>>| devices.as_ref().is_none_or(Vec::is_empty);
-            let both_empty = nothing(&old.devices) && nothing(&same.devices);
-            let equal =
-                *old == same || (both_empty && old.node_name == same.node_name && old.pool == same.pool);
-            (!equal).then(|| spec(old.pool.generation + 1))
+    if let Some(old) = old {
+        let nothing = |devices: &Option<Vec<Device>>| devices.as_ref().is_none_or(Vec::is_empty);
+        let both_empty = nothing(&old.devices) && nothing(&spec.devices);
+        if *old == spec || (both_empty && old.node_name == spec.node_name && old.pool == spec.pool) {
+            return None;
         }
+        spec.pool.generation += 1;
     }
+    Some(spec)
 }
 
 async fn write(

@@ -51,8 +51,7 @@ impl Encoder {
     /// others.
     pub(crate) fn update(&mut self, state: &NodeState) -> Option<Update> {
         let mut update = Update::default();
-        let same = state.devices.iter().map(|device| &device.name).eq(&self.devices);
-        if self.sequence == 0 || !same {
+        if self.is_new(state) {
             self.begin(state, &mut update);
         }
         self.tell_devices(state, &mut update);
@@ -66,21 +65,22 @@ impl Encoder {
 
     /// Whether something must be told at once.
     pub(crate) fn is_urgent(&self, state: &NodeState) -> bool {
-        let same = state.devices.iter().map(|device| &device.name).eq(&self.devices);
-        let pods =
-            || state.devices.iter().filter_map(|device| device.shares.as_ref()).flat_map(|it| it.pods.keys());
+        let shares = || state.devices.iter().filter_map(|device| device.shares.as_ref());
         let device_moved = |(device, said): (&DeviceState, &(Health, Option<u64>))| {
-            let foreign = device.shares.as_ref().and_then(|shares| shares.foreign).map(mib);
-            let moved =
-                foreign.is_some_and(|now| said.1.is_none_or(|said| now.abs_diff(said) >= FOREIGN_STEP));
+            let moved = foreign_mib(device)
+                .is_some_and(|now| said.1.is_none_or(|said| now.abs_diff(said) >= FOREIGN_STEP));
             health(device) != said.0 || moved
         };
-        self.sequence == 0
-            || !same
+        self.is_new(state)
             || state.devices.iter().zip(&self.said).any(device_moved)
-            || pods().any(|uid| !self.pods.contains_key(uid))
+            || shares().flat_map(|it| it.pods.keys()).any(|uid| !self.pods.contains_key(uid))
             || (state.devices.iter().all(|device| device.shares.is_some())
-                && self.pods.keys().any(|uid| !pods().any(|now| now == uid)))
+                && self.pods.keys().any(|uid| !shares().any(|it| it.pods.contains_key(uid))))
+    }
+
+    /// Whether nothing was said yet, or of other devices.
+    fn is_new(&self, state: &NodeState) -> bool {
+        self.sequence == 0 || !state.devices.iter().map(|device| &device.name).eq(&self.devices)
     }
 
     /// An update that says only that the agent lives.
@@ -105,7 +105,7 @@ impl Encoder {
 
     fn tell_devices(&mut self, state: &NodeState, update: &mut Update) {
         for (number, (device, said)) in (0..).zip(state.devices.iter().zip(&mut self.said)) {
-            let foreign_mib = device.shares.as_ref().and_then(|shares| shares.foreign).map(mib);
+            let foreign_mib = foreign_mib(device);
             // What is not known now stands as it was said.
             let now = (health(device), foreign_mib.or(said.1));
             if *said != now {
@@ -117,29 +117,29 @@ impl Encoder {
     }
 
     fn tell_pods(&mut self, state: &NodeState, update: &mut Update) {
-        let mut now: BTreeMap<&PodUid, BTreeMap<u32, u64>> = BTreeMap::new();
+        let mut now: BTreeMap<PodUid, BTreeMap<u32, u64>> = BTreeMap::new();
+        let mut add = |uid: &PodUid, device, mib| now.entry(uid.clone()).or_default().insert(device, mib);
         for (number, device) in (0..).zip(&state.devices) {
-            let Some(shares) = &device.shares else {
-                // Of a device that cannot be reached nothing is known: what was said stands.
-                for (uid, said) in &self.pods {
-                    if let (Some(mib), Some((uid, _))) =
-                        (said.memory.get(&number), self.pods.get_key_value(uid))
-                    {
-                        now.entry(uid).or_default().insert(number, *mib);
-                    }
+            if let Some(shares) = &device.shares {
+                for (uid, bytes) in &shares.pods {
+                    add(uid, number, bytes.mib_up());
                 }
                 continue;
-            };
-            for (uid, bytes) in &shares.pods {
-                now.entry(uid).or_default().insert(number, mib(*bytes));
+            }
+            // Of a device that cannot be reached nothing is known: what was said stands.
+            for (uid, said) in &self.pods {
+                if let Some(mib) = said.memory.get(&number) {
+                    add(uid, number, *mib);
+                }
             }
         }
-        let gone: Vec<PodUid> = self.pods.keys().filter(|uid| !now.contains_key(uid)).cloned().collect();
-        let now: Vec<(PodUid, BTreeMap<u32, u64>)> =
-            now.into_iter().map(|(uid, memory)| (uid.clone(), memory)).collect();
-        for uid in gone {
-            update.gone.extend(self.pods.remove(&uid).map(|said| said.number));
-        }
+        self.pods.retain(|uid, said| {
+            let stays = now.contains_key(uid);
+            if !stays {
+                update.gone.push(said.number);
+            }
+            stays
+        });
         for (uid, memory) in now {
             let next = &mut self.next_pod;
             let said = self.pods.entry(uid).or_insert_with_key(|uid| {
@@ -158,8 +158,9 @@ impl Encoder {
     }
 }
 
-fn mib(bytes: Bytes) -> u64 {
-    bytes.0.div_ceil(1 << 20)
+/// Foreign memory in MiB, as far as it is known.
+fn foreign_mib(device: &DeviceState) -> Option<u64> {
+    device.shares.as_ref()?.foreign.map(Bytes::mib_up)
 }
 
 fn health(device: &DeviceState) -> Health {
