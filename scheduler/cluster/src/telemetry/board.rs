@@ -275,11 +275,7 @@ impl Node {
             self.pods.insert(pod.number, Pod { uid: pod.uid.as_str().into(), memory });
         }
         for (uid, memory) in before {
-            let told = memory.iter().filter(|memory| memory.told.is_some());
-            let ended = told.filter_map(|memory| {
-                Some((uid.clone(), self.devices.get(memory.device as usize)?.name.clone()))
-            });
-            self.ended.extend(ended);
+            self.end(&uid, &memory);
         }
         for state in &update.devices {
             let device = &mut self.devices[state.device as usize];
@@ -295,11 +291,16 @@ impl Node {
         }
         for number in &update.gone {
             if let Some(pod) = self.pods.remove(number) {
-                let told = pod.memory.iter().filter(|memory| memory.told.is_some());
-                let names = told.map(|memory| self.devices[memory.device as usize].name.clone());
-                self.ended.extend(names.map(|device| (pod.uid.clone(), device)));
+                self.end(&pod.uid, &pod.memory);
             }
         }
+    }
+
+    /// A pod is no more: what was told of it is to be taken back.
+    fn end(&mut self, uid: &str, memory: &[Memory]) {
+        let told = memory.iter().filter(|memory| memory.told.is_some());
+        let names = told.map(|memory| self.devices[memory.device as usize].name.clone());
+        self.ended.extend(names.map(|device| (uid.into(), device)));
     }
 
     /// Devices and pods anew. What was told of devices with the same name stands; the pods' memory that was told is given

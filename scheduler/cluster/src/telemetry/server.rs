@@ -7,7 +7,7 @@
 use std::{
     future::Future,
     net::SocketAddr,
-    pin::Pin,
+    pin::pin,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -139,7 +139,7 @@ impl<I: Identify> Receiver<I> {
         updates: &mut Streaming<Update>,
         stream: StreamId,
     ) -> Result<&'static str, Status> {
-        let mut old = Pin::from(Box::new(tokio::time::sleep(self.age_max)));
+        let mut old = pin!(tokio::time::sleep(self.age_max));
         loop {
             let update = tokio::select! {
                 update = updates.message() => update?,
