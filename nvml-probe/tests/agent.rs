@@ -4,7 +4,7 @@ mod common;
 
 use std::{fs, path::PathBuf, sync::Arc};
 
-use common::{Machine, device, h100, xid};
+use common::{Machine, device, sound, xid};
 use nvml_fake::script::{Ecc, ErrorCode, Memory, Process, Script};
 use nvml_probe::{
     Bytes, Config,
@@ -14,15 +14,6 @@ use nvml_probe::{
 
 const GIB: u64 = 1 << 30;
 const POD: &str = "0f3b1c2d-1111-2222-3333-444455556666";
-
-/// Devices that nothing is wrong with.
-fn sound(count: u32) -> Script {
-    let mut script = h100(count);
-    for device in &mut script.devices {
-        device.ecc = Some(Ecc { enabled: true, volatile: (1, 0), aggregate: (30, 4) });
-    }
-    script
-}
 
 struct Agent {
     // First: what it has open is closed while the script is there.

@@ -3,6 +3,8 @@
 
 use std::{
     env, fs,
+    io::{Read, Write},
+    net::{TcpStream, ToSocketAddrs},
     path::{Path, PathBuf},
 };
 
@@ -65,6 +67,15 @@ pub(crate) fn h100(count: u32) -> Script {
     }
 }
 
+/// So many that nothing is wrong with: errors that were put right, and those of former days, do not count (S18).
+pub(crate) fn sound(count: u32) -> Script {
+    let mut script = h100(count);
+    for device in &mut script.devices {
+        device.ecc = Some(Ecc { enabled: true, volatile: (1, 0), aggregate: (30, 4) });
+    }
+    script
+}
+
 pub(crate) fn device(index: u32) -> Device {
     Device {
         uuid: format!("GPU-00000000-0000-0000-0000-{index:012}"),
@@ -90,4 +101,14 @@ pub(crate) fn device(index: u32) -> Device {
 
 pub(crate) fn xid(device: u32, number: u64) -> Event {
     Event { device, kind: XID, data: number }
+}
+
+/// Status and body of what an agent answers; none if nobody does.
+pub(crate) fn get(agent: impl ToSocketAddrs, path: &str) -> Option<(u16, String)> {
+    let mut stream = TcpStream::connect(agent).ok()?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").ok()?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text).ok()?;
+    let (head, body) = text.split_once("\r\n\r\n")?;
+    Some((head.split(' ').nth(1)?.parse().ok()?, body.to_owned()))
 }

@@ -6,10 +6,15 @@ use nvml_probe::{
     Config,
     agent::{DeviceState, DriverState, NodeState, PodIndex, Sampler, SamplerSettings},
 };
-use rustix::time::{ClockId, clock_gettime};
+use rustix::time::ClockId;
 use serde_json::{Value, json};
 
-use crate::{Log, Outcome, cuda::Cuda, judge, library};
+use crate::{
+    Log, Outcome,
+    cost::{NODE_DEVICES, cpu_time},
+    cuda::Cuda,
+    judge, library,
+};
 
 const TAKEN: u64 = 2 << 30;
 const TOLERANCE: u64 = 64 << 20;
@@ -18,7 +23,6 @@ const SEEN_WITHIN: usize = 6;
 const ROUNDS: u32 = 200;
 /// What a tick on a node of [`NODE_DEVICES`] may cost.
 const TICK_MAX: Duration = Duration::from_millis(2);
-const NODE_DEVICES: u32 = 8;
 
 pub(crate) fn run(log: &mut Log) {
     let mut sampler = Sampler::new(SamplerSettings {
@@ -97,10 +101,7 @@ fn memory(log: &mut Log, sampler: &mut Sampler) -> Result<(), String> {
 }
 
 fn cost(log: &mut Log, sampler: &mut Sampler) {
-    let cpu = || {
-        let time = clock_gettime(ClockId::ThreadCPUTime);
-        Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
-    };
+    let cpu = || cpu_time(ClockId::ThreadCPUTime);
     let devices = u32::try_from(tick(sampler).devices.len()).unwrap_or(u32::MAX);
     let begun = cpu();
     for _ in 0..ROUNDS {

@@ -16,11 +16,12 @@ const ROUNDS: u32 = 300;
 const RARE_ROUNDS: u32 = 20;
 /// What one sample of a node of [`NODE_DEVICES`] may cost.
 const SAMPLE_MAX: Duration = Duration::from_millis(2);
-const NODE_DEVICES: u32 = 8;
+pub(crate) const NODE_DEVICES: u32 = 8;
 
 /// CPU time (user and kernel) and wall time of one round.
 fn cost(rounds: u32, mut work: impl FnMut()) -> (Duration, Duration) {
     work();
+    let cpu_time = || cpu_time(ClockId::ProcessCPUTime);
     let (cpu, wall) = (cpu_time(), Instant::now());
     for _ in 0..rounds {
         work();
@@ -28,8 +29,8 @@ fn cost(rounds: u32, mut work: impl FnMut()) -> (Duration, Duration) {
     ((cpu_time() - cpu) / rounds, wall.elapsed() / rounds)
 }
 
-fn cpu_time() -> Duration {
-    let time = clock_gettime(ClockId::ProcessCPUTime);
+pub(crate) fn cpu_time(clock: ClockId) -> Duration {
+    let time = clock_gettime(clock);
     Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 

@@ -2,24 +2,24 @@
 
 use std::{
     fs::{self, File},
-    io::{Read, Write},
-    net::TcpStream,
     path::PathBuf,
     process::{Child, Command},
     time::{Duration, Instant},
 };
 
-use berth_testbed::{ControllerManager, Node, NodePart, Options, Scheduler, Testbed, fake::PodTemplate};
+use berth_testbed::{
+    ControllerManager, Node, NodePart, Options, Scheduler, Testbed, fake::PodTemplate, pods,
+};
 use k8s_openapi::api::core::v1::Pod;
 use kube::{
     Client,
-    api::{Api, DynamicObject, PostParams},
+    api::{Api, DeleteParams, DynamicObject, PostParams},
     core::{ApiResource, GroupVersionKind},
 };
-use nvml_fake::script::{Ecc, Script};
+use nvml_fake::script::Script;
 use serde_json::{Value, json};
 
-use crate::common::{Machine, h100, xid};
+use crate::common::{Machine, get, sound, xid};
 
 pub(crate) const SOON: Duration = Duration::from_secs(90);
 
@@ -32,6 +32,10 @@ pub(crate) struct World {
     pub(crate) node: Node,
     pub(crate) client: Client,
     _testbed: Testbed,
+}
+
+pub(crate) fn runs(pod: &Pod) -> bool {
+    pods::phase(pod) == "Running"
 }
 
 /// Waits until there is something.
@@ -53,8 +57,7 @@ impl World {
         let client = testbed.client().await.unwrap();
         let node = Node::start(&testbed, "gpu-0").await.unwrap();
         let kubeconfig = rights(&testbed, &client).await;
-        let mut script = h100(1);
-        script.devices[0].ecc = Some(Ecc { enabled: true, volatile: (0, 0), aggregate: (0, 0) });
+        let mut script = sound(1);
         script.devices[0].recovery_action = Some(0);
         let machine = Machine::new(script.clone());
         device_files(&node);
@@ -100,22 +103,16 @@ impl World {
 
     /// Waits until the kubelet knows the driver.
     pub(crate) async fn until_ready(&self) {
-        eventually("the agent is ready", async || {
-            self.get("/readyz").filter(|answer| answer.contains("200 OK"))
-        })
-        .await;
+        eventually("the agent is ready", async || self.get("/readyz").filter(|(status, _)| *status == 200))
+            .await;
     }
 
-    fn get(&self, path: &str) -> Option<String> {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).ok()?;
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").ok()?;
-        let mut text = String::new();
-        stream.read_to_string(&mut text).ok()?;
-        Some(text)
+    fn get(&self, path: &str) -> Option<(u16, String)> {
+        get(("127.0.0.1", self.port), path)
     }
 
     pub(crate) fn figures(&self) -> String {
-        self.get("/metrics").unwrap_or_default()
+        self.get("/metrics").map_or_else(String::new, |(_, body)| body)
     }
 
     pub(crate) fn set(&self) {
@@ -150,13 +147,8 @@ impl World {
         processes.into_iter().find(of_it).unwrap()
     }
 
-    pub(crate) fn pod(&self, name: &str, memory: &str) -> Pod {
-        self.pod_with(name, memory, None)
-    }
-
-    /// A pod with a claim template of its own, that says what it sees and stays.
-    pub(crate) fn pod_with(&self, name: &str, memory: &str, limit: Option<&str>) -> Pod {
-        let limit = limit.unwrap_or("40Gi");
+    /// Makes a pod with a claim template of its own, that says what it sees and stays.
+    pub(crate) async fn add_pod(&self, name: &str, memory: &str, limit: &str) {
         let template = json!({
             "apiVersion": "resource.k8s.io/v1", "kind": "ResourceClaimTemplate",
             "metadata": {"name": name, "namespace": "default"},
@@ -169,8 +161,7 @@ impl World {
                 }}}],
             }}},
         });
-        let client = self.client.clone();
-        tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(create(&client, template)));
+        create(&self.client, template).await;
         let says = [
             "env",
             "file",
@@ -188,7 +179,26 @@ impl World {
         spec.resource_claims = Some(serde_json::from_value(claims).unwrap());
         let resources = spec.containers[0].resources.get_or_insert_default();
         resources.claims = Some(serde_json::from_value(json!([{"name": "gpu"}])).unwrap());
-        pod
+        self.pods().create(&PostParams::default(), &pod).await.unwrap();
+    }
+
+    /// Deletes a pod, and waits until it is gone.
+    pub(crate) async fn end_pod(&self, name: &str) {
+        let soon = DeleteParams { grace_period_seconds: Some(1), ..DeleteParams::default() };
+        self.pods().delete(name, &soon).await.unwrap();
+        pods::wait_gone(&self.pods(), name, SOON).await.unwrap();
+    }
+
+    pub(crate) async fn phase(&self, name: &str) -> String {
+        pods::phase(&self.pods().get(name).await.unwrap()).to_owned()
+    }
+
+    pub(crate) async fn until_runs(&self, name: &str) {
+        pods::wait(&self.pods(), name, SOON, runs).await.unwrap();
+    }
+
+    pub(crate) fn pods(&self) -> Api<Pod> {
+        Api::default_namespaced(self.client.clone())
     }
 }
 
@@ -232,18 +242,12 @@ async fn rights(testbed: &Testbed, client: &Client) -> PathBuf {
 }
 
 async fn create(client: &Client, object: Value) {
-    let text = |field: &str| object[field].as_str().unwrap().to_owned();
-    let (api_version, kind) = (text("apiVersion"), text("kind"));
-    let (group, version) = api_version.split_once('/').unwrap_or(("", &api_version));
-    let plural = match kind.as_str() {
-        "ValidatingAdmissionPolicy" => "validatingadmissionpolicies".to_owned(),
-        "DeviceClass" => "deviceclasses".to_owned(),
-        other => format!("{}s", other.to_lowercase()),
-    };
-    let resource = ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, &kind), &plural);
-    let api: Api<DynamicObject> = match object["metadata"]["namespace"].as_str() {
+    let object: DynamicObject = serde_json::from_value(object).unwrap();
+    let kind = GroupVersionKind::try_from(object.types.as_ref().unwrap()).unwrap();
+    let resource = ApiResource::from_gvk(&kind);
+    let api: Api<DynamicObject> = match &object.metadata.namespace {
         Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
         None => Api::all_with(client.clone(), &resource),
     };
-    api.create(&PostParams::default(), &serde_json::from_value(object).unwrap()).await.unwrap();
+    api.create(&PostParams::default(), &object).await.unwrap();
 }

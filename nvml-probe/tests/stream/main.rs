@@ -12,8 +12,8 @@ use berth_cluster::{
     telemetry::{Board, Denied, Identify, Names, Settings, Shared, serve},
 };
 use berth_model::{DeviceIndex, Event, Millis, NodeId, PodId, Timestamp};
-use common::{Machine, h100};
-use nvml_fake::script::{Ecc, Script};
+use common::{Machine, sound};
+use nvml_fake::script::Script;
 use nvml_probe::{
     Config,
     agent::{self, Running, SamplerSettings, SchedulerSettings},
@@ -22,15 +22,6 @@ use tokio::{net::TcpListener, runtime::Runtime, sync::watch};
 
 const SOON: Duration = Duration::from_secs(30);
 const NODE: &str = "n-1";
-
-/// Devices that nothing is wrong with.
-fn sound(count: u32) -> Script {
-    let mut script = h100(count);
-    for device in &mut script.devices {
-        device.ecc = Some(Ecc { enabled: true, volatile: (0, 0), aggregate: (0, 0) });
-    }
-    script
-}
 
 /// The model of these tests: one node, devices by the last figure of their names.
 struct Model;
