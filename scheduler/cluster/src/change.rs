@@ -4,6 +4,7 @@ use crate::action::PodRef;
 use berth_api::objects::{Department, NodePool, Project};
 use berth_api::slim;
 use berth_api::slim::owners;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 /// A kind of object that is watched.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -104,6 +105,12 @@ impl Name {
     /// A name without a namespace.
     pub fn cluster(name: &str) -> Self {
         Self::new("", name)
+    }
+
+    /// The name that an object says.
+    pub(crate) fn of(meta: &ObjectMeta) -> Self {
+        let text = |text: &Option<String>| text.as_deref().unwrap_or_default().into();
+        Self { namespace: text(&meta.namespace), name: text(&meta.name) }
     }
 }
 

@@ -121,8 +121,7 @@ impl Mirror {
     /// Why the waiting pods of a workload wait.
     fn report(&self, workload: WorkloadId, reason: &Reason) -> Option<Action> {
         let group = self.groups.get(self.groups.find(workload)?)?;
-        let slots = group.roles.iter().flat_map(|role| &role.slots);
-        let waiting = slots.filter(|slot| slot.told == Told::Waiting).filter_map(|slot| slot.pod);
+        let waiting = group.slots().filter(|slot| slot.told == Told::Waiting).filter_map(|slot| slot.pod);
         let pods: Vec<PodRef> =
             waiting.filter_map(|ix| self.pods.get(ix)).map(super::pods::Entry::reference).collect();
         let gated = matches!(reason, Reason::Policy(PolicyReason::Gated { .. }));

@@ -63,18 +63,15 @@ impl Surroundings for Around {
 impl Around {
     /// Takes in a controller's object that says how many pods a gang has; none if the object is no such one.
     pub(crate) fn set_owner(&mut self, object: &Object) -> Option<(Gang, Name)> {
-        let of = |meta: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta| {
-            Name::new(meta.namespace.as_deref().unwrap_or_default(), meta.name.as_deref().unwrap_or_default())
-        };
         if let Object::LeaderWorkerSet(set) = object {
-            let name = of(&set.metadata);
+            let name = Name::of(&set.metadata);
             return self.sets.set(name.clone(), (**set).clone()).then_some((Gang::LeaderWorkerSet, name));
         }
         let (gang, name, shape) = match object {
-            Object::Job(job) => (Gang::Job, of(&job.metadata), Shape::job(job)),
-            Object::JobSet(set) => (Gang::JobSet, of(&set.metadata), Shape::job_set(set)),
-            Object::RayCluster(ray) => (Gang::RayCluster, of(&ray.metadata), Shape::ray_cluster(ray)),
-            Object::PodGroup(group) => (Gang::PodGroup, of(&group.metadata), Shape::pod_group(group)),
+            Object::Job(job) => (Gang::Job, Name::of(&job.metadata), Shape::job(job)),
+            Object::JobSet(set) => (Gang::JobSet, Name::of(&set.metadata), Shape::job_set(set)),
+            Object::RayCluster(ray) => (Gang::RayCluster, Name::of(&ray.metadata), Shape::ray_cluster(ray)),
+            Object::PodGroup(group) => (Gang::PodGroup, Name::of(&group.metadata), Shape::pod_group(group)),
             Object::TrainingJob { namespace, name, object, spec } => {
                 (Gang::TrainingJob, Name::new(namespace, name), Shape::training_job(object, spec))
             }

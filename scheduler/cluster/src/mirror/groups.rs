@@ -50,6 +50,16 @@ pub(crate) struct Slot {
     pub(crate) expected: Option<Timestamp>,
 }
 
+impl Told {
+    /// The node on which the engine counts the pod.
+    pub(crate) const fn node(self) -> Option<NodeId> {
+        match self {
+            Self::Placed(node) | Self::On(node, _) => Some(node),
+            Self::New | Self::Absent | Self::Waiting => None,
+        }
+    }
+}
+
 impl Slot {
     const NEW: Self = Self { pod: None, told: Told::New, gone: None, expected: None };
 }
@@ -130,6 +140,11 @@ impl Group {
     /// What it is called.
     pub(crate) fn name(&self) -> String {
         format!("{}/{}", self.key.key.namespace, self.key.key.name)
+    }
+
+    /// All slots, role by role.
+    pub(crate) fn slots(&self) -> impl Iterator<Item = &Slot> {
+        self.roles.iter().flat_map(|role| &role.slots)
     }
 
     /// A slot for a pod: one in which a pod is expected, else one that is free, else a new one.

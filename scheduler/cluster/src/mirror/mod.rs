@@ -158,50 +158,47 @@ impl Mirror {
     }
 
     fn set(&mut self, object: Object) {
-        let named = |meta: &ObjectMeta| {
-            let text = |text: &Option<String>| text.clone().unwrap_or_default();
-            Name::new(&text(&meta.namespace), &text(&meta.name))
-        };
         match object {
             Object::Pod(_) => {}
             Object::Node(node) => self.nodes.set(*node),
             Object::CsiNode(csi) => self.nodes.set_csi(*csi),
             Object::NodePool(pool) => {
                 self.news |= is_news(&self.organisation.pools, &pool.metadata);
-                if self.organisation.pools.set(named(&pool.metadata), *pool) {
+                if self.organisation.pools.set(Name::of(&pool.metadata), *pool) {
                     self.organisation.touch();
                     self.stale.problems = true;
                 }
             }
             Object::Department(department) => {
                 self.news |= is_news(&self.organisation.departments, &department.metadata);
-                if self.organisation.departments.set(named(&department.metadata), *department) {
+                if self.organisation.departments.set(Name::of(&department.metadata), *department) {
                     self.organisation.touch();
                 }
             }
             Object::Project(project) => {
                 self.news |= is_news(&self.organisation.projects, &project.metadata);
-                if self.organisation.projects.set(named(&project.metadata), *project) {
+                if self.organisation.projects.set(Name::of(&project.metadata), *project) {
                     self.organisation.touch();
                 }
             }
             Object::Namespace(namespace) => {
-                self.stale.namespaces |= self.around.namespaces.set(named(&namespace.metadata), *namespace);
+                self.stale.namespaces |=
+                    self.around.namespaces.set(Name::of(&namespace.metadata), *namespace);
             }
             Object::PriorityClass(class) => {
-                self.stale.problems |= self.around.priorities.set(named(&class.metadata), *class);
+                self.stale.problems |= self.around.priorities.set(Name::of(&class.metadata), *class);
             }
             Object::Claim(claim) => {
-                let name = named(&claim.metadata);
+                let name = Name::of(&claim.metadata);
                 if self.around.claims.set(name.clone(), *claim) {
                     self.stale.claims.insert(name);
                 }
             }
             Object::Volume(volume) => {
-                self.stale.volumes |= self.around.volumes.set(named(&volume.metadata), *volume);
+                self.stale.volumes |= self.around.volumes.set(Name::of(&volume.metadata), *volume);
             }
             Object::StorageClass(class) => {
-                self.stale.volumes |= self.around.classes.set(named(&class.metadata), *class);
+                self.stale.volumes |= self.around.classes.set(Name::of(&class.metadata), *class);
             }
             Object::Budget(_) => {}
             owner => self.stale.owners.extend(self.around.set_owner(&owner)),
@@ -444,7 +441,7 @@ impl Mirror {
 
 /// True if an object of ours is unknown, or was changed by people; its status says nothing new.
 fn is_news<K: Resource + PartialEq>(known: &seen::Seen<K>, meta: &ObjectMeta) -> bool {
-    let known = known.get(&Name::cluster(meta.name.as_deref().unwrap_or_default()));
+    let known = known.get(&Name::of(meta));
     known.is_none_or(|known| known.meta().generation != meta.generation)
 }
 

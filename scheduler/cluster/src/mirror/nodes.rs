@@ -47,14 +47,14 @@ pub(crate) struct Changed {
 
 impl Nodes {
     pub(crate) fn set(&mut self, node: slim::Node) {
-        let name = Name::cluster(node.metadata.name.as_deref().unwrap_or_default());
+        let name = Name::of(&node.metadata);
         if self.seen.set(name.clone(), node) {
             self.dirty.insert(name);
         }
     }
 
     pub(crate) fn set_csi(&mut self, csi: slim::CsiNode) {
-        let name = Name::cluster(csi.metadata.name.as_deref().unwrap_or_default());
+        let name = Name::of(&csi.metadata);
         if self.csi.set(name.clone(), csi) {
             self.dirty.insert(name);
         }

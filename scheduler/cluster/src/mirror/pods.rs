@@ -6,6 +6,7 @@
 //! pods of one controller have in common is interned (`berth_api::keep`), so an entry is about a third of a KiB. A change
 //! of a pod costs O(log n); the end of a list looks at every pod once.
 
+use super::groups::Group;
 use crate::action::PodRef;
 use crate::change::Name;
 use berth_api::keep;
@@ -60,6 +61,11 @@ impl Entry {
         self.kept.deleted.as_ref().map(|time| Timestamp(time.0.as_millisecond()))
     }
 
+    /// True if nothing of it runs any more, or ever will.
+    pub(crate) fn has_ended(&self) -> bool {
+        matches!(self.kept.phase, keep::Phase::Succeeded | keep::Phase::Failed)
+    }
+
     /// When it was created.
     pub(crate) fn created(&self) -> Timestamp {
         Timestamp(self.kept.created.as_ref().map_or(0, |time| time.0.as_millisecond()))
@@ -88,6 +94,11 @@ impl Pods {
 
     pub(crate) fn get(&self, ix: u32) -> Option<&Entry> {
         self.entries.get(ix as usize)?.as_ref()
+    }
+
+    /// The pods that are in a workload.
+    pub(crate) fn of(&self, group: &Group) -> impl Iterator<Item = &Entry> {
+        group.slots().filter_map(|slot| self.get(slot.pod?))
     }
 
     pub(crate) fn get_mut(&mut self, ix: u32) -> Option<&mut Entry> {

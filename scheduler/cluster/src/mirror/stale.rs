@@ -5,6 +5,7 @@
 
 use super::Mirror;
 use super::groups::Group;
+use super::pods::Entry;
 use crate::action::{Action, PodRef};
 use berth_api::names::written;
 use berth_model::{Timestamp, WorkloadId};
@@ -41,26 +42,21 @@ impl Mirror {
     pub(super) fn find_stale(&mut self) {
         for (_, group) in self.groups.iter() {
             let Some(since) = self.stale_since(group) else { continue };
-            let seated = group.roles.iter().flat_map(|role| &role.slots).filter_map(|slot| slot.pod);
-            let entries = seated.filter_map(|ix| self.pods.get(ix));
-            let marked = entries.filter(|entry| entry.kept.own_annotation(written::STALE_SINCE).is_some());
-            self.written.0.insert(group.id, (since, marked.map(super::pods::Entry::reference).collect()));
+            let is_marked = |entry: &&Entry| entry.kept.own_annotation(written::STALE_SINCE).is_some();
+            let marked = self.pods.of(group).filter(is_marked).map(Entry::reference).collect();
+            self.written.0.insert(group.id, (since, marked));
         }
     }
 
     /// Since when a workload has been below its minimum, as written on its pods.
     pub(super) fn stale_since(&self, group: &Group) -> Option<Timestamp> {
-        let seated = group.roles.iter().flat_map(|role| &role.slots).filter_map(|slot| slot.pod);
-        let entries = seated.filter_map(|ix| self.pods.get(ix));
-        let texts = entries.filter_map(|entry| entry.kept.own_annotation(written::STALE_SINCE));
+        let texts = self.pods.of(group).filter_map(|entry| entry.kept.own_annotation(written::STALE_SINCE));
         let read = |text: &str| text.parse::<jiff::Timestamp>().ok();
         texts.filter_map(read).map(|at| Timestamp(at.as_millisecond())).min()
     }
 
     fn first_on_nodes(&self, group: &Group) -> BTreeSet<PodRef> {
-        let seated = group.roles.iter().flat_map(|role| &role.slots).filter_map(|slot| slot.pod);
-        let entries = seated.filter_map(|ix| self.pods.get(ix));
-        let stays = entries.filter(|entry| entry.kept.node.is_some() && entry.kept.deleted.is_none());
-        stays.take(PODS).map(super::pods::Entry::reference).collect()
+        let stays = |entry: &&Entry| entry.kept.node.is_some() && entry.kept.deleted.is_none();
+        self.pods.of(group).filter(stays).take(PODS).map(Entry::reference).collect()
     }
 }

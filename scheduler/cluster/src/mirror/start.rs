@@ -11,7 +11,7 @@
 //! Absent: memory over a change of leaders of how often a start was undone.
 
 use super::Mirror;
-use super::groups::{Group, Told};
+use super::groups::Group;
 use super::pods::Entry;
 use crate::action::{Action, Notice};
 use crate::words;
@@ -34,7 +34,6 @@ pub(crate) struct Start {
 }
 
 /// How far a gang is.
-#[derive(Default)]
 struct Stand {
     /// Every role has its minimum on nodes.
     whole: bool,
@@ -54,8 +53,7 @@ impl Start {
 impl Mirror {
     /// A pod of the workload is placed. If none was, and it is a gang, its start begins.
     pub(super) fn start_begins(group: &mut Group) {
-        let counted = |told: Told| matches!(told, Told::Placed(_) | Told::On(..));
-        let idle = !group.roles.iter().flat_map(|role| &role.slots).any(|slot| counted(slot.told));
+        let idle = group.slots().all(|slot| slot.told.node().is_none());
         let needed: u32 = group.told.iter().flat_map(|spec| &spec.roles).map(|role| role.min).sum();
         if idle && needed > 1 && group.start.is_none() {
             group.start = Some(Box::default());
@@ -78,13 +76,9 @@ impl Mirror {
     pub(super) fn find_starts(&mut self) {
         let mut found = Vec::new();
         for (ix, group) in self.groups.iter() {
-            let seated = group.roles.iter().flat_map(|role| &role.slots).filter_map(|slot| slot.pod);
-            let (mut on_node, mut waits) = (false, false);
-            for entry in seated.filter_map(|ix| self.pods.get(ix)) {
-                on_node |= entry.kept.node.is_some();
-                waits |= entry.kept.node.is_none();
-            }
-            if on_node && waits && group.start.is_none() {
+            let on_node = |entry: &Entry| entry.kept.node.is_some();
+            let half = self.pods.of(group).any(on_node) && !self.pods.of(group).all(on_node);
+            if half && group.start.is_none() {
                 found.push(ix);
             }
         }
@@ -172,21 +166,17 @@ impl Mirror {
     }
 
     fn stand(&self, group: &Group) -> Stand {
-        let mut stand = Stand::default();
-        let all = group.roles.iter().flat_map(|role| &role.slots).filter_map(|slot| slot.pod);
         let began = |entry: &Entry| entry.kept.node.is_some().then(|| entry.began(self.now));
-        let first = all.filter_map(|ix| self.pods.get(ix)).filter_map(began).min();
+        let first = self.pods.of(group).filter_map(began).min();
         let minimums = group.told.iter().flat_map(|spec| &spec.roles).map(|role| role.min);
-        let mut missing = false;
-        stand.begun_by_another = first.is_some();
+        let mut stand = Stand { whole: true, begun_by_another: first.is_some(), on_nodes: Vec::new() };
         for (role, min) in group.roles.iter().zip(minimums) {
             let (mut bound, mut early) = (0, 0);
             for ix in role.slots.iter().filter_map(|slot| slot.pod) {
                 let Some(entry) = self.pods.get(ix) else { continue };
-                let ended = matches!(entry.kept.phase, Phase::Succeeded | Phase::Failed);
                 let leaving = entry.kept.deleted.is_some();
                 match &entry.kept.node {
-                    Some(_) if !ended => {
+                    Some(_) if !entry.has_ended() => {
                         stand.on_nodes.push(ix);
                         bound += u32::from(!leaving);
                     }
@@ -194,10 +184,9 @@ impl Mirror {
                     None => early += u32::from(!leaving && first >= Some(entry.created())),
                 }
             }
-            missing |= bound < min;
+            stand.whole &= bound >= min;
             stand.begun_by_another &= bound + early >= min;
         }
-        stand.whole = !missing;
         stand
     }
 }

@@ -68,9 +68,9 @@ impl Mirror {
             self.timers.remove(&(at, group));
             self.dirty.insert(group);
         }
-        let restored = std::mem::replace(&mut self.restored, true);
-        let kept = if restored { Vec::new() } else { self.reservations_found() };
-        if !restored {
+        let mut kept = Vec::new();
+        if !std::mem::replace(&mut self.restored, true) {
+            kept = self.reservations_found();
             self.find_starts();
             self.find_stale();
         }
@@ -146,12 +146,8 @@ impl Mirror {
         if gone.is_empty() {
             return;
         }
-        let counted = |slot: &Slot| match slot.told {
-            Told::Placed(node) | Told::On(node, _) => gone.contains(&node),
-            _ => false,
-        };
-        let touched =
-            self.groups.iter().filter(|(_, group)| group.roles.iter().any(|r| r.slots.iter().any(counted)));
+        let counted = |slot: &Slot| slot.told.node().is_some_and(|node| gone.contains(&node));
+        let touched = self.groups.iter().filter(|(_, group)| group.slots().any(counted));
         let touched: Vec<u32> = touched.map(|(ix, _)| ix).collect();
         self.dirty.extend(touched);
     }
@@ -159,7 +155,7 @@ impl Mirror {
     fn tell_group(&mut self, ix: u32, gone: &[NodeId], out: &mut Out) {
         let Some(mut group) = self.groups.take(ix) else { return };
         let expected = |slot: &Slot| slot.expected.is_some_and(|until| until > self.now);
-        let busy = group.pods > 0 || group.roles.iter().any(|role| role.slots.iter().any(expected));
+        let busy = group.pods > 0 || group.slots().any(expected);
         group.evictions.retain(|eviction| remembered(eviction.at, self.now));
         let project = self.organisation.project_of(&group.key.key.namespace).map(|(id, _)| id);
         if !busy && (group.evictions.is_empty() || group.key.project != project) {
@@ -213,9 +209,8 @@ impl Mirror {
 
     /// The workload as the model has it; `bare`, without what it asks for as a whole.
     fn spec_of(&self, group: &Group, bare: bool) -> Result<WorkloadSpec, String> {
-        let seated = group.roles.iter().flat_map(|role| &role.slots).filter_map(|slot| slot.pod);
-        let entries = seated.filter_map(|ix| self.pods.get(ix));
-        let first = entries.min_by(|a, b| (a.created(), &a.kept.name).cmp(&(b.created(), &b.kept.name)));
+        let first =
+            self.pods.of(group).min_by(|a, b| (a.created(), &a.kept.name).cmp(&(b.created(), &b.kept.name)));
         let Some(first) = first else {
             // Only expected pods: as it was.
             return group.told.as_deref().cloned().ok_or_else(|| "it has no pods".to_owned());
@@ -272,9 +267,7 @@ impl Mirror {
         for (at, role) in group.roles.iter_mut().enumerate() {
             for (index, slot) in role.slots.iter_mut().enumerate() {
                 let id = PodId { workload: group.id, role: at as u16, index: index as u32 };
-                if let Told::Placed(node) | Told::On(node, _) = slot.told
-                    && gone.contains(&node)
-                {
+                if slot.told.node().is_some_and(|node| gone.contains(&node)) {
                     out.free.push(Event::PodEnded { pod: id, outcome: PodOutcome::Deleted });
                     (slot.told, slot.gone) = (Told::Absent, None);
                 }
@@ -371,9 +364,8 @@ impl Mirror {
 
     /// Says what is wrong with a workload, or with pods of it, once.
     fn say_problem(&mut self, group: &mut Group) {
-        let seated = group.roles.iter().flat_map(|role| &role.slots).filter_map(|slot| slot.pod);
         let mut by_text: std::collections::BTreeMap<String, Vec<_>> = std::collections::BTreeMap::new();
-        for entry in seated.filter_map(|ix| self.pods.get(ix)) {
+        for entry in self.pods.of(group) {
             let waits = entry.kept.node.is_none() && entry.is_for(&self.settings.schedulers);
             let problem = entry.problem.as_ref().or(group.problem.as_ref());
             if let (true, Some(problem)) = (waits, problem) {

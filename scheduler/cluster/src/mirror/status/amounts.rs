@@ -1,6 +1,6 @@
 //! Amounts of queues as they are told back: decimals of devices and cores, bytes with a suffix.
 
-use super::{Figures, QueueFigures};
+use super::{Figures, QueueFigures, quota_in};
 use crate::mirror::organisation::Organisation;
 use berth_api::objects::status::{PoolUsage, ResourceUsage, Usage};
 use berth_model::{Bytes, GpuShare, MilliCpu, PoolId, QueueId, QueueQuota, Quota, ResourceQuota};
@@ -26,7 +26,7 @@ pub(super) fn pools_of(
 ) -> Vec<(PoolUsage, Sums)> {
     let mut all = Vec::new();
     for pool in organisation.told_pools.values() {
-        let quota = quotas.iter().find(|(id, _)| *id == pool.id).map(|(_, quota)| *quota);
+        let quota = quota_in(quotas, pool.id).copied();
         let Some(used) = figures.queue(queue, pool.id) else { continue };
         if quota.is_none() && used == QueueFigures::default() {
             continue;

@@ -13,11 +13,11 @@ mod amounts;
 mod condition;
 
 use super::Mirror;
-use super::groups::Told;
+use super::groups::{Slot, Told};
+use super::pods::Entry;
 use crate::action::Action;
 use crate::change::Name;
 use amounts::{pools_of, total};
-use berth_api::keep::Phase;
 use berth_api::names::written::PROJECT_FINALIZER;
 use berth_api::objects::status::{
     DELETION_BLOCKED, OVERCOMMITTED, OVERLAPS, PoolUsage, READY, WorkloadCounts,
@@ -252,22 +252,18 @@ impl Mirror {
     fn counts(&self) -> Counts {
         let mut counts = Counts::default();
         for (_, group) in self.groups.iter() {
-            let seated = group.roles.iter().flat_map(|role| &role.slots).filter_map(|slot| slot.pod);
-            let ended = |phase| matches!(phase, Phase::Succeeded | Phase::Failed);
-            let mut living =
-                seated.filter_map(|ix| self.pods.get(ix)).filter(|entry| !ended(entry.kept.phase));
-            if living.next().is_none() {
+            if self.pods.of(group).all(Entry::has_ended) {
                 continue;
             }
             *counts.by_namespace.entry(group.key.key.namespace.clone()).or_default() += 1;
             let (Some(project), Some(told)) = (group.key.project, &group.told) else { continue };
-            let placed = |slot: &&super::groups::Slot| matches!(slot.told, Told::Placed(_) | Told::On(..));
+            let placed = |slot: &&Slot| slot.told.node().is_some();
             let whole = group
                 .roles
                 .iter()
                 .zip(&told.roles)
                 .all(|(role, spec)| role.slots.iter().filter(placed).count() >= spec.min as usize);
-            let waits = group.roles.iter().flat_map(|role| &role.slots).any(|it| it.told == Told::Waiting);
+            let waits = group.slots().any(|slot| slot.told == Told::Waiting);
             let of = counts.by_project.entry(project).or_default();
             of.running += i32::from(whole);
             of.pending += i32::from(!whole && waits);
@@ -322,7 +318,7 @@ fn finalizer(project: &Project, blocked: bool) -> Option<Action> {
         _ => return None,
     }
     Some(Action::Finalizers {
-        project: Name::cluster(meta.name.as_deref().unwrap_or_default()),
+        project: Name::of(meta),
         version: meta.resource_version.clone().unwrap_or_default(),
         finalizers,
     })
