@@ -23,9 +23,9 @@ use crate::pause::Pause;
 pub use claims::Claims;
 pub(crate) use claims::{Claim, SELECTED_NODE};
 use futures::StreamExt;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client, Resource};
+use prometheus::IntCounter;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeSet;
 use std::fmt::Debug;
@@ -110,21 +110,20 @@ async fn follow<K>(it: Followed<K>, feed: Feed)
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
 {
-    let mut reading =
-        Reading { kind: it.kind, object: it.object, shared: it.shared.then(Shared::default), first: true };
+    let mut reading = Reading::new(it.kind, it.object, it.shared, &feed.metrics);
     let mut pause = Pause::new(Duration::from_millis(250), Duration::from_secs(15));
     let mut streamed = true;
     loop {
         let config = watcher::Config::default().page_size(PAGE);
         let config = if streamed { config.streaming_lists() } else { config };
         let mut events = pin!(watcher(it.api.clone(), config).ready_chunks(BATCH_MAX));
-        let mut failed = None;
-        while let Some(chunk) = events.next().await {
-            failed = None;
+        let next = loop {
+            let Some(chunk) = events.next().await else { break Next::List };
+            let mut failed = None;
             let mut batch = Batch { changes: Vec::with_capacity(chunk.len()), first_list_ended: false };
             for event in chunk {
                 match event {
-                    Ok(event) => reading.read(event, &mut batch, &feed.metrics),
+                    Ok(event) => reading.read(event, &mut batch),
                     Err(error) => failed = Some(error),
                 }
             }
@@ -134,17 +133,17 @@ where
                     return;
                 }
             }
-            let Some(error) = &failed else { continue };
-            let next = next(error, streamed);
-            say(it.kind, error, next);
+            let Some(error) = failed else { continue };
+            let next = next(&error, streamed);
+            say(it.kind, &error, next);
             if next != Next::Again {
-                break;
+                break next;
             }
             pause.wait().await;
-        }
-        match failed.map(|error| next(&error, streamed)) {
-            Some(Next::Pages) => streamed = false,
-            Some(Next::Absent) if it.optional => {
+        };
+        match next {
+            Next::Pages => streamed = false,
+            Next::Absent if it.optional => {
                 let _ = feed.send(reading.none()).await;
                 return;
             }
@@ -195,29 +194,42 @@ struct Reading<K> {
     object: fn(Box<K>) -> Object,
     shared: Option<Shared>,
     first: bool,
+    lists: IntCounter,
+    changes: IntCounter,
 }
 
 impl<K: Resource<DynamicType = ()>> Reading<K> {
-    fn read(&mut self, event: Event<K>, batch: &mut Batch, metrics: &Metrics) {
-        let word = word(self.kind);
+    fn new(kind: Kind, object: fn(Box<K>) -> Object, shared: bool, metrics: &Metrics) -> Self {
+        let word = word(kind);
+        Self {
+            kind,
+            object,
+            shared: shared.then(Shared::default),
+            first: true,
+            lists: metrics.lists.with_label_values(&[&word]),
+            changes: metrics.changes.with_label_values(&[&word]),
+        }
+    }
+
+    fn read(&mut self, event: Event<K>, batch: &mut Batch) {
         match event {
             Event::Init => {
-                metrics.lists.with_label_values(&[&word]).inc();
+                self.lists.inc();
                 match &mut self.shared {
                     Some(shared) => shared.listed = Some(BTreeSet::new()),
                     None => batch.changes.push(Change::ListBegun(self.kind)),
                 }
             }
             Event::InitApply(it) | Event::Apply(it) => {
-                metrics.changes.with_label_values(&[&word]).inc();
+                self.changes.inc();
                 if let Some(shared) = &mut self.shared {
-                    shared.set(name(it.meta()));
+                    shared.set(Name::of(it.meta()));
                 }
                 batch.changes.push(Change::Set((self.object)(Box::new(it))));
             }
             Event::Delete(it) => {
-                metrics.changes.with_label_values(&[&word]).inc();
-                let name = name(it.meta());
+                self.changes.inc();
+                let name = Name::of(it.meta());
                 if let Some(shared) = &mut self.shared {
                     shared.known.remove(&name);
                 }
@@ -280,10 +292,6 @@ impl Feed {
     }
 }
 
-fn name(meta: &ObjectMeta) -> Name {
-    Name::new(meta.namespace.as_deref().unwrap_or_default(), meta.name.as_deref().unwrap_or_default())
-}
-
 /// The kind in a word, for metrics.
 fn word(kind: Kind) -> String {
     match kind {
@@ -298,10 +306,6 @@ mod tests {
     use berth_api::slim::owners::PyTorchJob;
     use kube::core::Status;
 
-    fn metrics() -> Metrics {
-        Metrics::new(&prometheus::Registry::new()).expect("names are free")
-    }
-
     fn job(name: &str) -> PyTorchJob {
         let mut job = PyTorchJob::default();
         job.metadata.name = Some(name.to_owned());
@@ -310,13 +314,13 @@ mod tests {
 
     fn reading(shared: bool) -> Reading<PyTorchJob> {
         let object = |_| Object::Namespace(Box::default());
-        Reading { kind: Kind::Namespace, object, shared: shared.then(Shared::default), first: true }
+        let metrics = Metrics::new(&prometheus::Registry::new()).expect("names are free");
+        Reading::new(Kind::Namespace, object, shared, &metrics)
     }
 
     fn read(it: &mut Reading<PyTorchJob>, events: Vec<Event<PyTorchJob>>) -> Batch {
         let mut batch = Batch { changes: Vec::new(), first_list_ended: false };
-        let metrics = metrics();
-        events.into_iter().for_each(|event| it.read(event, &mut batch, &metrics));
+        events.into_iter().for_each(|event| it.read(event, &mut batch));
         batch
     }
 
