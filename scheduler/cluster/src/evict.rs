@@ -15,7 +15,7 @@ use berth_api::names::written;
 use berth_model::Millis;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::Timestamp;
-use kube::api::{DeleteParams, EvictParams, Patch, PatchParams, Preconditions};
+use kube::api::{DeleteParams, EvictParams, Preconditions};
 use kube::{Api, Client};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -149,23 +149,13 @@ impl Shared {
 
     /// Writes on a pod for whom it is evicted, or takes that off. What cannot be written does not stop the eviction.
     async fn write_down(&self, pod: &PodRef, value: Value) {
-        let pods: Api<Pod> = Api::namespaced(self.client.clone(), &pod.namespace);
-        let patch = json!({ "metadata": { "uid": pod.uid, "annotations": { written::EVICTED: value } } });
+        let annotations = json!({ written::EVICTED: value });
         let mut pause = Pause::new(Duration::from_millis(200), Duration::from_secs(1));
         for _ in 0..3 {
-            if !self.lease.allows().await {
+            if !self.lease.allows().await || self.writer.annotate(pod, &annotations).await {
                 return;
             }
-            let (options, patch) = (PatchParams::default(), Patch::Merge(&patch));
-            let answer = ask(self.settings.timeout, pods.patch_metadata(&pod.name, &options, &patch)).await;
-            self.metrics.answer("annotate", &answer);
-            match answer {
-                Answer::Done(_) | Answer::Absent | Answer::Refused(409, _) => return,
-                Answer::Refused(_, why) => {
-                    return tracing::warn!(%pod, why, "its eviction cannot be written down");
-                }
-                Answer::Busy(_) | Answer::Lost(_) => pause.wait().await,
-            }
+            pause.wait().await;
         }
     }
 }

@@ -119,51 +119,45 @@ impl Writer {
 
     /// Says why pods wait: a condition on each, and one Event for all.
     pub(crate) fn pending(&self, pods: Vec<PodRef>, reason: &'static str, message: String) {
-        let mut queue = self.it.lock();
-        if let Some(first) = pods.first() {
-            let others = match pods.len() {
-                1 => String::new(),
-                n => format!(" (so it is with {n} pods of its workload)"),
-            };
-            let word = if reason == "Unschedulable" { "FailedScheduling" } else { reason };
-            let text = format!("{message}{others}");
-            queue.say(Said { pod: first.clone(), warning: true, reason: word, action: "Scheduling", text });
-        }
-        for pod in pods {
-            queue.condition(pod, Condition { reason, message: message.clone() });
-        }
-        drop(queue);
-        self.it.wake.notify_waiters();
+        self.put(|queue| {
+            if let Some(first) = pods.first() {
+                let others = match pods.len() {
+                    1 => String::new(),
+                    n => format!(" (so it is with {n} pods of its workload)"),
+                };
+                let word = if reason == "Unschedulable" { "FailedScheduling" } else { reason };
+                let text = format!("{message}{others}");
+                queue.say(Said { pod: first.clone(), warning: true, reason: word, text });
+            }
+            for pod in pods {
+                queue.condition(pod, Condition { reason, message: message.clone() });
+            }
+        });
     }
 
     /// Writes down that room is kept for a pod.
     pub(crate) fn reserve(&self, pod: PodRef, reservation: Reservation) {
-        self.it.lock().room(pod, Some(reservation));
-        self.it.wake.notify_waiters();
+        self.put(|queue| queue.room(pod, Some(reservation)));
     }
 
     /// Takes that back.
     pub(crate) fn release(&self, pod: PodRef) {
-        self.it.lock().room(pod, None);
-        self.it.wake.notify_waiters();
+        self.put(|queue| queue.room(pod, None));
     }
 
     /// Since when the gang of a pod has been below its minimum, if it is.
     pub(crate) fn stale_since(&self, pod: PodRef, since: Option<berth_model::Timestamp>) {
-        self.it.lock().stale(pod, since);
-        self.it.wake.notify_waiters();
+        self.put(|queue| queue.stale(pod, since));
     }
 
     /// What a pool, a department or a project should say of itself.
     pub(crate) fn status(&self, status: Status) {
-        self.it.lock().object(OnObject::Status(status));
-        self.it.wake.notify_waiters();
+        self.put(|queue| queue.object(OnObject::Status(status)));
     }
 
     /// The finalizers that a project should have.
     pub(crate) fn finalizers(&self, project: Name, version: String, finalizers: Vec<String>) {
-        self.it.lock().object(OnObject::Finalizers { project, version, finalizers });
-        self.it.wake.notify_waiters();
+        self.put(|queue| queue.object(OnObject::Finalizers { project, version, finalizers }));
     }
 
     /// A pod is about to be bound.
@@ -183,8 +177,18 @@ impl Writer {
     }
 
     fn say(&self, pod: &PodRef, warning: bool, reason: &'static str, text: String) {
-        self.it.lock().say(Said { pod: pod.clone(), warning, reason, action: "Scheduling", text });
+        self.put(|queue| queue.say(Said { pod: pod.clone(), warning, reason, text }));
+    }
+
+    /// Puts something into the queue, and wakes who writes it.
+    fn put(&self, put: impl FnOnce(&mut Queue)) {
+        put(&mut self.it.lock());
         self.it.wake.notify_waiters();
+    }
+
+    /// Writes annotations on a pod now, not in their turn; false if that is to be tried again.
+    pub(crate) async fn annotate(&self, pod: &PodRef, annotations: &Value) -> bool {
+        self.it.annotate(pod, annotations).await
     }
 }
 
@@ -236,9 +240,9 @@ impl Shared {
         if it.check && self.put_right(&pod).await {
             it.check = false;
         }
-        let annotated = match (&it.room, &it.stale) {
-            (None, None) => true,
-            _ => self.annotate(&it).await,
+        let annotated = match annotations(&it) {
+            None => true,
+            Some(annotations) => self.annotate(&pod, &annotations).await,
         };
         let condition = it.condition.is_some();
         let told = match (&it.room, &it.condition) {
@@ -253,18 +257,8 @@ impl Shared {
         self.wake.notify_waiters();
     }
 
-    /// Writes annotations, the reservation as a whole; false if it is to be tried again.
-    async fn annotate(&self, it: &OnPod) -> bool {
-        let pod = &it.pod;
-        let mut annotations = Map::new();
-        if let Some(room) = &it.room {
-            let text = room.as_ref().and_then(|room| serde_json::to_string(room).ok());
-            annotations.insert(written::RESERVATION.to_owned(), json!(text));
-        }
-        if let Some(since) = &it.stale {
-            let text = since.and_then(|at| Timestamp::from_millisecond(at.0).ok()).map(|at| at.to_string());
-            annotations.insert(written::STALE_SINCE.to_owned(), json!(text));
-        }
+    /// Writes annotations; false if it is to be tried again.
+    async fn annotate(&self, pod: &PodRef, annotations: &Value) -> bool {
         let patch = json!({ "metadata": { "uid": pod.uid, "annotations": annotations } });
         let (options, patch) = (PatchParams::default(), Patch::Merge(&patch));
         let sent = async { self.pods(pod).patch_metadata(&pod.name, &options, &patch).await.map(drop) };
@@ -341,7 +335,7 @@ impl Shared {
             },
             type_: Some(if said.warning { "Warning" } else { "Normal" }.to_owned()),
             reason: Some(said.reason.to_owned()),
-            action: Some(said.action.to_owned()),
+            action: Some("Scheduling".to_owned()),
             note: Some(cut(&said.text).to_owned()),
             event_time: Some(MicroTime(now)),
             regarding: Some(ObjectReference {
@@ -399,6 +393,20 @@ impl Shared {
 
 fn guard<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The annotations to be written on a pod, the reservation as a whole; null takes one off.
+fn annotations(it: &OnPod) -> Option<Value> {
+    let mut annotations = Map::new();
+    if let Some(room) = &it.room {
+        let text = room.as_ref().and_then(|room| serde_json::to_string(room).ok());
+        annotations.insert(written::RESERVATION.to_owned(), json!(text));
+    }
+    if let Some(since) = &it.stale {
+        let text = since.and_then(|at| Timestamp::from_millisecond(at.0).ok()).map(|at| at.to_string());
+        annotations.insert(written::STALE_SINCE.to_owned(), json!(text));
+    }
+    (!annotations.is_empty()).then_some(Value::Object(annotations))
 }
 
 /// Keeps a memory from growing without bound.

@@ -38,7 +38,6 @@ pub(super) struct Said {
     pub(super) pod: PodRef,
     pub(super) warning: bool,
     pub(super) reason: &'static str,
-    pub(super) action: &'static str,
     pub(super) text: String,
 }
 
@@ -248,7 +247,7 @@ mod tests {
     #[test]
     fn reservations_come_first_and_events_last() {
         let mut queue = Queue::default();
-        let said = Said { pod: pod("a"), warning: false, reason: "R", action: "A", text: "said".to_owned() };
+        let said = Said { pod: pod("a"), warning: false, reason: "R", text: "said".to_owned() };
         queue.say(said);
         queue.condition(pod("a"), why("one"));
         queue.room(pod("b"), None);
