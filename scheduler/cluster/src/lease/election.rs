@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// The lease object, as far as it matters.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Record {
     /// Who holds it; empty = nobody.
     pub holder: String,
@@ -116,16 +116,8 @@ impl Election {
 
     /// The object as it is given back.
     pub(super) fn released(&self) -> Record {
-        let last = self.seen.as_ref().map(|(record, _)| record.clone());
-        let none = Record {
-            holder: String::new(),
-            duration: Duration::from_secs(1),
-            acquired_us: 0,
-            renewed_us: 0,
-            transitions: 0,
-            version: None,
-        };
-        Record { holder: String::new(), duration: Duration::from_secs(1), ..last.unwrap_or(none) }
+        let last = self.seen.as_ref().map(|(record, _)| record.clone()).unwrap_or_default();
+        Record { holder: String::new(), duration: Duration::from_secs(1), ..last }
     }
 }
 
