@@ -17,6 +17,19 @@ fn gang(of: &str, min: u32) -> serde_json::Value {
     }})
 }
 
+/// `q/high` has room reserved on the only node, from which `p/low` is being evicted for it.
+fn taking_back() -> World {
+    let mut world = World::new();
+    world.project("p", 0);
+    world.project("q", 1);
+    world.node("n0", 1);
+    world.pod("p/low", 1, owned("Job", "low"));
+    assert_eq!(world.act(), ["low -> n0"]);
+    world.pod("q/high", 1, json!({}));
+    assert_eq!(world.act(), ["evict low", "reserve high on n0", "high pending: waiting"]);
+    world
+}
+
 #[test]
 fn a_pod_is_bound_once() {
     let mut world = World::new();
@@ -180,15 +193,7 @@ fn a_project_whose_department_is_missing_holds_its_pods() {
 
 #[test]
 fn s22_s23_reclaim_evicts_and_the_room_goes_to_whom_it_was_taken_for() {
-    let mut world = World::new();
-    world.project("p", 0);
-    world.project("q", 1);
-    world.node("n0", 1);
-    world.pod("p/low", 1, owned("Job", "low"));
-    assert_eq!(world.act(), ["low -> n0"]);
-    world.pod("q/high", 1, json!({}));
-    let said = world.act();
-    assert_eq!(said, ["evict low", "reserve high on n0", "high pending: waiting"]);
+    let mut world = taking_back();
     world.delete(Kind::Pod, "p", "low");
     // Its controller makes another one at once, which must not get in.
     world.pod("p/low-2", 1, owned("Job", "low"));
@@ -198,14 +203,7 @@ fn s22_s23_reclaim_evicts_and_the_room_goes_to_whom_it_was_taken_for() {
 
 #[test]
 fn s33_a_restart_in_the_middle_of_taking_back_loses_nothing() {
-    let mut world = World::new();
-    world.project("p", 0);
-    world.project("q", 1);
-    world.node("n0", 1);
-    world.pod("p/low", 1, owned("Job", "low"));
-    world.act();
-    world.pod("q/high", 1, json!({}));
-    world.act();
+    let mut world = taking_back();
     world.restart();
     world.pod("q/other", 1, json!({}));
     world.delete(Kind::Pod, "p", "low");
@@ -215,14 +213,7 @@ fn s33_a_restart_in_the_middle_of_taking_back_loses_nothing() {
 
 #[test]
 fn s33_room_on_a_node_that_is_gone_is_taken_back_at_the_start() {
-    let mut world = World::new();
-    world.project("p", 0);
-    world.project("q", 1);
-    world.node("n0", 1);
-    world.pod("p/low", 1, owned("Job", "low"));
-    world.act();
-    world.pod("q/high", 1, json!({}));
-    world.act();
+    let mut world = taking_back();
     world.delete(Kind::Node, "", "n0");
     world.restart();
     assert_eq!(world.says(), ["release high", "high pending: pool"]);
@@ -230,14 +221,7 @@ fn s33_room_on_a_node_that_is_gone_is_taken_back_at_the_start() {
 
 #[test]
 fn s25_s33_for_whom_a_workload_was_stopped_is_remembered_over_a_restart() {
-    let mut world = World::new();
-    world.project("p", 0);
-    world.project("q", 1);
-    world.node("n0", 1);
-    world.pod("p/low", 1, owned("Job", "low"));
-    world.act();
-    world.pod("q/high", 1, json!({}));
-    world.act();
+    let mut world = taking_back();
     world.events.clear();
     world.restart();
     let remembered = world.events.iter().filter_map(|event| match event {

@@ -132,24 +132,31 @@ fn s5_an_undoing_that_a_budget_forbids_goes_on() {
     assert_eq!(world.says().iter().filter(|said| said.starts_with("evict")).count(), 1);
 }
 
-#[test]
-fn s27_s33_since_when_a_gang_is_below_its_minimum_is_written_down_and_outlives_a_restart() {
+/// What a pod of a gang of two says that may be preempted.
+fn two() -> Value {
+    json!({"metadata": {
+        "labels": {"berth.dev/workload": "train", "berth.dev/preemptible": "true"},
+        "annotations": {"berth.dev/min-members": "2"},
+    }})
+}
+
+/// Such a gang ran, and has lost a pod just now.
+fn below_its_minimum() -> World {
     let mut world = World::new();
     world.now = BEGIN_MS;
     world.node("n0", 2);
     for name in ["a-0", "a-1"] {
-        world.pod(
-            name,
-            1,
-            json!({"metadata": {
-                "labels": {"berth.dev/workload": "train", "berth.dev/preemptible": "true"},
-                "annotations": {"berth.dev/min-members": "2"},
-            }}),
-        );
+        world.pod(name, 1, two());
     }
     assert_eq!(world.act(), ["a-0 -> n0, a-1 -> n0"]);
     world.edit("a-1", |pod| pod["status"]["phase"] = json!("Failed"));
     assert!(world.act().contains(&"stale a-0".to_owned()));
+    world
+}
+
+#[test]
+fn s27_s33_since_when_a_gang_is_below_its_minimum_is_written_down_and_outlives_a_restart() {
+    let mut world = below_its_minimum();
     assert_eq!(world.act(), [""; 0], "once");
     pass(&mut world, 40);
     world.restart();
@@ -162,20 +169,8 @@ fn s27_s33_since_when_a_gang_is_below_its_minimum_is_written_down_and_outlives_a
 
 #[test]
 fn s27_s33_a_gang_that_is_whole_again_says_nothing_of_it() {
-    let mut world = World::new();
-    world.now = BEGIN_MS;
-    world.node("n0", 2);
-    let gang = json!({"metadata": {
-        "labels": {"berth.dev/workload": "train", "berth.dev/preemptible": "true"},
-        "annotations": {"berth.dev/min-members": "2"},
-    }});
-    for name in ["a-0", "a-1"] {
-        world.pod(name, 1, gang.clone());
-    }
-    world.act();
-    world.edit("a-1", |pod| pod["status"]["phase"] = json!("Failed"));
-    world.act();
-    world.pod("a-2", 1, gang);
+    let mut world = below_its_minimum();
+    world.pod("a-2", 1, two());
     let said: Vec<String> = [world.act(), world.act()].concat();
     assert!(said.contains(&"a-2 -> n0".to_owned()) && said.contains(&"not stale a-0".to_owned()), "{said:?}");
     world.restart();
