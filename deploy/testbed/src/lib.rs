@@ -57,20 +57,12 @@ mod tests {
             drop(it);
         }
         fn shared<T: Send + Sync>() {}
+        fn sent_of<T: Send>(_: impl FnOnce(&'static Testbed) -> T) {}
         shared::<Testbed>();
         shared::<Node>();
         sent(Testbed::start(Options::new()));
-    }
-
-    /// As above, for what borrows a testbed.
-    #[allow(dead_code)]
-    fn futures_that_borrow(
-        testbed: &'static Testbed,
-    ) -> [std::pin::Pin<Box<dyn Future<Output = ()> + Send>>; 3] {
-        [
-            Box::pin(async move { drop(Node::start(testbed, "node").await) }),
-            Box::pin(async move { drop(testbed.start_again(Component::Etcd).await) }),
-            Box::pin(async move { drop(testbed.service_account("a", "b").await) }),
-        ]
+        sent_of(|testbed| Node::start(testbed, "node"));
+        sent_of(|testbed| testbed.start_again(Component::Etcd));
+        sent_of(|testbed| testbed.service_account("a", "b"));
     }
 }
