@@ -31,6 +31,7 @@ use berth_api::slim;
 use futures::future::join_all;
 use kube::api::PostParams;
 use kube::{Api, Client};
+use prometheus::IntGauge;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -77,7 +78,8 @@ pub(crate) struct Parts {
 #[derive(Debug)]
 pub(crate) struct Binder {
     groups: mpsc::UnboundedSender<Vec<Bind>>,
-    waiting: Arc<AtomicUsize>,
+    /// Binds that are not answered, as it is measured.
+    waiting: IntGauge,
 }
 
 /// One for all requests.
@@ -85,7 +87,8 @@ struct Shared {
     parts: Parts,
     settings: Settings,
     permits: Arc<Semaphore>,
-    waiting: Arc<AtomicUsize>,
+    /// Binds that are not answered, as it is measured.
+    waiting: IntGauge,
     failures: Mutex<BTreeMap<Box<str>, (Pause, Instant)>>,
 }
 
@@ -121,7 +124,7 @@ struct Ack {}
 impl Binder {
     pub(crate) fn start(parts: Parts, settings: Settings) -> Self {
         let (groups, mut taken) = mpsc::unbounded_channel::<Vec<Bind>>();
-        let waiting = Arc::new(AtomicUsize::new(0));
+        let waiting = parts.metrics.waiting.with_label_values(&["binds"]);
         let shared = Arc::new(Shared {
             parts,
             permits: Arc::new(Semaphore::new(settings.concurrency.max(1))),
@@ -139,16 +142,16 @@ impl Binder {
 
     /// Takes binds over that belong together.
     pub(crate) fn bind(&self, binds: Vec<Bind>) {
-        let count = binds.len();
-        self.waiting.fetch_add(count, Ordering::AcqRel);
+        let count = binds.len() as i64;
+        self.waiting.add(count);
         if self.groups.send(binds).is_err() {
-            self.waiting.fetch_sub(count, Ordering::AcqRel);
+            self.waiting.sub(count);
         }
     }
 
     /// Binds that are not answered.
     pub(crate) fn waiting(&self) -> usize {
-        self.waiting.load(Ordering::Acquire)
+        self.waiting.get().max(0) as usize
     }
 }
 
@@ -163,8 +166,6 @@ impl Shared {
         } else {
             self.send(binds, &group).await;
         }
-        let queue = self.parts.metrics.waiting.with_label_values(&["binds"]);
-        queue.set(self.waiting.load(Ordering::Acquire) as i64);
     }
 
     async fn begin_with_volumes(self: Arc<Self>, binds: Vec<Bind>, group: Arc<Group>) {
@@ -273,7 +274,7 @@ impl Shared {
 
     /// Tells how a bind ended.
     async fn ended(&self, bind: &Bind, end: End, group: &Group) {
-        self.waiting.fetch_sub(1, Ordering::AcqRel);
+        self.waiting.dec();
         let pod = bind.pod.clone();
         let outcome = match end {
             End::Bound => {
@@ -347,5 +348,32 @@ fn judge(pod: &slim::Pod, bind: &Bind) -> Look {
         None | Some("") => Look::Unbound,
         Some(node) if *node == *bind.node => Look::Ours,
         Some(node) => Look::Gone(format!("it is bound to {node}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lease::Leading;
+
+    #[tokio::test]
+    async fn what_is_not_answered_is_measured_until_it_is() {
+        let config = kube::Config::new("http://127.0.0.1:1".parse().expect("an address"));
+        let client = Client::try_from(config).expect("a client");
+        let metrics = Metrics::new(&prometheus::Registry::new()).expect("names are free");
+        let lease = Lease::told(tokio::sync::watch::channel(Leading::Lost).1);
+        let writer = Writer::start(client.clone(), lease.clone(), Default::default(), metrics.clone());
+        let (outcomes, _taken) = mpsc::channel(1);
+        let (claims, measured) = (Claims::default(), metrics.waiting.with_label_values(&["binds"]));
+        let parts = Parts { client, lease, claims, writer, metrics, outcomes };
+        let binder = Binder::start(parts, Settings::default());
+        let pod = PodRef { namespace: "n".into(), name: "p".into(), uid: "u".into() };
+        binder.bind(vec![Bind { pod, node: "n0".into(), devices: Default::default(), claims: Vec::new() }]);
+        assert_eq!((binder.waiting(), measured.get()), (1, 1));
+        while binder.waiting() > 0 {
+            tokio::task::yield_now().await;
+        }
+        tokio::task::yield_now().await;
+        assert_eq!(measured.get(), 0);
     }
 }
