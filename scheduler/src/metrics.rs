@@ -3,7 +3,7 @@
 use berth_cluster::Mirror;
 use berth_engine::{Engine, QueueUsage};
 use berth_model::words::Names;
-use berth_model::{Decision, Event, PoolId, QueueId, WorkloadId};
+use berth_model::{Decision, Event, PoolId, QueueId, ReasonKind, WorkloadId};
 use prometheus::{
     GaugeVec, HistogramOpts, HistogramTimer, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
     Opts, Registry, Result,
@@ -36,7 +36,7 @@ pub(crate) struct Known {
     pools: BTreeSet<PoolId>,
     queues: BTreeSet<QueueId>,
     /// Why workloads waited when that was last said.
-    reasons: BTreeMap<WorkloadId, String>,
+    reasons: BTreeMap<WorkloadId, ReasonKind>,
 }
 
 impl Metrics {
@@ -112,7 +112,7 @@ impl Metrics {
         known.reasons.retain(|workload, _| engine.pods_of(*workload).is_some_and(|(_, pending)| pending > 0));
         self.pending.reset();
         for reason in known.reasons.values() {
-            self.pending.with_label_values(&[reason]).inc();
+            self.pending.with_label_values(&[reason.to_string()]).inc();
         }
         self.queues.reset();
         self.pools.reset();
@@ -172,6 +172,7 @@ impl Known {
             Event::DepartmentRemoved(id) => drop(self.queues.remove(&QueueId::Department(*id))),
             Event::ProjectSet(it) => drop(self.queues.insert(QueueId::Project(it.id))),
             Event::ProjectRemoved(id) => drop(self.queues.remove(&QueueId::Project(*id))),
+            Event::WorkloadRemoved(workload) => drop(self.reasons.remove(workload)),
             _ => {}
         }
     }
@@ -179,8 +180,24 @@ impl Known {
     pub(crate) fn decided(&mut self, decisions: &[Decision]) {
         for decision in decisions {
             if let Decision::Report { workload, reason } = decision {
-                self.reasons.insert(*workload, reason.kind().to_string());
+                self.reasons.insert(*workload, reason.kind());
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use berth_model::{PolicyReason, Reason};
+
+    #[test]
+    fn why_a_workload_waited_is_forgotten_with_it() {
+        let mut known = Known::default();
+        let reason = Box::new(Reason::Policy(PolicyReason::Gated { gates: Vec::new() }));
+        known.decided(&[Decision::Report { workload: WorkloadId(1), reason }]);
+        assert_eq!(known.reasons.len(), 1);
+        known.note(&Event::WorkloadRemoved(WorkloadId(1)));
+        assert!(known.reasons.is_empty());
     }
 }
