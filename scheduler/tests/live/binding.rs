@@ -1,6 +1,6 @@
 //! Pods are bound, whole gangs or none of them, and what is not ours is left alone.
 
-use crate::world::{A_WHILE, SOON, World};
+use crate::world::{A_WHILE, SOON, World, ours};
 use berth_sim::log::replay;
 use berth_testbed::fake::PodTemplate;
 use berth_testbed::pods;
@@ -21,10 +21,6 @@ fn condition(pod: &Pod) -> Option<(String, String, String)> {
     ))
 }
 
-fn one(prefix: &str) -> PodTemplate {
-    PodTemplate::new(prefix).gpus(1).scheduler("berth")
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn pods_are_bound_whole_gangs_or_none_and_others_left_alone_through_a_restart() {
     let world = World::start(Options::new()).await;
@@ -33,10 +29,10 @@ async fn pods_are_bound_whole_gangs_or_none_and_others_left_alone_through_a_rest
     scheduler.ready().await;
 
     world.create(&PodTemplate::new("other").gpus(1).scheduler("somebody-else"), 2).await;
-    world.create(&one("single"), 3).await;
+    world.create(&ours("single", 1), 3).await;
     world.bound("single", 3).await;
     let gang = |name: &str, members: &str| {
-        one(name).label("berth.dev/workload", name).label("berth.dev/min-members", members)
+        ours(name, 1).label("berth.dev/workload", name).label("berth.dev/min-members", members)
     };
     world.create(&gang("fits", "4"), 4).await;
     world.bound("fits", 4).await;
@@ -71,7 +67,7 @@ async fn pods_are_bound_whole_gangs_or_none_and_others_left_alone_through_a_rest
     // From the API alone: what is bound counts, and the gang that waited still waits as a whole.
     let scheduler = world.scheduler("second", json!({}));
     scheduler.ready().await;
-    world.create(&one("late"), 1).await;
+    world.create(&ours("late", 1), 1).await;
     world.bound("late", 1).await;
     tokio::time::sleep(A_WHILE).await;
     world.bound("large", 0).await;
@@ -96,22 +92,17 @@ async fn pods_are_bound_whole_gangs_or_none_and_others_left_alone_through_a_rest
 async fn a_pod_of_more_weight_is_bound_once_those_that_make_room_have_had_their_grace() {
     let world = World::start(Options::new().kwok(Kwok::new())).await;
     world.nodes(1, 2).await;
-    let pools = json!([{ "name": "default", "gpu": { "quota": 2 } }]);
-    world.berth("Department", "research", json!({ "pools": pools })).await;
-    world.berth("Project", "vision", json!({ "department": "research", "pools": pools })).await;
-    let namespace = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": "vision" } });
-    world.object("/api/v1/namespaces", namespace).await;
+    world.project("vision", 2).await;
     let scheduler = world.scheduler("only", json!({}));
     scheduler.ready().await;
 
     let all = world.pods("vision");
-    world.create_in("vision", &one("train").label("berth.dev/priority", "low"), 2).await;
+    world.create_in("vision", &ours("train", 1).label("berth.dev/priority", "low"), 2).await;
     for index in 0..2 {
         let running = |pod: &Pod| pods::phase(pod) == "Running";
         pods::wait(&all, &format!("train-{index}"), SOON, running).await.expect("it runs");
     }
-    let urgent =
-        PodTemplate::new("urgent").gpus(2).scheduler("berth").label("berth.dev/priority", "very-high");
+    let urgent = ours("urgent", 2).label("berth.dev/priority", "very-high");
     world.create_in("vision", &urgent, 1).await;
     for index in 0..2 {
         pods::wait_gone(&all, &format!("train-{index}"), SOON).await.expect("it has made room");
@@ -131,7 +122,7 @@ async fn s5_a_gang_of_which_a_bind_is_refused_for_good_is_undone_and_starts_once
     let scheduler = world.scheduler("only", json!({ "bind": { "gangWithinSeconds": 3 } }));
     scheduler.ready().await;
     // Non-preemptible by its priority (S4): a gang is undone all the same.
-    let gang = one("gang").label("berth.dev/workload", "gang").label("berth.dev/min-members", "3");
+    let gang = ours("gang", 1).label("berth.dev/workload", "gang").label("berth.dev/min-members", "3");
     let gang = gang.label("berth.dev/priority", "very-high");
     world.create(&gang, 3).await;
     let all = world.pods("default");

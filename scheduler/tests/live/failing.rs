@@ -1,8 +1,7 @@
 //! Answers that are lost, and an API server that dies.
 
 use crate::proxy::{Fault, Proxy};
-use crate::world::{A_WHILE, World};
-use berth_testbed::fake::PodTemplate;
+use crate::world::{A_WHILE, World, ours};
 use berth_testbed::{Component, Options};
 use serde_json::json;
 
@@ -15,7 +14,7 @@ async fn a_bind_whose_answer_is_lost_is_looked_at_and_never_doubled() {
     let change = json!({ "kubeconfig": proxy.kubeconfig(), "bind": { "timeoutSeconds": 2 } });
     let scheduler = world.scheduler("only", change);
     scheduler.ready().await;
-    world.create(&PodTemplate::new("pod").gpus(1).scheduler("berth"), 32).await;
+    world.create(&ours("pod", 1), 32).await;
     world.bound("pod", 32).await;
     tokio::time::sleep(A_WHILE).await;
     world.nothing_is_promised_twice(8).await;
@@ -37,10 +36,10 @@ async fn an_api_server_that_is_killed_in_the_middle_loses_nothing() {
     world.nodes(8, 8).await;
     let scheduler = world.scheduler("only", json!({}));
     scheduler.ready().await;
-    world.create(&PodTemplate::new("first").gpus(1).scheduler("berth"), 32).await;
+    world.create(&ours("first", 1), 32).await;
     world.testbed.kill(Component::ApiServer).expect("it is killed");
     world.testbed.start_again(Component::ApiServer).await.expect("it comes back");
-    world.create(&PodTemplate::new("second").gpus(1).scheduler("berth"), 32).await;
+    world.create(&ours("second", 1), 32).await;
     world.bound("first", 32).await;
     world.bound("second", 32).await;
     world.nothing_is_promised_twice(8).await;

@@ -1,8 +1,7 @@
 //! Two replicas: one acts, the other takes over.
 
-use crate::world::{A_WHILE, SOON, World};
+use crate::world::{A_WHILE, SOON, World, ours};
 use berth_testbed::Options;
-use berth_testbed::fake::PodTemplate;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::Api;
 use serde_json::json;
@@ -37,18 +36,17 @@ async fn a_standby_takes_over_and_no_pod_is_lost_or_promised_twice() {
     let (leader, _) = other_than(&world, None).await;
     let second = world.scheduler("second", lease.clone());
     second.ready().await;
-    let pods = |name: &str| PodTemplate::new(name).gpus(1).scheduler("berth");
-    world.create(&pods("one"), 8).await;
+    world.create(&ours("one", 1), 8).await;
     world.bound("one", 8).await;
 
     // Killed, with work under way: the lease must run out.
-    world.create(&pods("two"), 16).await;
+    world.create(&ours("two", 1), 16).await;
     first.kill();
     let (next, took) = other_than(&world, Some(&leader)).await;
     eprintln!("killed: the next one led after {} ms", took.as_millis());
     assert!(took < Duration::from_secs(12), "{took:?}");
     world.bound("two", 16).await;
-    world.create(&pods("three"), 8).await;
+    world.create(&ours("three", 1), 8).await;
     world.bound("three", 8).await;
 
     // Ended in order: the lease is given back.
@@ -57,7 +55,7 @@ async fn a_standby_takes_over_and_no_pod_is_lost_or_promised_twice() {
     assert!(second.stop(), "it ends in order");
     let (_, took) = other_than(&world, Some(&next)).await;
     eprintln!("ended: the next one led after {} ms", took.as_millis());
-    world.create(&pods("four"), 16).await;
+    world.create(&ours("four", 1), 16).await;
     world.bound("four", 16).await;
     tokio::time::sleep(A_WHILE).await;
     world.nothing_is_promised_twice(8).await;
@@ -79,7 +77,7 @@ async fn with_the_default_lease_the_next_one_leads_and_binds_within_3_s() {
         tokio::time::sleep(Duration::from_millis(600)).await;
         let begun = Instant::now();
         leader.kill();
-        world.create(&PodTemplate::new(&format!("pod-{round}")).gpus(1).scheduler("berth"), 1).await;
+        world.create(&ours(&format!("pod-{round}"), 1), 1).await;
         let (next, led) = other_than(&world, Some(&holds)).await;
         world.bound(&format!("pod-{round}"), 1).await;
         took.push((led.as_millis(), begun.elapsed().as_millis()));

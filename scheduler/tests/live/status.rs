@@ -1,7 +1,6 @@
 //! What our own objects say of themselves, and a project that is deleted.
 
-use crate::world::{SOON, World};
-use berth_testbed::fake::PodTemplate;
+use crate::world::{SOON, World, ours};
 use berth_testbed::{Kwok, Options};
 use kube::api::DeleteParams;
 use serde_json::{Value, json};
@@ -52,9 +51,8 @@ async fn s2_a_project_says_what_it_uses_and_stays_while_something_is_left_in_it(
         .await;
     until(&world, &vision, "it is in force", |it| says(it, "Ready", "True", "")).await;
 
-    let namespace = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": "vision" } });
-    world.object("/api/v1/namespaces", namespace).await;
-    world.create_in("vision", &PodTemplate::new("train").gpus(1).scheduler("berth"), 3).await;
+    world.namespace("vision").await;
+    world.create_in("vision", &ours("train", 1), 3).await;
     let used = |it: Option<&Value>| {
         let status = it.map(|it| &it["status"]);
         status.is_some_and(|status| {

@@ -1,7 +1,6 @@
 //! Claims that wait for their first consumer, and disruption budgets.
 
-use crate::world::{A_WHILE, SOON, World};
-use berth_testbed::fake::PodTemplate;
+use crate::world::{A_WHILE, SOON, World, ours};
 use berth_testbed::pods;
 use berth_testbed::{ControllerManager, Kwok, Options};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
@@ -140,11 +139,7 @@ async fn s20_what_a_disruption_budget_forbids_is_not_stopped() {
     let options = Options::new().kwok(Kwok::new()).controller_manager(ControllerManager::new());
     let world = World::start(options).await;
     world.nodes(1, 2).await;
-    let pools = json!([{ "name": "default", "gpu": { "quota": 2 } }]);
-    world.berth("Department", "research", json!({ "pools": pools })).await;
-    world.berth("Project", "vision", json!({ "department": "research", "pools": pools })).await;
-    let namespace = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": "vision" } });
-    world.object("/api/v1/namespaces", namespace).await;
+    world.project("vision", 2).await;
     let budget = json!({
         "apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": { "name": "train" },
         "spec": { "minAvailable": 1, "selector": { "matchLabels": { "app": "train" } } },
@@ -153,12 +148,11 @@ async fn s20_what_a_disruption_budget_forbids_is_not_stopped() {
     world.object(budgets, budget).await;
     let scheduler = world.scheduler("only", json!({ "evict": { "refusedWithinSeconds": 2 } }));
     scheduler.ready().await;
-    let train = PodTemplate::new("train").gpus(2).scheduler("berth").label("app", "train");
+    let train = ours("train", 2).label("app", "train");
     world.create_in("vision", &train.label("berth.dev/priority", "low"), 1).await;
     let all = world.pods("vision");
     pods::wait(&all, "train-0", SOON, |pod: &Pod| pods::phase(pod) == "Running").await.expect("it runs");
-    let urgent =
-        PodTemplate::new("urgent").gpus(2).scheduler("berth").label("berth.dev/priority", "very-high");
+    let urgent = ours("urgent", 2).label("berth.dev/priority", "very-high");
     world.create_in("vision", &urgent, 1).await;
     tokio::time::sleep(A_WHILE * 3).await;
     let victim = all.get("train-0").await.expect("it is still there");

@@ -21,6 +21,11 @@ pub(crate) const SOON: Duration = Duration::from_secs(120);
 /// How long is waited for what should not happen.
 pub(crate) const A_WHILE: Duration = Duration::from_secs(3);
 
+/// Pods for Berth with so many GPUs each.
+pub(crate) fn ours(prefix: &str, gpus: u32) -> PodTemplate {
+    PodTemplate::new(prefix).gpus(gpus).scheduler("berth")
+}
+
 /// A control plane in which Berth is installed as `kubectl apply -k deploy` does it.
 pub(crate) struct World {
     pub(crate) testbed: Testbed,
@@ -91,6 +96,19 @@ impl World {
             "apiVersion": "berth.dev/v1alpha1", "kind": kind, "metadata": { "name": name }, "spec": spec,
         });
         self.object(&format!("/apis/berth.dev/v1alpha1/{}s", kind.to_lowercase()), object).await;
+    }
+
+    pub(crate) async fn namespace(&self, name: &str) {
+        let namespace = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name } });
+        self.object("/api/v1/namespaces", namespace).await;
+    }
+
+    /// A project with its namespace and a GPU quota in the default pool, in a department that has as much.
+    pub(crate) async fn project(&self, name: &str, gpus: u32) {
+        let pools = json!([{ "name": "default", "gpu": { "quota": gpus } }]);
+        self.berth("Department", "research", json!({ "pools": pools })).await;
+        self.berth("Project", name, json!({ "department": "research", "pools": pools })).await;
+        self.namespace(name).await;
     }
 
     /// Binds of a pod are refused for good, by a policy of the API server; returns once it is so.
