@@ -23,6 +23,9 @@ use std::cmp::Reverse;
 impl Engine {
     /// Starts whatever can start with what is free, in order, without stopping anybody.
     pub(crate) fn allocate(&mut self, budget: Budget, decisions: &mut Vec<Decision>) {
+        if self.waiting.turns.is_empty() {
+            return;
+        }
         self.order_turns();
         for _ in 0..budget.steps {
             let Some(group) = self.waiting.turns.next() else { break };

@@ -8,7 +8,7 @@
 
 use crate::Engine;
 use crate::device::Devices;
-use crate::ix::{GroupIx, NodeIx, PodIx, PoolIx};
+use crate::ix::{GroupIx, NodeIx, PodIx, PoolIx, WorkloadIx};
 use crate::node::Free;
 use crate::org::{Triple, add};
 use crate::place::Step;
@@ -130,7 +130,7 @@ impl Engine {
     }
 
     /// The pods of a pool, as they are imagined to end.
-    fn end_steps(&self, own: crate::ix::WorkloadIx, pool: PoolIx, declared: bool) -> Vec<EndStep> {
+    fn end_steps(&self, own: WorkloadIx, pool: PoolIx, declared: bool) -> Vec<EndStep> {
         let mut timed: BTreeMap<Timestamp, Vec<PodIx>> = BTreeMap::new();
         let mut untimed: Vec<(Triple, NodeId, Vec<PodIx>)> = Vec::new();
         for node in self.nodes.iter().map(|(_, node)| node).filter(|node| node.pool == Some(pool)) {

@@ -232,7 +232,7 @@ impl Engine {
                 v.exclusive && taken(&v.handle)
                     || v.reachable_from.as_ref().is_some_and(|s| !selector_matches(s, view))
             };
-            let fits = self.as_if || node.volumes_fit_now(shape);
+            let fits = self.org.as_if || node.volumes_fit_now(shape);
             if !fits || spec.volumes.iter().any(closed) {
                 return Err(Constraint::Volume);
             }
@@ -356,7 +356,7 @@ impl Engine {
             let mut consider = |ix: NodeIx, node: &Node| {
                 if tier.classes.contains(&node.class) && !self.index.is_hidden(ix) && self.takes(ask, ix) {
                     let points =
-                        wishes.map_or(0, |w| self.neighbours.points(&self.topologies, w, ix, self.as_if));
+                        wishes.map_or(0, |w| self.neighbours.points(&self.topologies, w, ix, self.org.as_if));
                     let own = if shape.prefers_names {
                         points_of(shape, &node.spec.taints, NodeView::of(&node.spec))
                     } else {

@@ -15,7 +15,6 @@ impl Engine {
         self.cycle += 1;
         self.second.fresh.clear();
         self.second.touched.clear();
-        self.second.left.clear();
         self.wake_deferred();
         self.judge_room(&mut decisions);
         self.look_at_changes();

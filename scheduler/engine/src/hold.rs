@@ -71,6 +71,11 @@ impl Holds {
         !self.by_pool.is_empty()
     }
 
+    /// True if room is held for a workload.
+    fn are_for(&self, workload: WorkloadIx) -> bool {
+        self.by_pool.values().any(|hold| hold.workload == workload)
+    }
+
     /// True if something that was held until then has become free in a cycle.
     pub(crate) fn gave_up_in(&self, cycle: u64) -> bool {
         self.given_up == cycle
@@ -178,7 +183,7 @@ impl Engine {
     ) -> Option<Hold> {
         for (_, _, group) in aged {
             let Some((_, _, workload)) = self.waiting.at(*group).first() else { continue };
-            let elsewhere = self.holds.by_pool.values().any(|hold| hold.workload == workload);
+            let elsewhere = self.holds.are_for(workload);
             if elsewhere || !self.pools_of(*group).any(|other| other == pool) {
                 continue;
             }
@@ -190,7 +195,7 @@ impl Engine {
         let group = self.first_short(pool, None)?;
         let (_, _, workload) = self.waiting.at(group).first()?;
         self.hold_after(self.waiting.at(group).queue)?;
-        let elsewhere = self.holds.by_pool.values().any(|hold| hold.workload == workload);
+        let elsewhere = self.holds.are_for(workload);
         let plan = if elsewhere { None } else { self.plan_start(group, pool, true) }?;
         Some(Hold { workload, aged: false, plan })
     }
@@ -222,7 +227,7 @@ impl Engine {
             return;
         }
         let project = self.waiting.at(group).queue;
-        let held = self.holds.by_pool.values().any(|hold| hold.workload == workload);
+        let held = self.holds.are_for(workload);
         if held || self.hold_after(project).is_none() {
             return;
         }
@@ -314,7 +319,7 @@ impl Engine {
 
     /// The first held node that takes a pod of a bound workload now and where what is held still fits beside it then.
     pub(crate) fn beside_hold(&mut self, pod: PodIx, pool: PoolIx, scope: Scope) -> Option<Choice> {
-        if self.holds.hidden != Some(pool) || self.as_if || scope != Scope::Everywhere {
+        if self.holds.hidden != Some(pool) || self.org.as_if || scope != Scope::Everywhere {
             return None;
         }
         let kind = self.kind_of(pod);

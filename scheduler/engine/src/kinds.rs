@@ -176,10 +176,13 @@ impl Amounts {
         let needs: Vec<(i64, i64)> = order.iter().map(|at| needs[*at]).collect();
         // One more kind is fed on so many devices, or one pod of more kinds, from an amount on.
         let filling = |need| (1..).zip(0..RANKS).map(move |(rank, place)| (to_fill(need, rank), place));
-        let mut more: Vec<(i64, usize)> = needs.iter().copied().flat_map(filling).collect();
+        let mut more: Vec<(i64, usize)> = Vec::with_capacity(needs.len() * RANKS + one.needs.len());
+        more.extend(needs.iter().copied().flat_map(filling));
         more.extend(one.needs.iter().map(|need| (*need, RANKS)));
         more.sort_unstable();
-        let (mut row, mut rows, mut levels) = (NOTHING, vec![NOTHING], Vec::new());
+        let mut row = NOTHING;
+        let (mut rows, mut levels) = (Vec::with_capacity(more.len() + 1), Vec::with_capacity(more.len()));
+        rows.push(row);
         for same in more.chunk_by(|a, b| a.0 == b.0) {
             same.iter().for_each(|(_, place)| row[*place] += 1);
             levels.push(same[0].0);

@@ -81,7 +81,7 @@ pub(crate) struct Taken {
 impl Taken {
     /// What of a workload was taken pod by pod.
     pub(crate) fn singles_of(&self, workload: WorkloadIx) -> impl Iterator<Item = &Unit> {
-        self.units.iter().filter(move |unit| matches!(unit.id, UnitId::Pod(pod) if pod.workload == workload))
+        self.units.iter().filter(move |unit| unit.is_single_of(workload))
     }
 
     /// Takes a unit. A whole workload goes with its pods that were taken one by one before.
@@ -102,8 +102,8 @@ impl Taken {
             *self.by_budget.entry(*budget).or_default() += pods;
         }
         if let UnitId::Whole(workload) = unit.id {
-            let single = |other: &mut Unit| matches!(other.id, UnitId::Pod(pod) if pod.workload == workload);
-            self.units.extract_if(.., single).for_each(|single| unit.absorb(single));
+            let singles = self.units.extract_if(.., |other| other.is_single_of(workload));
+            singles.for_each(|single| unit.absorb(single));
         }
         self.units.push(unit);
     }
@@ -264,8 +264,7 @@ impl Engine {
     }
 
     /// True if the units may go besides those taken already, as far as their budgets (S20) and their own queues are
-    /// concerned (S22). What was
-    /// taken is already off the accounts.
+    /// concerned (S22). What was taken is already off the accounts.
     pub(crate) fn legal(&self, hunt: &Hunt, taken: &Taken, more: &[&Unit]) -> bool {
         if !self.budgets_allow(taken, more) {
             return false;

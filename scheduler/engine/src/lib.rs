@@ -154,8 +154,6 @@ pub struct Engine {
     lifted: u32,
     /// What changes now belongs to a trial.
     trying: bool,
-    /// The trial is as if all leaving pods were gone and all that have room kept were there.
-    as_if: bool,
     /// How many cycles there have been, and whether one is under way.
     cycle: u64,
     deciding: bool,
@@ -206,7 +204,6 @@ impl Engine {
             trial: Vec::new(),
             lifted: 0,
             trying: false,
-            as_if: false,
             cycle: 0,
             deciding: false,
         }

@@ -128,7 +128,7 @@ pub(crate) struct Org {
     nothing: InPool,
     /// Pairs of queue and pool that were loosened.
     pub(crate) loosened: Vec<(QueueIx, PoolIx)>,
-    /// Those that leave count as gone, in the trial under way.
+    /// The trial under way is as if all leaving pods were gone and all that have room kept were there.
     pub(crate) as_if: bool,
 }
 

@@ -97,8 +97,7 @@ impl Engine {
     fn excess_unit(&self, pod: PodIx) -> Option<Vec<PodIx>> {
         let state = self.pod(pod);
         let pool = self.nodes.at(state.node?.0).pool?;
-        let workload = self.workloads.at(pod.workload.0);
-        let template = self.templates.at(workload.template);
+        let template = self.templates.at(self.workloads.at(pod.workload.0).template);
         let wanted = match self.pools.spec(pool).over_limit {
             OverLimit::Report => false,
             OverLimit::EvictPreemptible => template.preemptible,
@@ -108,12 +107,8 @@ impl Engine {
             return None;
         }
         let role = template.role_of(pod.pod).0;
-        let unit = if self.above_minimum(pod.workload, role.into()) > 0 {
-            vec![pod]
-        } else {
-            let placed = workload.pods.iter().enumerate().filter(|(_, pod)| pod.stage == Stage::Placed);
-            placed.map(|(at, _)| PodIx { workload: pod.workload, pod: at as u32 }).collect()
-        };
+        let alone = self.above_minimum(pod.workload, role.into()) > 0;
+        let unit = if alone { vec![pod] } else { self.placed_of(pod.workload) };
         self.may_disrupt(&unit).then_some(unit)
     }
 

@@ -227,12 +227,6 @@ impl Engine {
         self.trial.push(Step::Unmoved(pod, state));
     }
 
-    /// Whether the trial under way is as if all leaving pods were gone and all that have room kept were there.
-    pub(crate) fn set_as_if(&mut self, as_if: bool) {
-        self.as_if = as_if;
-        self.org.as_if = as_if;
-    }
-
     /// Undoes the trial under way, down to its first `mark` steps.
     pub(crate) fn roll_back_to(&mut self, mark: usize) {
         let began = !self.trial.is_empty();
@@ -262,7 +256,7 @@ impl Engine {
     /// Undoes the trial under way.
     pub(crate) fn roll_back(&mut self) {
         self.roll_back_to(0);
-        self.set_as_if(false);
+        self.org.as_if = false;
     }
 }
 

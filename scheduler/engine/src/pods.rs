@@ -3,7 +3,7 @@
 use crate::Engine;
 use crate::apply::{Applied, conflict, invalid, unknown};
 use crate::ask::check_pod;
-use crate::ix::{PodIx, ShapeIx, WorkloadIx};
+use crate::ix::{GroupIx, PodIx, ShapeIx, WorkloadIx};
 use crate::waiting::{GroupKey, Member};
 use crate::workload::{Pod, Role, Stage, Template, Workload};
 use berth_model::{
@@ -450,10 +450,9 @@ impl Engine {
         self.enqueue(ix);
     }
 
-    /// As [`Self::dequeue`], while the second pass goes from one to the next: their turns change.
-    pub(crate) fn dequeue_in_turn(&mut self, ix: WorkloadIx) {
-        self.second.left.extend(self.workloads.at(ix.0).groups.iter().copied());
-        self.dequeue(ix);
+    /// The turns of a workload's groups change, while the second pass goes from one to the next.
+    pub(crate) fn touch_turns(&mut self, ix: WorkloadIx) {
+        self.second.touched.extend(self.workloads.at(ix.0).groups.iter().copied());
     }
 
     /// Takes a workload out of all groups it waits in.
@@ -545,7 +544,7 @@ impl Engine {
     }
 
     /// What a parked group was refused in the second pass was refused its first member.
-    fn first_changes(&mut self, group: crate::ix::GroupIx, member: Member) {
+    fn first_changes(&mut self, group: GroupIx, member: Member) {
         let state = self.waiting.at(group);
         let first = state.members.first_key_value().map(|(member, _)| *member);
         if state.verdict.is_some() && first == Some(member) {

@@ -70,7 +70,7 @@ impl Engine {
     /// Makes the trial under way one as if all leaving pods were gone, as far as that matters in a pool, and all that have
     /// room kept were there.
     pub(crate) fn lift_leaving(&mut self, pool: PoolIx) {
-        self.set_as_if(true);
+        self.org.as_if = true;
         let leaving: Vec<PodIx> = if self.local_to_pools() {
             // Where all that leaves is kept for others, its going frees nothing.
             let loose = self.reservations.loose.iter().copied();
@@ -172,7 +172,8 @@ impl Engine {
         let Some((PodIx { workload, .. }, ..)) = places.first().copied() else { return };
         let until = self.until(places, victims);
         self.second.stamp += 1;
-        self.dequeue_in_turn(workload);
+        self.touch_turns(workload);
+        self.dequeue(workload);
         for (pod, node, gpus) in places.iter().copied() {
             let node_id = self.nodes.at(node.0).id;
             self.give_room(
@@ -183,7 +184,7 @@ impl Engine {
             decisions.push(Decision::Reserve { pod: self.pod_id(pod), at, until });
         }
         self.enqueue(workload);
-        self.second.touched.push(workload);
+        self.touch_turns(workload);
     }
 
     /// When the last must be gone of those that leave the nodes, and of the victims; else the last of all that leave.
@@ -350,7 +351,8 @@ impl Engine {
         decisions: &mut Vec<Decision>,
     ) {
         for victim in victims {
-            self.dequeue_in_turn(victim.workload);
+            self.touch_turns(victim.workload);
+            self.dequeue(victim.workload);
         }
         for victim in victims {
             let workload = self.workloads.at_mut(victim.workload.0);
@@ -368,7 +370,7 @@ impl Engine {
         }
         for victim in victims {
             self.requeue(victim.workload);
-            self.second.touched.push(victim.workload);
+            self.touch_turns(victim.workload);
         }
     }
 
@@ -464,7 +466,7 @@ impl Engine {
     fn give_up(&mut self, decisions: &mut Vec<Decision>) {
         let batches = self.batches();
         let leaving: Vec<PodIx> = self.reservations.leaving.iter().copied().collect();
-        self.set_as_if(true);
+        self.org.as_if = true;
         leaving.into_iter().for_each(|pod| self.try_lift(pod));
         let rooms = self.lift_kept();
         let failed: Vec<Batch> = batches.into_iter().filter(|batch| !self.move_in(batch, &rooms)).collect();

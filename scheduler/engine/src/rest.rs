@@ -125,6 +125,11 @@ impl Rests {
         &mut self.pools[pool.i()]
     }
 
+    /// True if nobody is to be looked at.
+    pub(crate) fn all_rest(&self) -> bool {
+        self.awake.is_empty()
+    }
+
     /// Those to be looked at.
     pub(crate) fn awake(&self) -> Vec<GroupIx> {
         self.awake.iter().copied().collect()
@@ -362,14 +367,7 @@ impl Engine {
                 *standing = Standing::default();
                 continue;
             }
-            let pools: SmallVec<[PoolIx; 4]> = self.pools_of(group).collect();
-            let refused = pools.iter().all(|pool| {
-                let stirs = self.stirs_for(group, *pool);
-                let standing = &self.second.rests.standing[group.i()];
-                let here = standing.pools.iter().find(|refused| refused.pool == *pool);
-                here.is_some_and(|refused| refused.stirs == stirs && refused.means == Means::ALL)
-            });
-            if refused {
+            if self.all_refused(group) {
                 self.second.rests.rest(group, self.now);
             } else {
                 self.second.rests.set_timer(group, self.now);
@@ -379,6 +377,15 @@ impl Engine {
             let stirs = self.pools.at(PoolIx::of(at)).stirs;
             self.second.rests.pools[at].seen = stirs;
         }
+    }
+
+    /// True if every means was refused a group in all its pools, and nothing it depends on has changed since.
+    pub(crate) fn all_refused(&self, group: GroupIx) -> bool {
+        self.pools_of(group).all(|pool| {
+            let standing = self.second.rests.standing.get(group.i());
+            let here = standing.and_then(|standing| standing.pools.iter().find(|known| known.pool == pool));
+            here.is_some_and(|known| known.means == Means::ALL && known.stirs == self.stirs_for(group, pool))
+        })
     }
 
     /// What a group wants, if others that want the same are refused for the same reasons; none for one that wants a

@@ -10,7 +10,7 @@
 
 use crate::Engine;
 use crate::consolidate::Turn;
-use crate::ix::{NodeIx, PodIx, ShapeIx, WorkloadIx};
+use crate::ix::{NodeIx, PodIx, ShapeIx};
 use crate::legal::{Hunt, Rule, Taken};
 use crate::node::hold;
 use crate::org::{Triple, add};
@@ -293,7 +293,7 @@ impl Search<'_> {
         };
         if self.hunt.rule == Rule::Consolidate {
             let stopped = self.items.iter().zip(&self.states).filter(|(_, state)| **state == State::Stopped);
-            let mates = stopped.filter(|(unit, _)| is_of(unit, pod.workload));
+            let mates = stopped.filter(|(unit, _)| unit.is_single_of(pod.workload));
             cost[0] = (cost[0] - mates.map(|(unit, _)| unit.cost[0]).max().unwrap_or(0)).max(0);
         }
         cost
@@ -305,7 +305,7 @@ impl Search<'_> {
         let stopped = || self.items.iter().zip(&self.states).filter(|(_, state)| **state == State::Stopped);
         let apart = match id {
             // A workload goes with its pods: stopping one of them as well is never better.
-            UnitId::Whole(workload) => !stopped().any(|(unit, _)| is_of(unit, workload)),
+            UnitId::Whole(workload) => !stopped().any(|(unit, _)| unit.is_single_of(workload)),
             UnitId::Pod(pod) => {
                 let template = engine.templates.at(engine.workloads.at(pod.workload.0).template);
                 let role = template.role_of(pod.pod).0;
@@ -421,11 +421,6 @@ fn places_on(engine: &Engine, hunt: &Hunt, node: NodeIx, items: &[Unit]) -> Vec<
         }
     }
     places
-}
-
-/// True if a unit is a single pod of a workload.
-fn is_of(unit: &Unit, workload: WorkloadIx) -> bool {
-    matches!(unit.id, UnitId::Pod(pod) if pod.workload == workload)
 }
 
 fn covers(paid: &[Triple; 2], debts: &[Triple; 2]) -> bool {

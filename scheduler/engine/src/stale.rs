@@ -4,7 +4,7 @@
 //! minimum while others still run. Costs: only stale workloads are looked at.
 
 use crate::Engine;
-use crate::ix::{PodIx, WorkloadIx};
+use crate::ix::WorkloadIx;
 use crate::workload::{Pod, Stage};
 use berth_model::{Cause, Decision, Millis, Timestamp, WorkloadId};
 use std::collections::BTreeMap;
@@ -90,13 +90,10 @@ impl Engine {
             .map(|(ix, _)| ix)
             .collect();
         for workload in due {
-            let pods = self.workloads.at(workload.0).pods.iter().enumerate();
-            let placed = pods.filter(|(_, pod)| pod.stage == Stage::Placed);
-            let victims: Vec<PodIx> = placed.map(|(at, _)| PodIx { workload, pod: at as u32 }).collect();
-            if !self.may_disrupt(&victims) {
-                continue;
+            let victims = self.placed_of(workload);
+            if self.may_disrupt(&victims) {
+                self.evict(&victims, None, Cause::Stale, decisions);
             }
-            self.evict(&victims, None, Cause::Stale, decisions);
         }
     }
 

@@ -32,6 +32,9 @@ impl Engine {
 
     /// Evicts what was bound and does not run in time.
     pub(crate) fn evict_not_started(&mut self, decisions: &mut Vec<Decision>) {
+        if self.starting.is_empty() {
+            return;
+        }
         for (id, ix) in self.starting.clone() {
             let Some(due) = self.start_due(id, ix) else {
                 self.starting.remove(&id);
@@ -52,19 +55,20 @@ impl Engine {
         let workload = self.workloads.at(ix.0);
         let template = self.templates.at(workload.template);
         let timeout = workload.start_timeout.unwrap_or_default();
-        let placed = |at: &usize| workload.pods[*at].stage == Stage::Placed;
         let late = |at: &usize| {
             let pod = &workload.pods[*at];
             is_starting(pod) && pod.since.plus(timeout) <= self.now
         };
-        let as_pod = |at: usize| PodIx { workload: ix, pod: at as u32 };
         let alone = (0..template.roles.len()).all(|role| {
             let first = template.first_of(role) as usize;
             let pods = first..first + template.roles[role].count as usize;
             pods.filter(late).count() as u32 <= self.above_minimum(ix, role)
         });
-        let all = 0..workload.pods.len();
-        if alone { all.filter(late).map(as_pod).collect() } else { all.filter(placed).map(as_pod).collect() }
+        let mut unit = self.placed_of(ix);
+        if alone {
+            unit.retain(|pod| late(&(pod.pod as usize)));
+        }
+        unit
     }
 
     /// When the next pod will be late.

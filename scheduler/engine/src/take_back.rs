@@ -31,6 +31,17 @@ pub(crate) enum Phase {
     Consolidate,
 }
 
+impl Phase {
+    /// What is refused if it does not work.
+    fn as_means(self) -> Means {
+        match self {
+            Self::Reclaim => Means::Reclaim,
+            Self::Preempt => Means::Preempt,
+            Self::Consolidate => Means::Consolidate,
+        }
+    }
+}
+
 /// What the last second pass has seen.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct SecondPass {
@@ -47,10 +58,8 @@ pub(crate) struct SecondPass {
     pub(crate) rests: Rests,
     /// Workloads that were evicted for somebody, of late or longer ago (S25).
     pub(crate) evicted: BTreeSet<WorkloadIx>,
-    /// Workloads that wait for something else since the last turn.
-    pub(crate) touched: Vec<WorkloadIx>,
-    /// Groups in which they waited before.
-    pub(crate) left: Vec<GroupIx>,
+    /// Groups that workloads have left or joined since the last turn.
+    pub(crate) touched: Vec<GroupIx>,
 }
 
 /// One phase: whose turn it is, and who was refused. Identical workloads share a refusal, unless they differ in whom they
@@ -77,6 +86,9 @@ impl Engine {
     /// Looks for room for all that still wait, by stopping others.
     pub(crate) fn take_back(&mut self, budget: Budget, decisions: &mut Vec<Decision>) {
         self.rouse();
+        if self.second.rests.all_rest() && self.waiting.turns.is_empty() {
+            return;
+        }
         self.second.fresh.sort_unstable();
         self.forget_old_evictions();
         let mut steps = budget.steps;
@@ -87,13 +99,14 @@ impl Engine {
     }
 
     fn phase(&mut self, phase: Phase, steps: &mut u64, decisions: &mut Vec<Decision>) {
-        let mut round = Round::default();
         // Those that the allocation loop is to try again wait for it, as long as they found no room yet.
         let awake: BTreeSet<GroupIx> =
             self.second.rests.awake().into_iter().chain(self.waiting.turns.groups()).collect();
-        if awake.is_empty() {
+        // As long as nobody is helped, nothing changes.
+        if awake.iter().all(|group| self.all_refused(*group)) {
             return;
         }
+        let mut round = Round::default();
         for group in awake {
             self.enter_round(&mut round, group);
         }
@@ -112,13 +125,8 @@ impl Engine {
                 round.refused.insert((group, class));
             }
             self.enter_round(&mut round, group);
-            for group in std::mem::take(&mut self.second.left) {
+            for group in std::mem::take(&mut self.second.touched) {
                 self.enter_round(&mut round, group);
-            }
-            for workload in std::mem::take(&mut self.second.touched) {
-                for group in self.workloads.at(workload.0).groups.clone() {
-                    self.enter_round(&mut round, group);
-                }
             }
             if helped {
                 self.rank_all(&mut round.turns);
@@ -215,7 +223,8 @@ impl Engine {
             for means in [Phase::Reclaim, Phase::Preempt, Phase::Consolidate] {
                 // Later means matter now only if they come before another pool.
                 if means > phase && at + 1 == pools.len() {
-                    break;
+                    self.refuse_impossible(group, pool, means);
+                    continue;
                 }
                 let Some((outcome, rule)) = self.means_for(group, pool, means) else { continue };
                 if means > phase {
@@ -232,29 +241,37 @@ impl Engine {
     /// Tries one means in one pool, unless that was refused and the refusal stands. Whoever may stop fewer than others of the
     /// group is refused what they are (S25), and what it is refused says nothing about them.
     fn means_for(&mut self, group: GroupIx, pool: PoolIx, means: Phase) -> Option<(Outcome, Rule)> {
-        let as_means = match means {
-            Phase::Reclaim => Means::Reclaim,
-            Phase::Preempt => Means::Preempt,
-            Phase::Consolidate => Means::Consolidate,
-        };
-        if self.refusal_stands(group, pool, as_means) {
+        if self.refusal_stands(group, pool, means.as_means()) {
             return None;
         }
         (self.second.retry, self.second.again) = (None, false);
         match self.try_means(group, pool, means) {
             Ok(found) => Some(found),
             Err(hope) => {
-                // What MiB of a device are charged depends on the pool's devices.
-                let waiting = self.waiting.at(group);
-                let by_devices = self.asks_for_memory(self.templates.at(waiting.key.template));
-                let hope = hope.map(|hope| if by_devices { Hope::Pool(pool) } else { hope });
-                let plain = waiting.first().is_some_and(|(_, _, first)| self.may_not_stop(first).is_empty());
-                if plain {
-                    self.refuse(group, pool, as_means, hope);
-                }
+                self.refuse_means(group, pool, means, hope);
                 self.refused_until(group, self.second.retry, self.second.again);
                 None
             }
+        }
+    }
+
+    /// Refuses a means whose phase is still to come, if it is out of the question.
+    fn refuse_impossible(&mut self, group: GroupIx, pool: PoolIx, means: Phase) {
+        if !self.refusal_stands(group, pool, means.as_means())
+            && let Err(hope) = self.possible_hunt(group, pool, means)
+        {
+            self.refuse_means(group, pool, means, hope);
+        }
+    }
+
+    fn refuse_means(&mut self, group: GroupIx, pool: PoolIx, means: Phase, hope: Option<Hope>) {
+        // What MiB of a device are charged depends on the pool's devices.
+        let waiting = self.waiting.at(group);
+        let by_devices = self.asks_for_memory(self.templates.at(waiting.key.template));
+        let hope = hope.map(|hope| if by_devices { Hope::Pool(pool) } else { hope });
+        let plain = waiting.first().is_some_and(|(_, _, first)| self.may_not_stop(first).is_empty());
+        if plain {
+            self.refuse(group, pool, means.as_means(), hope);
         }
     }
 
@@ -267,8 +284,7 @@ impl Engine {
         means: Phase,
     ) -> Result<(Outcome, Rule), Option<Hope>> {
         let any = Some(Hope::Pool(pool));
-        let hunt = self.hunt_of(group, pool).ok_or(any)?;
-        self.is_possible(&hunt, group, means)?;
+        let hunt = self.possible_hunt(group, pool, means)?;
         self.refresh_victims(pool);
         if !self.could_be_cleared(group, pool) {
             return Err(any);
@@ -296,16 +312,25 @@ impl Engine {
         Err(any)
     }
 
+    /// Who looks for room, unless it is clear without looking that there is none to be found.
+    fn possible_hunt(&mut self, group: GroupIx, pool: PoolIx, means: Phase) -> Result<Hunt, Option<Hope>> {
+        let hunt = self.hunt_of(group, pool).ok_or(Some(Hope::Pool(pool)))?;
+        self.is_possible(&hunt, group, means)?;
+        Ok(hunt)
+    }
+
     /// What can be said without looking for victims; what could change it, if a means is out of the question.
     fn is_possible(&mut self, hunt: &Hunt, group: GroupIx, means: Phase) -> Result<(), Option<Hope>> {
         let priority = self.waiting.at(group).priority;
         match means {
             Phase::Reclaim => {
-                self.refresh_shares(hunt.pool);
-                if !self.may_reclaim(hunt.project, hunt.pool, hunt.ask, hunt.preemptible) {
-                    return Err(Some(Hope::Own(hunt.pool, hunt.project, hunt.ask, hunt.preemptible)));
+                if !self.others_use(hunt) {
+                    return Err(Some(Hope::Pool(hunt.pool)));
                 }
-                if self.others_use(hunt) { Ok(()) } else { Err(Some(Hope::Pool(hunt.pool))) }
+                self.refresh_shares(hunt.pool);
+                let may = self.may_reclaim(hunt.project, hunt.pool, hunt.ask, hunt.preemptible);
+                let own = Hope::Own(hunt.pool, hunt.project, hunt.ask, hunt.preemptible);
+                if may { Ok(()) } else { Err(Some(own)) }
             }
             Phase::Preempt => {
                 let lowest = self.org.at(hunt.project).priorities.first_key_value();

@@ -89,6 +89,11 @@ impl Turns {
         self.busy -= usize::from(removed && groups.is_empty());
     }
 
+    /// True if there are none to be tried.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.busy == 0
+    }
+
     /// All groups.
     pub(crate) fn groups(&self) -> impl Iterator<Item = GroupIx> + '_ {
         self.groups.iter().flatten().map(|entry| entry.5)

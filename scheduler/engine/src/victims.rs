@@ -128,6 +128,11 @@ impl Victims {
 }
 
 impl Unit {
+    /// True if it is a single pod of a workload.
+    pub(crate) fn is_single_of(&self, workload: WorkloadIx) -> bool {
+        matches!(self.id, UnitId::Pod(pod) if pod.workload == workload)
+    }
+
     /// What of its work is lost if it is stopped (S20).
     pub(crate) fn lost(&self) -> [i128; 2] {
         if matches!(self.id, UnitId::Whole(_)) { self.work } else { [0; 2] }
@@ -238,6 +243,11 @@ impl Engine {
         Some((stream, place, self.above_minimum(pod.workload, role.into()) > 0))
     }
 
+    /// The pods of a workload that are placed and not leaving.
+    pub(crate) fn placed_of(&self, workload: WorkloadIx) -> Vec<PodIx> {
+        self.workloads.at(workload.0).placed().map(|pod| PodIx { workload, pod }).collect()
+    }
+
     /// How many more pods of a role are placed than its minimum needs.
     pub(crate) fn above_minimum(&self, workload: WorkloadIx, role: usize) -> u32 {
         let state = self.workloads.at(workload.0);
@@ -259,8 +269,7 @@ impl Engine {
             UnitId::Whole(workload) => (workload, None),
         };
         let state = self.workloads.at(workload.0);
-        let placed = state.pods.iter().enumerate().filter(|(_, pod)| pod.stage == Stage::Placed);
-        let all = placed.map(|(at, _)| PodIx { workload, pod: at as u32 });
+        let all = state.placed().map(|pod| PodIx { workload, pod });
         let pods: SmallVec<[PodIx; 2]> = all.filter(|pod| alone.is_none_or(|alone| alone == *pod)).collect();
         let queue = self.templates.at(state.template).queue;
         let mut unit = Unit {

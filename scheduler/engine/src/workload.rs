@@ -197,9 +197,14 @@ impl Workload {
         (first..last).filter(|p| self.pods[*p as usize].stage == Stage::Waiting)
     }
 
-    /// Pods that are placed and not leaving.
+    /// The positions of the pods that are placed and not leaving.
+    pub(crate) fn placed(&self) -> impl Iterator<Item = u32> + '_ {
+        (0u32..).zip(&self.pods).filter(|(_, pod)| pod.stage == Stage::Placed).map(|(at, _)| at)
+    }
+
+    /// How many pods are placed and not leaving.
     pub(crate) fn running(&self) -> u32 {
-        self.pods.iter().filter(|p| p.stage == Stage::Placed).count() as u32
+        self.placed().count() as u32
     }
 
     /// Pods that should run and do not.

@@ -173,6 +173,15 @@ fn decides_the_same_in_any_order(history: &History) {
     }
 }
 
+/// Lets cycles follow one another until one has nothing of what counts.
+fn come_to_an_end(world: &mut World, counts: fn(&[Decision]) -> Vec<Decision>) {
+    let mut quiet = || {
+        let Some(entry) = world.entry(&Step::Decide) else { return true };
+        matches!(world.enter(&entry), Outcome::Decided(decisions) if counts(&decisions).is_empty())
+    };
+    assert!((0..50).any(|_| quiet()), "it never comes to an end");
+}
+
 /// S30: once nothing more is placed, an engine that has just started and holds no verdicts places nothing either: no
 /// verdict stands that should have fallen.
 fn wakes_whoever_can_start(history: &History) {
@@ -184,11 +193,7 @@ fn wakes_whoever_can_start(history: &History) {
         if !matches!(entry, Entry::Decide(_, Budget::UNLIMITED)) {
             continue;
         }
-        let quiet = |world: &mut World| {
-            let Some(entry) = world.entry(&Step::Decide) else { return true };
-            matches!(world.enter(&entry), Outcome::Decided(decisions) if deeds(&decisions).is_empty())
-        };
-        assert!((0..50).any(|_| quiet(&mut world)), "it never comes to an end");
+        come_to_an_end(&mut world, deeds);
         let fresh = enter(&mut started(&world.state), &entry);
         let Outcome::Decided(missed) = fresh else { unreachable!() };
         assert!(deeds(&missed).is_empty(), "S30: these should have been woken: {:?}", deeds(&missed));
@@ -206,11 +211,7 @@ fn lets_no_verdict_stand(history: &History) {
         if !matches!(entry, Entry::Decide(_, Budget::UNLIMITED)) {
             continue;
         }
-        let quiet = |world: &mut World| {
-            let Some(entry) = world.entry(&Step::Decide) else { return true };
-            matches!(world.enter(&entry), Outcome::Decided(decisions) if places(&decisions).is_empty())
-        };
-        assert!((0..50).any(|_| quiet(&mut world)), "it never comes to an end");
+        come_to_an_end(&mut world, places);
         let Some(Entry::Decide(now, _)) = world.entry(&Step::Decide) else { unreachable!() };
         let timer = world.engine.next_timer();
         if timer.is_some_and(|at| at <= now) {

@@ -13,7 +13,7 @@ use crate::report::words::{self, count, gpus, percent};
 use berth_model::GpuShare;
 
 /// Small charts, the one of all others included.
-const CHARTS_MAX: usize = 24;
+const CHARTS_MAX: usize = 12;
 /// Rows in the table.
 const ROWS_MAX: usize = 100;
 /// Requests above this many times use and quota are cut off.
