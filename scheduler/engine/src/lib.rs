@@ -11,7 +11,7 @@
 //! | `cycle` | one scheduling cycle on one screen (S32) |
 //! | `allocate` | the allocation loop: whose turn, which pool, all minimums or nothing (S5, S6, S10) |
 //! | `fair_share`, `turns` | who is entitled to what, and whose turn it is (S7 to S9) |
-//! | `reserve`, `overlap` | room that will be free soon, kept for those it was freed for (S23) |
+//! | `reserve`, `kept`, `overlap` | room that will be free soon, kept for those it was freed for (S23) |
 //! | `hold`, `backfill` | room in time for those who would wait for ever, and who may use it meanwhile (decision 0003) |
 //! | `take_back` | the second pass: reclaim, preempt, consolidate, phase by phase (S10, S32) |
 //! | `rest` | whom the second pass does not look at, and until when (S30) |
@@ -48,6 +48,7 @@ mod fair_share;
 mod hold;
 mod index;
 mod ix;
+mod kept;
 mod kinds;
 mod leaving;
 mod legal;
