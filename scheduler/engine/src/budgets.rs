@@ -101,6 +101,12 @@ impl Disruption {
 }
 
 impl Engine {
+    /// How many more pods each disruption budget allows to be evicted, with what has been decided and is not contained in its
+    /// number.
+    pub fn disruptions_left(&self) -> impl Iterator<Item = (&BudgetSpec, u32)> {
+        self.budgets.all.values().map(|budget| (&budget.spec, budget.left()))
+    }
+
     pub(crate) fn set_budget(&mut self, spec: BudgetSpec) -> Applied {
         let same_name = |other: &&Budget| {
             (&other.spec.namespace, &other.spec.name) == (&spec.namespace, &spec.name)

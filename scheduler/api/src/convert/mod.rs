@@ -9,6 +9,7 @@
 //! an object that it would fail on in every cycle is an error here, once.
 
 mod affinity;
+mod budget;
 mod node;
 mod organisation;
 mod pod;
@@ -16,6 +17,7 @@ mod resources;
 mod selector;
 mod storage;
 
+pub use budget::budget;
 pub use node::{NodeFacts, node};
 pub(crate) use organisation::created;
 pub use organisation::{department, node_pool, project, queue_quota};

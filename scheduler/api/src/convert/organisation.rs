@@ -5,11 +5,13 @@
 
 use crate::error::{Bad, Malformed};
 use crate::objects::amount::{Amount, Span};
-use crate::objects::{Department, FractionStrategy, NodePool, NodeStrategy, NodeTypes, PoolQuota, Project};
+use crate::objects::{
+    self, Department, FractionStrategy, NodePool, NodeStrategy, NodeTypes, PoolQuota, Project,
+};
 use crate::slim::named;
 use berth_model::{
-    DepartmentId, DepartmentSpec, DeviceStrategy, Millis, NodeTypeRule, PoolId, PoolSelector, PoolSpec,
-    ProjectId, ProjectSpec, QueueQuota, Quota, ResourceQuota, Strategy, Timestamp,
+    DepartmentId, DepartmentSpec, DeviceStrategy, Millis, NodeTypeRule, OverLimit, PoolId, PoolSelector,
+    PoolSpec, ProjectId, ProjectSpec, QueueQuota, Quota, ResourceQuota, Strategy, Timestamp,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
@@ -68,7 +70,11 @@ fn read_pool(pool: &NodePool, id: PoolId) -> Result<PoolSpec, Bad> {
         stale_grace: span("staleGrace", &spec.stale_grace)?,
         consolidation: spec.consolidation.enabled,
         max_moves: count("consolidation.maxMoves", spec.consolidation.max_moves)?,
-        over_limit: Default::default(),
+        over_limit: match spec.over_limit {
+            objects::OverLimit::Report => OverLimit::Report,
+            objects::OverLimit::EvictPreemptible => OverLimit::EvictPreemptible,
+            objects::OverLimit::Evict => OverLimit::Evict,
+        },
     })
 }
 
@@ -192,6 +198,7 @@ pub fn project(
             read.map_err(|bad| bad.under("spec.workloadDefaults").of(&object))?;
         }
     }
+    let hold_after = spec.hold_after.as_ref().map(|value| span("holdAfter", value)).transpose();
     Ok(ProjectSpec {
         id,
         name: project.owned_namespace().to_owned(),
@@ -201,6 +208,6 @@ pub fn project(
         quotas: quotas(&object, &spec.pools, &pool)?,
         pools: spec.pool_order.iter().filter_map(|name| pool(name)).collect(),
         node_types: node_types(spec.node_types.as_ref()),
-        hold_after: None,
+        hold_after: hold_after.map_err(|bad| bad.under("spec").of(&object))?,
     })
 }

@@ -17,6 +17,7 @@ pub mod status;
 pub use department::{Department, DepartmentSpec};
 pub use pool::{
     Consolidation, FractionStrategy, NodeLabel, NodePool, NodePoolSpec, NodePoolStatus, NodeStrategy,
+    OverLimit,
 };
 pub use project::{Project, ProjectSpec, WorkloadDefaults};
 pub use quota::{CpuQuota, DEFAULT_RANK, GpuQuota, MemoryQuota, NodeTypes, PoolQuota};

@@ -30,6 +30,18 @@ pub enum FractionStrategy {
     Spread,
 }
 
+/// What becomes of pods that use more device memory than they were given (S19).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub enum OverLimit {
+    #[doc = "It is reported."]
+    #[default]
+    Report,
+    #[doc = "Preemptible ones are evicted."]
+    EvictPreemptible,
+    #[doc = "All are evicted but those of Kubernetes' system classes."]
+    Evict,
+}
+
 /// One node label with its value.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
@@ -129,6 +141,10 @@ pub struct NodePoolSpec {
     /// Moving workloads so that another fits (S26). Default: on, at most 16 workloads.
     #[serde(default)]
     pub consolidation: Consolidation,
+    /// What becomes of pods that use more device memory than their limit, or more than they asked for where that threatens what
+    /// others were guaranteed (S19): `Report` (default), `EvictPreemptible`, or `Evict`, which stops non-preemptible ones too.
+    #[serde(default)]
+    pub over_limit: OverLimit,
 }
 
 impl NodePoolSpec {
@@ -142,6 +158,7 @@ impl NodePoolSpec {
             min_runtime: no_time(),
             stale_grace: default_stale_grace(),
             consolidation: Consolidation::default(),
+            over_limit: OverLimit::default(),
         }
     }
 }

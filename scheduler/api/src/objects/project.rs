@@ -87,6 +87,10 @@ pub struct ProjectSpec {
     /// What holds for workloads that say nothing themselves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workload_defaults: Option<WorkloadDefaults>,
+    /// After how long a node pool holds room for a workload of the project that waits for all its minimums, so that small ones
+    /// do not keep it waiting for ever; negative = never. Unset: 24h.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold_after: Option<Span>,
 }
 
 impl ProjectSpec {
@@ -100,6 +104,7 @@ impl ProjectSpec {
             pools: Vec::new(),
             node_types: None,
             workload_defaults: None,
+            hold_after: None,
         }
     }
 }

@@ -3,7 +3,9 @@
 use super::object;
 use berth_api::convert;
 use berth_api::objects::{Department, NodePool, Project, crds};
-use berth_model::{DepartmentId, DeviceStrategy, Millis, PoolId, ProjectId, QueueQuota, Quota, Strategy};
+use berth_model::{
+    DepartmentId, DeviceStrategy, Millis, OverLimit, PoolId, ProjectId, QueueQuota, Quota, Strategy,
+};
 
 fn head(kind: &str, name: &str, spec: &str) -> String {
     format!("{{apiVersion: berth.dev/v1alpha1, kind: {kind}, metadata: {{name: {name}}}, spec: {spec}}}")
@@ -18,13 +20,14 @@ fn s1_a_pool_has_the_defaults_of_the_rules() {
     let found = read("a100", "{selector: {key: gpu, value: a100}}").unwrap();
     let selector = found.selector.clone().unwrap();
     assert_eq!(found, berth_model::PoolSpec::new(PoolId(1), "a100", Some(selector)));
-    let found = read("default", "{gpuStrategy: Spread, deviceStrategy: Spread, minRuntime: 5m, staleGrace: '-1s', consolidation: {enabled: false}}").unwrap();
+    let found = read("default", "{gpuStrategy: Spread, deviceStrategy: Spread, minRuntime: 5m, staleGrace: '-1s', consolidation: {enabled: false}, overLimit: EvictPreemptible}").unwrap();
     assert_eq!(
         (found.gpu, found.cpu, found.device),
         (Strategy::Spread, Strategy::Binpack, DeviceStrategy::Spread)
     );
     assert_eq!((found.min_runtime, found.stale_grace), (Millis(300_000), Millis(-1000)));
     assert_eq!((found.consolidation, found.max_moves), (false, 16));
+    assert_eq!(found.over_limit, OverLimit::EvictPreemptible);
     let errors = [
         (
             "a",
@@ -50,6 +53,20 @@ fn s1_a_pool_has_the_defaults_of_the_rules() {
     for (name, spec, expected) in errors {
         assert_eq!(read(name, spec).unwrap_err(), expected);
     }
+}
+
+#[test]
+fn a_project_says_after_how_long_room_is_held() {
+    let read = |spec: &str| {
+        let project: Project = object(&head("Project", "vision", &format!("{{department: d{spec}}}")));
+        let read = convert::project(&project, ProjectId(1), DepartmentId(2), |_| Some(PoolId(0)));
+        read.map(|project| project.hold_after).map_err(|error| error.to_string())
+    };
+    assert_eq!(read("").unwrap(), None);
+    assert_eq!(read(", holdAfter: 6h").unwrap(), Some(Millis(6 * 3_600_000)));
+    assert_eq!(read(", holdAfter: '-1s'").unwrap(), Some(Millis(-1000)), "never");
+    let error = read(", holdAfter: soon").unwrap_err();
+    assert!(error.starts_with("Project vision: spec.holdAfter: \"soon\"; allowed: a duration"), "{error}");
 }
 
 /// What a project has in its one pool.

@@ -139,7 +139,7 @@ impl Mirror {
         };
         let pod = PodId { workload: group.id, role: seat.role, index: seat.slot };
         let told = group.roles[usize::from(seat.role)].slots[seat.slot as usize].told;
-        if matches!(told, Told::On(_, None) | Told::Placed(_)) {
+        if matches!(told, Told::On { leaving: None, .. } | Told::Placed(_)) {
             self.waiting_events.push(Event::EvictFailed { pod });
         }
     }
@@ -165,7 +165,7 @@ impl Mirror {
         };
         match slot() {
             Some(Told::Waiting) => "waiting".to_owned(),
-            Some(Told::Placed(node) | Told::On(node, _)) => {
+            Some(Told::Placed(node) | Told::On { node, .. }) => {
                 format!("on {}", self.nodes.name(node).map_or("a node that is gone", |name| &**name))
             }
             Some(Told::New | Told::Absent) | None => "absent".to_owned(),

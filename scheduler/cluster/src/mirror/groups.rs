@@ -35,8 +35,14 @@ pub(crate) enum Told {
     Waiting,
     /// It has placed the pod there; the cluster does not show it yet.
     Placed(NodeId),
-    /// That the pod is there, and when it will be gone if it is leaving.
-    On(NodeId, Option<Timestamp>),
+    /// That the pod is there.
+    On {
+        node: NodeId,
+        /// When it will be gone, if it is leaving.
+        leaving: Option<Timestamp>,
+        /// It does not run yet (S5).
+        starting: bool,
+    },
 }
 
 /// The place of one pod.
@@ -54,7 +60,7 @@ impl Told {
     /// The node on which the engine counts the pod.
     pub(crate) const fn node(self) -> Option<NodeId> {
         match self {
-            Self::Placed(node) | Self::On(node, _) => Some(node),
+            Self::Placed(node) | Self::On { node, .. } => Some(node),
             Self::New | Self::Absent | Self::Waiting => None,
         }
     }
@@ -185,7 +191,7 @@ impl Group {
         slot.pod = None;
         slot.gone = Some(outcome);
         // Only what is on a node can be evicted and wanted again.
-        let on_node = matches!(slot.told, Told::On(..));
+        let on_node = matches!(slot.told, Told::On { .. });
         slot.expected = expected.filter(|_| on_node && outcome == PodOutcome::Evicted);
         if slot.expected.is_none() && outcome == PodOutcome::Evicted {
             slot.gone = Some(PodOutcome::Deleted);

@@ -10,7 +10,7 @@
 //! | module | what it holds |
 //! |---|---|
 //! | `seen`, `ids` | objects by name, lists, identifiers |
-//! | `organisation`, `nodes`, `around` | pools and queues; nodes; what pods are read with |
+//! | `organisation`, `nodes`, `budgets`, `around` | pools and queues; nodes; disruption budgets; what pods are read with |
 //! | `pods`, `read`, `groups` | pods, what they are, and the workloads they form (S5) |
 //! | `tell` | what was told -> what is seen, as events |
 //! | `act` | decisions -> actions |
@@ -20,6 +20,7 @@
 
 mod act;
 mod around;
+mod budgets;
 mod groups;
 mod ids;
 mod nodes;
@@ -38,6 +39,7 @@ use around::{Around, Stale};
 use berth_api::{keep, slim};
 use berth_model::words::Names;
 use berth_model::{DepartmentId, Event, Millis, NodeId, PodOutcome, PoolId, ProjectId, Timestamp};
+use budgets::Budgets;
 use groups::{Groups, Wanted};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
@@ -74,6 +76,7 @@ pub struct Mirror {
     reader: Reader,
     organisation: Organisation,
     nodes: Nodes,
+    budgets: Budgets,
     around: Around,
     pods: Pods,
     groups: Groups,
@@ -104,6 +107,7 @@ impl Mirror {
             reader: Reader::default(),
             organisation: Organisation::default(),
             nodes: Nodes::default(),
+            budgets: Budgets::default(),
             around: Around::default(),
             pods: Pods::default(),
             groups: Groups::default(),
@@ -200,14 +204,15 @@ impl Mirror {
             Object::StorageClass(class) => {
                 self.stale.volumes |= self.around.classes.set(Name::of(&class.metadata), *class);
             }
-            Object::Budget(_) => {}
+            Object::Budget(budget) => self.budgets.set(*budget),
             owner => self.stale.owners.extend(self.around.set_owner(&owner)),
         }
     }
 
     fn gone(&mut self, kind: Kind, name: Name) {
         match kind {
-            Kind::Pod | Kind::Budget => {}
+            Kind::Pod => {}
+            Kind::Budget => self.budgets.gone(name),
             Kind::Node => self.nodes.gone(&name),
             Kind::CsiNode => self.nodes.csi_gone(&name),
             Kind::NodePool => {
@@ -245,7 +250,7 @@ impl Mirror {
     fn list_begun(&mut self, kind: Kind) {
         match kind {
             Kind::Pod => self.pods.list_begun(),
-            Kind::Budget => {}
+            Kind::Budget => self.budgets.list_begun(),
             Kind::Node => self.nodes.list_begun(false),
             Kind::CsiNode => self.nodes.list_begun(true),
             Kind::NodePool => self.organisation.pools.list_begun(),
@@ -262,7 +267,8 @@ impl Mirror {
 
     fn list_ended(&mut self, kind: Kind) {
         match kind {
-            Kind::Pod | Kind::Budget => {}
+            Kind::Pod => {}
+            Kind::Budget => self.budgets.list_ended(),
             Kind::Node => self.nodes.list_ended(false),
             Kind::CsiNode => self.nodes.list_ended(true),
             Kind::NodePool => {
@@ -435,7 +441,8 @@ impl Mirror {
 
     /// When something changes although nothing happens.
     pub fn next_timer(&self) -> Option<Timestamp> {
-        self.timers.first().map(|(at, _)| *at)
+        let first = self.timers.first().map(|(at, _)| *at);
+        [first, self.budgets.next_timer()].into_iter().flatten().min()
     }
 }
 

@@ -50,10 +50,16 @@ impl Entry {
         }
     }
 
-    /// Since when it runs, as far as is known.
-    pub(crate) fn since(&self) -> Timestamp {
-        let time = self.kept.started.as_ref().or(self.kept.created.as_ref());
-        Timestamp(time.map_or(0, |time| time.0.as_millisecond()))
+    /// It is on a node and does not run there yet.
+    pub(crate) fn is_starting(&self) -> bool {
+        self.kept.phase == keep::Phase::Pending
+    }
+
+    /// Since when it is on its node, as far as is known; one that the kubelet has not begun with is there since now.
+    pub(crate) fn since(&self, now: Timestamp) -> Timestamp {
+        let created = self.kept.created.as_ref().filter(|_| !self.is_starting());
+        let time = self.kept.started.as_ref().or(created);
+        time.map_or(now, |time| Timestamp(time.0.as_millisecond()).min(now))
     }
 
     /// When it will have been deleted, if it is being.

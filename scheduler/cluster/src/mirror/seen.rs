@@ -61,6 +61,12 @@ impl<T: PartialEq> Seen<T> {
         self.objects.get(name)
     }
 
+    /// Those of a namespace, by name.
+    pub(crate) fn in_namespace(&self, namespace: &str) -> impl Iterator<Item = (&Name, &T)> {
+        let all = self.objects.range(Name::new(namespace, "")..);
+        all.take_while(move |(name, _)| *name.namespace == *namespace)
+    }
+
     /// All of them, by name.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&Name, &T)> {
         self.objects.iter()

@@ -1,6 +1,6 @@
 //! What was told -> what is seen, as events.
 //!
-//! Order: pools and queues; nodes that are there; workloads; what frees room, workloads that
+//! Order: pools and queues; disruption budgets; nodes that are there; workloads; what frees room, workloads that
 //! are gone included; what takes room; and at the end nodes and queues that are gone.
 
 use super::Mirror;
@@ -37,6 +37,7 @@ enum Wish {
         since: Timestamp,
         leaving: Option<Timestamp>,
         evicted: bool,
+        starting: bool,
     },
 }
 
@@ -74,11 +75,13 @@ impl Mirror {
             self.find_starts();
             self.find_stale();
         }
+        let budgets = self.budgets.events(self.now);
         let mut out = Out::default();
         for group in std::mem::take(&mut self.dirty) {
             self.tell_group(group, &gone, &mut out);
         }
         let mut events = organisation.first;
+        events.extend(budgets);
         events.extend(nodes.set);
         events.append(&mut self.waiting_events);
         for part in [out.set, out.free, out.take] {
@@ -161,6 +164,7 @@ impl Mirror {
         if !busy && (group.evictions.is_empty() || group.key.project != project) {
             if group.told.is_some() {
                 out.free.push(Event::WorkloadRemoved(group.id));
+                self.budgets.has_left(&group.key.key.namespace, self.now);
             }
             self.groups.put_back(ix, group);
             self.groups.remove(ix);
@@ -171,7 +175,11 @@ impl Mirror {
         }
         let held = self.tell_workload(&mut group, out) | self.tend_start(ix, &mut group);
         if group.told.is_some() {
+            let left = out.free.len();
             self.tell_slots(&mut group, held, gone, out);
+            if out.free.len() > left {
+                self.budgets.has_left(&group.key.key.namespace, self.now);
+            }
         }
         self.say_problem(&mut group);
         self.groups.put_back(ix, group);
@@ -304,13 +312,14 @@ impl Mirror {
                 slot.told = Told::Waiting;
             }
             (Told::Placed(node), Wish::Waiting) => self.bind_late(id, slot, node, out),
-            (Told::On(..), Wish::Waiting) => {
+            (Told::On { .. }, Wish::Waiting) => {
                 out.free.push(Event::PodEnded { pod: id, outcome: PodOutcome::Deleted });
                 out.take.push(Event::PodWanted { pod: id });
                 slot.told = Told::Waiting;
             }
-            (told, Wish::On { node, since, leaving, evicted }) => {
-                let state = PodState { leaving, evicted, ..PodState::new(id, node, GpuGrant::None, since) };
+            (told, Wish::On { node, since, leaving, evicted, starting }) => {
+                let state = PodState::new(id, node, GpuGrant::None, since);
+                let state = PodState { leaving, evicted, starting, ..state };
                 slot.told = on_node(told, state, out);
             }
         }
@@ -348,8 +357,8 @@ impl Mirror {
         if let Some(node) = &entry.kept.node {
             let Some(node) = self.nodes.id(node) else { return Wish::Absent(PodOutcome::Deleted) };
             let evicted = entry.evicted || entry.kept.own_annotation(written::EVICTED).is_some();
-            let since = entry.since().min(self.now);
-            return Wish::On { node, since, leaving: entry.leaving(), evicted };
+            let (since, leaving, starting) = (entry.since(self.now), entry.leaving(), entry.is_starting());
+            return Wish::On { node, since, leaving, evicted, starting };
         }
         let ours = entry.is_for(&self.settings.schedulers) && entry.problem.is_none();
         if !ours || entry.kept.deleted.is_some() {
@@ -457,21 +466,22 @@ impl Mirror {
 
 /// The events for a pod that is on a node.
 fn on_node(told: Told, state: PodState, out: &mut Out) -> Told {
-    let now = Told::On(state.node, state.leaving);
+    let now = Told::On { node: state.node, leaving: state.leaving, starting: state.starting };
     match told {
         Told::New => return told,
-        Told::On(node, leaving) if node == state.node => {
+        Told::On { node, leaving, starting } if node == state.node => {
             match state.leaving {
                 Some(until) if leaving != Some(until) => {
                     out.free.push(Event::PodLeaving { pod: state.pod, until });
                 }
+                None if starting != state.starting => out.take.push(Event::PodRunning(state)),
                 _ => {}
             }
             return now;
         }
         Told::Placed(node) if node == state.node => {}
         Told::Placed(node) => out.free.push(Event::BindFailed { pod: state.pod, node }),
-        Told::On(..) => {
+        Told::On { .. } => {
             out.free.push(Event::PodEnded { pod: state.pod, outcome: PodOutcome::Deleted });
             out.take.push(Event::PodWanted { pod: state.pod });
         }

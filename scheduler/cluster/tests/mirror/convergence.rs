@@ -21,6 +21,9 @@ enum Step {
     Relabel(u8, u8),
     Project(u8, u32),
     ProjectGone(u8),
+    /// For pods with the label that [`Step::Relabel`] gives.
+    Budget(u8, u8, u32),
+    BudgetGone(u8),
     /// What is pending is told, and decided upon.
     Act,
     Sync,
@@ -47,6 +50,8 @@ fn step() -> BoxedStrategy<Step> {
         1 => (pod, 0..2u8).prop_map(|(pod, label)| Step::Relabel(pod, label)).boxed(),
         1 => (0..2u8, 0..3u32).prop_map(|(project, gpus)| Step::Project(project, gpus)).boxed(),
         1 => (0..2u8).prop_map(Step::ProjectGone).boxed(),
+        1 => (0..2u8, 0..2u8, 0..3u32).prop_map(|(project, app, left)| Step::Budget(project, app, left)).boxed(),
+        1 => (0..2u8).prop_map(Step::BudgetGone).boxed(),
         5 => Just(Step::Act).boxed(),
         2 => Just(Step::Sync).boxed(),
         1 => Just(Step::Lose).boxed(),
@@ -96,6 +101,10 @@ fn take(world: &mut World, step: &Step) {
             }}),
         ),
         Step::ProjectGone(project) => world.delete(Kind::Project, "", &format!("p{project}")),
+        Step::Budget(project, app, left) => {
+            world.budget(&format!("p{project}/budget"), &format!("app-{app}"), *left);
+        }
+        Step::BudgetGone(project) => world.delete(Kind::Budget, &format!("p{project}"), "budget"),
         Step::Project(project, gpus) => world.project(&format!("p{project}"), *gpus),
         Step::Act => drop(world.act()),
         Step::Sync => world.sync(),
@@ -170,10 +179,11 @@ proptest! {
         world.act();
         world.relist();
         world.sync();
-        let (seen, used) = (view(&world), world.engine_usage());
+        let (seen, used, left) = (view(&world), world.engine_usage(), world.budgets_left());
         world.restart();
         prop_assert_eq!(&seen, &view(&world));
         prop_assert_eq!(used, world.engine_usage());
+        prop_assert_eq!(left, world.budgets_left());
         let lost = world.pending.iter().any(|change| matches!(change, Change::Outcome(_)));
         prop_assert!(!lost);
     }

@@ -1,5 +1,6 @@
 //! The mirror with a real engine behind it and an API server of maps before it.
 
+mod budgets;
 mod cases;
 mod convergence;
 mod starts;

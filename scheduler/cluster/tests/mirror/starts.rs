@@ -1,4 +1,5 @@
-//! Gangs that are below their minimum: of which only some pods could be bound (S5), and that have lost some (S27).
+//! Gangs that are below their minimum: of which only some pods could be bound or began to run (S5), and that have lost some
+//! (S27).
 
 use crate::world::World;
 use berth_cluster::{Action, Kind};
@@ -130,6 +131,74 @@ fn s5_an_undoing_that_a_budget_forbids_goes_on() {
     let failed = berth_cluster::Outcome::EvictFailed(pod.clone(), "a budget".to_owned());
     world.pending.push(berth_cluster::Change::Outcome(failed));
     assert_eq!(world.says().iter().filter(|said| said.starts_with("evict")).count(), 1);
+}
+
+/// A gang of two is bound that must run within a minute; `a-0` runs.
+fn starting() -> World {
+    let mut world = World::new();
+    world.now = BEGIN_MS;
+    world.node("n0", 2);
+    for name in ["a-0", "a-1"] {
+        let mut pod = two();
+        pod["metadata"]["annotations"]["berth.dev/start-timeout"] = json!("60s");
+        // Its namespace's Job made it long before there was room.
+        pod["metadata"]["creationTimestamp"] = json!("2026-01-01T00:00:00Z");
+        world.pod(name, 1, pod);
+    }
+    assert_eq!(world.act(), ["a-0 -> n0, a-1 -> n0"]);
+    runs(&mut world, "a-0");
+    world
+}
+
+fn runs(world: &mut World, name: &str) {
+    world.edit(name, |pod| {
+        pod["status"] = json!({"phase": "Running", "startTime": "2026-01-02T00:00:01Z"});
+    });
+}
+
+#[test]
+fn s5_a_gang_that_does_not_run_in_time_gives_its_room_back() {
+    for restarted in [false, true] {
+        let mut world = starting();
+        // The kubelet has taken it, and its image does not come.
+        world.edit("a-1", |pod| {
+            pod["status"] = json!({"phase": "Pending", "startTime": "2026-01-02T00:00:01Z"});
+        });
+        pass(&mut world, 50);
+        assert_eq!(world.act(), [""; 0]);
+        if restarted {
+            world.restart();
+        }
+        pass(&mut world, 5);
+        assert_eq!(world.act(), [""; 0]);
+        pass(&mut world, 6);
+        let said = world.act();
+        let both = said.contains(&"evict a-0".to_owned()) && said.contains(&"evict a-1".to_owned());
+        assert!(both, "restarted: {restarted}, {said:?}");
+    }
+}
+
+#[test]
+fn s5_a_gang_that_runs_in_time_keeps_its_room() {
+    let mut world = starting();
+    pass(&mut world, 50);
+    runs(&mut world, "a-1");
+    assert_eq!(world.act(), [""; 0]);
+    pass(&mut world, 3600);
+    assert_eq!(world.act(), [""; 0]);
+    world.restart();
+    assert_eq!(world.act(), [""; 0]);
+}
+
+#[test]
+fn s5_what_no_kubelet_has_begun_with_is_on_its_node_since_it_is_seen_there() {
+    let mut world = starting();
+    pass(&mut world, 50);
+    world.restart();
+    pass(&mut world, 50);
+    assert_eq!(world.act(), [""; 0]);
+    pass(&mut world, 11);
+    assert!(world.act().contains(&"evict a-1".to_owned()));
 }
 
 /// What a pod of a gang of two says that may be preempted.

@@ -3,6 +3,7 @@
 //! Objects are JSON as `kubectl` would show them. What is changed reaches the mirror by [`World::sync`] unless a test lets
 //! it get lost.
 
+use berth_api::convert::selects;
 use berth_api::slim;
 use berth_cluster::change::Name;
 use berth_cluster::mirror::Settings;
@@ -14,7 +15,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 /// The kinds that tests make.
-pub(crate) const KINDS: [Kind; 8] = [
+pub(crate) const KINDS: [Kind; 9] = [
     Kind::NodePool,
     Kind::Department,
     Kind::Project,
@@ -22,6 +23,7 @@ pub(crate) const KINDS: [Kind; 8] = [
     Kind::Claim,
     Kind::Volume,
     Kind::StorageClass,
+    Kind::Budget,
     Kind::Pod,
 ];
 
@@ -53,6 +55,7 @@ pub(crate) fn object(kind: Kind, value: &Value) -> Object {
         Kind::Claim => Object::Claim(read(value)),
         Kind::Volume => Object::Volume(read(value)),
         Kind::StorageClass => Object::StorageClass(read(value)),
+        Kind::Budget => Object::Budget(read(value)),
         other => panic!("no test makes {other:?}"),
     }
 }
@@ -238,6 +241,10 @@ impl World {
             }
             Action::Evict { pod, .. } | Action::Reserve { pod, .. } | Action::StaleSince { pod, .. }
                 if !self.is_there(pod) => {}
+            Action::Evict { pod, .. } if !self.grant(pod) => {
+                let failed = Outcome::EvictFailed(pod.clone(), "a budget".to_owned());
+                self.pending.push(Change::Outcome(failed));
+            }
             Action::Evict { pod, .. } => {
                 self.edit(&full(pod), |pod| {
                     pod["metadata"]["deletionTimestamp"] = json!("2030-01-01T00:00:00Z");
@@ -267,6 +274,52 @@ impl World {
             Action::Status(_) | Action::Finalizers { .. } => unreachable!("no round asks for them"),
             Action::Release { .. } | Action::Pending { .. } | Action::Warn { .. } => {}
         }
+    }
+
+    /// Lets the budgets of a pod grant its eviction, as the Eviction API does.
+    fn grant(&mut self, pod: &PodRef) -> bool {
+        let labels = &self.api[&(Kind::Pod, pod.namespace.to_string(), pod.name.to_string())]["metadata"];
+        let labels: BTreeMap<String, String> =
+            serde_json::from_value(labels["labels"].clone()).unwrap_or_default();
+        let about = |((kind, namespace, _), value): &(&(Kind, String, String), &Value)| {
+            let read = || read::<slim::PodDisruptionBudget>(value).spec.selector;
+            *kind == Kind::Budget
+                && **namespace == *pod.namespace
+                && read().is_some_and(|selector| selects(&selector, &labels))
+        };
+        let about: Vec<String> = self.api.iter().filter(about).map(|((.., name), _)| name.clone()).collect();
+        match &about[..] {
+            [] => true,
+            [name] => {
+                let key = (Kind::Budget, pod.namespace.to_string(), name.clone());
+                let mut budget = self.api[&key].clone();
+                let left = budget["status"]["disruptionsAllowed"].as_i64().unwrap_or(0);
+                if left > 0 {
+                    budget["status"]["disruptionsAllowed"] = json!(left - 1);
+                    self.set(Kind::Budget, &pod.namespace, name, budget);
+                }
+                left > 0
+            }
+            _ => false,
+        }
+    }
+
+    /// A budget for the pods of a namespace with this label `app` that allows so many evictions now.
+    pub(crate) fn budget(&mut self, name: &str, app: &str, allowed: u32) {
+        let (namespace, name) = name.split_once('/').expect("a namespace");
+        let budget = json!({
+            "spec": {"selector": {"matchLabels": {"app": app}}}, "status": {"disruptionsAllowed": allowed},
+        });
+        self.set(Kind::Budget, namespace, name, budget);
+    }
+
+    /// What the engine takes every budget to allow, as `namespace/name left`.
+    pub(crate) fn budgets_left(&self) -> Vec<String> {
+        let all = self.engine.disruptions_left();
+        let mut all: Vec<_> =
+            all.map(|(budget, left)| format!("{}/{} {left}", budget.namespace, budget.name)).collect();
+        all.sort();
+        all
     }
 
     /// True if the API server has the pod, and it is not another of its name.
