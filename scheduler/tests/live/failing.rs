@@ -34,8 +34,9 @@ async fn a_bind_whose_answer_is_lost_is_looked_at_and_never_doubled() {
 async fn an_api_server_that_is_killed_in_the_middle_loses_nothing() {
     let world = World::start(Options::new()).await;
     world.nodes(8, 8).await;
-    let scheduler = world.scheduler("only", json!({}));
+    let mut scheduler = world.scheduler("only", json!({}));
     scheduler.ready().await;
+    scheduler.may_be_denied = true;
     world.create(&ours("first", 1), 32).await;
     world.testbed.kill(Component::ApiServer).expect("it is killed");
     world.testbed.start_again(Component::ApiServer).await.expect("it comes back");

@@ -4,6 +4,7 @@
 
 mod binding;
 mod failing;
+mod load;
 mod proxy;
 mod replicas;
 mod status;

@@ -382,7 +382,11 @@ impl Shared {
                 tracing::warn!(%pod, request, why, "a write was refused");
                 true
             }
-            Answer::Busy(_) | Answer::Lost(_) => false,
+            Answer::Lost(why) => {
+                tracing::debug!(%pod, request, why, "a write is tried again");
+                false
+            }
+            Answer::Busy(_) => false,
         }
     }
 
