@@ -2,6 +2,8 @@
 
 use crate::world::{SOON, World, ours};
 use berth_testbed::{Kwok, Options};
+use k8s_openapi::api::admissionregistration::v1::ValidatingAdmissionPolicyBinding;
+use kube::Api;
 use kube::api::DeleteParams;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
@@ -59,12 +61,25 @@ async fn s2_a_project_says_what_it_uses_and_stays_while_something_is_left_in_it(
             status["workloads"] == json!({ "running": 3, "pending": 0 })
                 && status["total"]["gpu"]["allocated"] == "3"
                 && status["total"]["gpu"]["quota"] == "2"
+                && status["left"] == json!({ "workloads": 3, "volumeClaims": 0 })
         })
     };
     until(&world, &vision, "what it uses", used).await;
 
-    let delete = http::Request::delete(&vision).body(Vec::new()).expect("a request");
-    world.client.request::<Value>(delete).await.expect("it is to go");
+    // The API server refuses it at once, and says what is left.
+    let delete = || http::Request::delete(&vision).body(Vec::new()).expect("a request");
+    let refused = world.client.request::<Value>(delete()).await.expect_err("it is refused").to_string();
+    let why = "Project vision cannot be deleted: workloads: 3, volume claims: 0 are left in its namespace";
+    assert!(refused.contains(why), "{refused}");
+
+    // What the API server does not know yet, or nobody has told it to refuse, the finalizer holds.
+    let bindings: Api<ValidatingAdmissionPolicyBinding> = Api::all(world.client.clone());
+    bindings.delete("projects.berth.dev", &DeleteParams::default()).await.expect("it is deleted");
+    let begun = Instant::now();
+    while let Err(error) = world.client.request::<Value>(delete()).await {
+        assert!(begun.elapsed() < SOON, "{error}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
     until(&world, &vision, "it is blocked", |it| says(it, "DeletionBlocked", "True", "workloads: 3")).await;
     for index in 0..3 {
         let name = format!("train-{index}");

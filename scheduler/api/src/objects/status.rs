@@ -72,6 +72,18 @@ pub struct WorkloadCounts {
     pub pending: i32,
 }
 
+/// What is left in the namespace of a Project: while there is anything, the Project is not deleted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Left {
+    /// Workloads that have not ended.
+    #[serde(default)]
+    pub workloads: i32,
+    /// Volume claims.
+    #[serde(default)]
+    pub volume_claims: i32,
+}
+
 /// The status of a Department or a Project.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
@@ -86,6 +98,9 @@ pub struct QueueStatus {
     /// The namespace that is owned; of a Project only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub namespace: Option<String>,
+    /// What is left in that namespace; of a Project only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left: Option<Left>,
     /// How many workloads there are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workloads: Option<WorkloadCounts>,

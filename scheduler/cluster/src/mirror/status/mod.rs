@@ -20,7 +20,7 @@ use crate::change::Name;
 use amounts::{pools_of, total};
 use berth_api::names::written::PROJECT_FINALIZER;
 use berth_api::objects::status::{
-    DELETION_BLOCKED, OVERCOMMITTED, OVERLAPS, PoolUsage, READY, WorkloadCounts,
+    DELETION_BLOCKED, Left, OVERCOMMITTED, OVERLAPS, PoolUsage, READY, WorkloadCounts,
 };
 use berth_api::objects::{Department, NodePool, NodePoolStatus, PoolQuota, Project, QueueStatus};
 use berth_model::{Amounts, GpuShare, PoolId, PoolSpec, ProjectId, QueueId, QueueQuota, Quota, Timestamp};
@@ -166,20 +166,21 @@ impl Mirror {
             let missing = self.missing_pools(&project.spec.pools);
             conditions.ready(problem, &missing);
             let deleting = project.metadata.deletion_timestamp.is_some();
-            let left = deleting.then(|| self.left_in(namespace, counts)).flatten();
-            if let Some(action) = finalizer(project, left.is_some()) {
+            let left = self.left_in(namespace, counts);
+            let blocked = deleting.then(|| said(left, namespace)).flatten();
+            if let Some(action) = finalizer(project, blocked.is_some()) {
                 // Both are written over the same version: the status follows with the next look.
                 actions.push(action);
                 continue;
             }
-            conditions.set(DELETION_BLOCKED, left, "NotEmpty");
+            conditions.set(DELETION_BLOCKED, blocked, "NotEmpty");
             let pools = told.map_or_else(Vec::new, |told| {
                 pools_of(QueueId::Project(told.id), &told.quotas, &self.organisation, figures)
             });
             let workloads = told.and_then(|told| counts.by_project.get(&told.id)).cloned();
             let workloads = workloads.unwrap_or_default();
-            let namespace = Some(namespace.to_owned());
-            let status = queue_status(&project.metadata, conditions, namespace, workloads, &pools);
+            let owned = Some((namespace.to_owned(), left));
+            let status = queue_status(&project.metadata, conditions, owned, workloads, &pools);
             if project.status.as_ref() != Some(&status) {
                 let project = Project { status: Some(status), ..project.clone() };
                 actions.push(Action::Status(Status::Project(Box::new(project))));
@@ -187,13 +188,13 @@ impl Mirror {
         }
     }
 
-    /// What is left in a namespace, in words; none if nothing is.
-    fn left_in(&self, namespace: &str, counts: &Counts) -> Option<String> {
-        let workloads = counts.by_namespace.get(namespace).copied().unwrap_or(0);
-        let claims = self.around.claims.iter().filter(|(name, _)| *name.namespace == *namespace).count();
-        (workloads + claims > 0).then(|| {
-            format!("workloads: {workloads}, volume claims: {claims} are left in namespace {namespace}")
-        })
+    /// What is left in a namespace.
+    fn left_in(&self, namespace: &str, counts: &Counts) -> Left {
+        let count = |count: usize| i32::try_from(count).unwrap_or(i32::MAX);
+        Left {
+            workloads: count(counts.by_namespace.get(namespace).copied().unwrap_or(0)),
+            volume_claims: count(self.around.claims.in_namespace(namespace).count()),
+        }
     }
 
     /// Pools that are named and do not exist, in words.
@@ -290,17 +291,27 @@ fn of(quota: &QueueQuota) -> Option<i64> {
     }
 }
 
+/// What is left, in words; none if nothing is.
+fn said(left: Left, namespace: &str) -> Option<String> {
+    let Left { workloads, volume_claims } = left;
+    (left != Left::default()).then(|| {
+        format!("workloads: {workloads}, volume claims: {volume_claims} are left in namespace {namespace}")
+    })
+}
+
 fn queue_status(
     meta: &ObjectMeta,
     conditions: Conditions<'_>,
-    namespace: Option<String>,
+    owned: Option<(String, Left)>,
     workloads: WorkloadCounts,
     pools: &[(PoolUsage, amounts::Sums)],
 ) -> QueueStatus {
+    let (namespace, left) = owned.unzip();
     QueueStatus {
         observed_generation: meta.generation,
         conditions: conditions.done(),
         namespace,
+        left,
         workloads: Some(workloads),
         total: Some(total(pools)),
         pools: pools.iter().map(|(usage, _)| usage.clone()).collect(),
