@@ -328,6 +328,9 @@ cases! {
     s5_what_runs_in_time_stays
     s5_above_the_minimum_only_what_does_not_start_goes
     s5_without_a_timeout_it_may_take_for_ever
+    s8_who_cannot_be_helped_has_his_turn_when_others_take_back
+    s22_nobody_is_stopped_only_to_pass_by_what_is_held
+    s9_who_is_bound_no_more_starts_in_the_next_cycle
 }
 
 #[test]
