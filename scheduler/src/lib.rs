@@ -9,6 +9,7 @@
 //! | `run` | starts everything, ends everything |
 //! | `decide` | the thread that decides |
 //! | `inputs` | what it waits for |
+//! | `live` | what the nodes' agents say of devices and pods |
 //! | `record` | the event log, as `berth-sim replay` reads it |
 //! | `metrics` | what is measured of deciding, and of what there is |
 //! | `explain` | why a pod waits, in words |
@@ -23,6 +24,7 @@ mod decide;
 mod explain;
 mod figures;
 mod inputs;
+mod live;
 mod metrics;
 mod record;
 pub mod run;

@@ -2,7 +2,7 @@
 
 use crate::change::Name;
 use crate::mirror::Status;
-use berth_model::{DeviceMask, GpuGrant, Millis, Timestamp};
+use berth_model::{GpuGrant, GpuMemoryMib, Millis, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -30,11 +30,26 @@ pub struct Bind {
     pub pod: PodRef,
     /// Its node.
     pub node: Arc<str>,
-    /// The devices that were chosen for it; empty = none, or whichever the kubelet picks.
-    pub devices: DeviceMask,
+    /// What is written on its claim of Berth's devices, if it has one; without, the kubelet picks the devices.
+    pub allocation: Option<Box<Allocation>>,
     /// Claims of its that wait for their first consumer, by name: the node is written on them first, and the bind waits for
     /// their volumes.
     pub claims: Vec<String>,
+}
+
+/// What a claim is given of the devices of the pod's node (S13, S14).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Allocation {
+    /// The claim, in the pod's namespace.
+    pub claim: Box<str>,
+    /// Its uid.
+    pub uid: Box<str>,
+    /// Its request.
+    pub request: Box<str>,
+    /// The devices, with what it gets of each.
+    pub devices: Vec<(Box<str>, GpuMemoryMib)>,
+    /// The most that may be used of each, if that is not all of it.
+    pub limit: Option<GpuMemoryMib>,
 }
 
 /// Where room is kept for a pod, as written on it (S23, S33).

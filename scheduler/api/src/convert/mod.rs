@@ -10,19 +10,23 @@
 
 mod affinity;
 mod budget;
+mod claims;
 mod node;
 mod organisation;
 mod pod;
 mod resources;
 mod selector;
+mod slice;
 mod storage;
 
 pub use budget::budget;
+pub use claims::{Claimed, Parameters, Part, claimed, parts};
 pub use node::{NodeFacts, node};
 pub(crate) use organisation::created;
 pub use organisation::{department, node_pool, project, queue_quota};
 pub use pod::{Depends, depends_on, pod};
 pub use selector::{label_selector, selects};
+pub use slice::{Published, devices};
 
 use crate::slim;
 
@@ -36,6 +40,10 @@ pub trait Surroundings {
     fn class(&self, name: &str) -> Option<&slim::StorageClass>;
     /// The volumes of a storage class that no claim is bound to, by name.
     fn free_volumes(&self, class: &str) -> Vec<&slim::PersistentVolume>;
+    /// A claim of devices.
+    fn device_claim(&self, namespace: &str, name: &str) -> Option<&slim::ResourceClaim>;
+    /// A class of devices.
+    fn device_class(&self, name: &str) -> Option<&slim::DeviceClass>;
     /// Every namespace, by name.
     fn namespaces(&self) -> Vec<&slim::Namespace>;
 }

@@ -30,7 +30,7 @@ fn check(claims: &str, volumes: &str, classes: &str, expected: &str) {
         claims: object(claims),
         volumes: object(volumes),
         classes: object(classes),
-        namespaces: vec![],
+        ..Around::default()
     };
     let found = convert::pod(&pod("", SPEC), &around).unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(found.volumes.iter().map(show).collect::<Vec<_>>(), [expected]);

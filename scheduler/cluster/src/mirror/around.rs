@@ -15,6 +15,8 @@ pub(crate) struct Around {
     pub(crate) classes: Seen<slim::StorageClass>,
     pub(crate) namespaces: Seen<slim::Namespace>,
     pub(crate) priorities: Seen<slim::PriorityClass>,
+    pub(crate) device_claims: Seen<slim::ResourceClaim>,
+    pub(crate) device_classes: Seen<slim::DeviceClass>,
     pub(crate) sets: Seen<slim::owners::LeaderWorkerSet>,
     shapes: BTreeMap<Gang, Seen<Result<Shape, String>>>,
 }
@@ -22,10 +24,12 @@ pub(crate) struct Around {
 /// What must be read again because something around it has changed.
 #[derive(Debug, Default)]
 pub(crate) struct Stale {
-    /// Pods that use these claims.
+    /// Pods that use these claims, of volumes or of devices.
     pub(crate) claims: BTreeSet<Name>,
     /// Pods that use any claim.
     pub(crate) volumes: bool,
+    /// Pods that use any claim of devices.
+    pub(crate) device_classes: bool,
     /// Pods with selectors of namespaces.
     pub(crate) namespaces: bool,
     /// Gangs of these controllers.
@@ -53,6 +57,14 @@ impl Surroundings for Around {
                 && volume.spec.storage_class_name.as_deref().unwrap_or_default() == class
         };
         self.volumes.iter().map(|(_, volume)| volume).filter(free).collect()
+    }
+
+    fn device_claim(&self, namespace: &str, name: &str) -> Option<&slim::ResourceClaim> {
+        self.device_claims.get(&Name::new(namespace, name))
+    }
+
+    fn device_class(&self, name: &str) -> Option<&slim::DeviceClass> {
+        self.device_classes.get(&Name::cluster(name))
     }
 
     fn namespaces(&self) -> Vec<&slim::Namespace> {

@@ -10,10 +10,12 @@
 //! | module | what it holds |
 //! |---|---|
 //! | `seen`, `ids` | objects by name, lists, identifiers |
-//! | `organisation`, `nodes`, `budgets`, `around` | pools and queues; nodes; disruption budgets; what pods are read with |
+//! | `organisation`, `nodes`, `slices` | pools and queues; nodes; their devices |
+//! | `budgets`, `around` | disruption budgets; what pods are read with |
 //! | `pods`, `read`, `groups` | pods, what they are, and the workloads they form (S5) |
 //! | `tell` | what was told -> what is seen, as events |
 //! | `act` | decisions -> actions |
+//! | `claims` | what pods were given of devices, and are to be given |
 //! | `stale` | since when gangs have been below their minimum, as written on pods (S27, S33) |
 //! | `status` | what pools and queues are told to say of themselves |
 //! | `start` | gangs of which only some pods could be bound (S5) |
@@ -21,6 +23,7 @@
 mod act;
 mod around;
 mod budgets;
+mod claims;
 mod groups;
 mod ids;
 mod nodes;
@@ -28,6 +31,7 @@ mod organisation;
 mod pods;
 mod read;
 mod seen;
+mod slices;
 mod stale;
 mod start;
 mod status;
@@ -36,6 +40,7 @@ mod tell;
 use crate::action::Action;
 use crate::change::{Change, Kind, Name, Object, Outcome};
 use around::{Around, Stale};
+use berth_api::convert::depends_on;
 use berth_api::{keep, slim};
 use berth_model::words::Names;
 use berth_model::{DepartmentId, Event, Millis, NodeId, PodOutcome, PoolId, ProjectId, Timestamp};
@@ -166,6 +171,17 @@ impl Mirror {
             Object::Pod(_) => {}
             Object::Node(node) => self.nodes.set(*node),
             Object::CsiNode(csi) => self.nodes.set_csi(*csi),
+            Object::Slice(slice) => self.nodes.set_slice(*slice),
+            Object::DeviceClaim(claim) => {
+                let name = Name::of(&claim.metadata);
+                if self.around.device_claims.set(name.clone(), *claim) {
+                    self.stale.claims.insert(name);
+                }
+            }
+            Object::DeviceClass(class) => {
+                self.stale.device_classes |=
+                    self.around.device_classes.set(Name::of(&class.metadata), *class);
+            }
             Object::NodePool(pool) => {
                 self.news |= is_news(&self.organisation.pools, &pool.metadata);
                 if self.organisation.pools.set(Name::of(&pool.metadata), *pool) {
@@ -215,6 +231,13 @@ impl Mirror {
             Kind::Budget => self.budgets.gone(name),
             Kind::Node => self.nodes.gone(&name),
             Kind::CsiNode => self.nodes.csi_gone(&name),
+            Kind::Slice => self.nodes.slice_gone(&name),
+            Kind::DeviceClaim => {
+                if self.around.device_claims.gone(&name) {
+                    self.stale.claims.insert(name);
+                }
+            }
+            Kind::DeviceClass => self.stale.device_classes |= self.around.device_classes.gone(&name),
             Kind::NodePool => {
                 if self.organisation.pools.gone(&name) {
                     self.organisation.touch();
@@ -253,6 +276,9 @@ impl Mirror {
             Kind::Budget => self.budgets.list_begun(),
             Kind::Node => self.nodes.list_begun(false),
             Kind::CsiNode => self.nodes.list_begun(true),
+            Kind::Slice => self.nodes.slices_begun(),
+            Kind::DeviceClaim => self.around.device_claims.list_begun(),
+            Kind::DeviceClass => self.around.device_classes.list_begun(),
             Kind::NodePool => self.organisation.pools.list_begun(),
             Kind::Department => self.organisation.departments.list_begun(),
             Kind::Project => self.organisation.projects.list_begun(),
@@ -271,6 +297,11 @@ impl Mirror {
             Kind::Budget => self.budgets.list_ended(),
             Kind::Node => self.nodes.list_ended(false),
             Kind::CsiNode => self.nodes.list_ended(true),
+            Kind::Slice => self.nodes.slices_ended(),
+            Kind::DeviceClaim => self.stale.claims.extend(self.around.device_claims.list_ended()),
+            Kind::DeviceClass => {
+                self.stale.device_classes |= !self.around.device_classes.list_ended().is_empty();
+            }
             Kind::NodePool => {
                 if !self.organisation.pools.list_ended().is_empty() {
                     self.organisation.touch();
@@ -358,10 +389,13 @@ impl Mirror {
     /// Reads a pod and gives it the seat that it should have.
     fn seat(&mut self, ix: u32, pod: &slim::Pod) {
         let project = self.organisation.project_of(pod.namespace()).map(|(id, _)| id);
+        if !pod.spec.resource_claims.is_empty() {
+            self.pods.uses_devices(ix, depends_on(pod).device_claims);
+        }
         let Some(entry) = self.pods.get(ix) else { return };
         let read = self.reader.read(pod, &entry.kept, project, &self.around);
         let on_node = entry.kept.node.is_some();
-        let misfit = entry.misfit;
+        let misfit = entry.misfit || on_node && self.has_lost_devices(entry);
         // While it is being bound it stays what was decided; once it is on a node, what it asks of its place is past.
         let settled = if on_node { read.is_err() && !misfit } else { entry.binding.is_some() };
         if settled && entry.seat.is_some() {
@@ -377,6 +411,7 @@ impl Mirror {
         };
         self.pods.depends(ix, &reading.claims, reading.about_namespaces);
         if let Some(entry) = self.pods.get_mut(ix) {
+            entry.misfit = misfit;
             entry.problem = problem.map(Into::into);
         }
         if !self.is_seated(ix, &reading) {
