@@ -70,7 +70,9 @@ impl Names for Model {
     }
 
     fn devices(&self, _: NodeId) -> impl Iterator<Item = (&str, DeviceHealth)> {
-        ["d-0", "d-1", "d-2", "d-3", "d-4", "d-5", "d-6", "d-7"].map(|name| (name, DeviceHealth::Healthy)).into_iter()
+        ["d-0", "d-1", "d-2", "d-3", "d-4", "d-5", "d-6", "d-7"]
+            .map(|name| (name, DeviceHealth::Healthy))
+            .into_iter()
     }
 
     fn pod(&self, uid: &str) -> Option<PodId> {

@@ -43,8 +43,7 @@ pub(crate) async fn start(
         std::fs::read(path).with_context(|| format!("telemetry.{field}: {} cannot be read", path.display()))
     };
     let tls = (read("certificate", certificate)?, read("key", key)?);
-    let listener =
-        TcpListener::bind(listen).await.with_context(|| format!("telemetry.listen: {listen}"))?;
+    let listener = TcpListener::bind(listen).await.with_context(|| format!("telemetry.listen: {listen}"))?;
     let board = Shared::new(Board::new(Millis::from_secs(config.silent_after_seconds.into())));
     let settings = Settings { tls: Some(tls), ..Settings::default() };
     let reviewer = Reviewer::new(clients.write.clone(), &config.agents.namespace, &config.agents.name);

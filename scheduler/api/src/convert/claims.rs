@@ -133,7 +133,11 @@ fn find<'a>(
     let other = claim.status.reserved_for.iter().find(|user| user.uid != uid);
     if let Some(other) = other.filter(|_| pod.spec.node_name.is_none()) {
         let value = format!("{name}, used by {} {}", other.resource, other.name);
-        return Err(Bad::new("resourceClaimName", value, "a claim that nobody else uses: pods cannot share one yet"));
+        return Err(Bad::new(
+            "resourceClaimName",
+            value,
+            "a claim that nobody else uses: pods cannot share one yet",
+        ));
     }
     Ok(claim)
 }
@@ -148,7 +152,11 @@ fn understand<'a>(claim: &'a ResourceClaim, around: &'a impl Surroundings) -> Re
         return Err(Bad::new(format!("{field}.firstAvailable"), "alternatives", "none yet: `exactly`"));
     };
     if !asked.constraints.is_empty() {
-        return Err(Bad::new("spec.devices.constraints", format!("{} of them", asked.constraints.len()), "none yet"));
+        return Err(Bad::new(
+            "spec.devices.constraints",
+            format!("{} of them", asked.constraints.len()),
+            "none yet",
+        ));
     }
     let name = exactly.device_class_name.as_str();
     let class = around.device_class(name).filter(|class| is_ours(class)).ok_or_else(|| {
@@ -195,14 +203,13 @@ fn plain(exactly: &ExactRequest) -> Result<(), Bad> {
 }
 
 /// What is said by the last parameters that are for a request.
-fn parameters<'a>(
-    request: &str,
-    config: impl Iterator<Item = &'a DeviceConfig>,
-) -> Result<Parameters, Bad> {
+fn parameters<'a>(request: &str, config: impl Iterator<Item = &'a DeviceConfig>) -> Result<Parameters, Bad> {
     let mut all = Parameters::new();
     for config in config {
         let for_it = config.requests.is_empty() || config.requests.iter().any(|name| name == request);
-        let Some(opaque) = config.opaque.as_ref().filter(|it| for_it && it.driver == driver::NAME) else { continue };
+        let Some(opaque) = config.opaque.as_ref().filter(|it| for_it && it.driver == driver::NAME) else {
+            continue;
+        };
         let field = "spec.devices.config.opaque.parameters";
         let found: Parameters = serde_json::from_value(opaque.parameters.clone())
             .map_err(|error| Bad::new(field, error, "apiVersion, kind, limit, fraction, fractionLimit"))?;
@@ -248,7 +255,9 @@ fn gpu(exactly: &ExactRequest, parameters: &Parameters) -> Result<GpuRequest, Ba
 
 fn at_least<T: Ord + std::fmt::Display>(field: &str, limit: Option<T>, request: T) -> Result<(), Bad> {
     match limit {
-        Some(limit) if limit < request => Err(Bad::new(field, limit, format!("the request {request} or more"))),
+        Some(limit) if limit < request => {
+            Err(Bad::new(field, limit, format!("the request {request} or more")))
+        }
         _ => Ok(()),
     }
 }

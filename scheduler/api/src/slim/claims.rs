@@ -20,14 +20,7 @@ pub struct ResourceClaim {
     pub status: ResourceClaimStatus,
 }
 
-resource!(
-    ResourceClaim,
-    "ResourceClaim",
-    "resource.k8s.io",
-    "v1",
-    "resourceclaims",
-    NamespaceResourceScope
-);
+resource!(ResourceClaim, "ResourceClaim", "resource.k8s.io", "v1", "resourceclaims", NamespaceResourceScope);
 
 /// What a claim asks for.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]

@@ -17,14 +17,7 @@ pub struct ResourceSlice {
     pub spec: ResourceSliceSpec,
 }
 
-resource!(
-    ResourceSlice,
-    "ResourceSlice",
-    "resource.k8s.io",
-    "v1",
-    "resourceslices",
-    ClusterResourceScope
-);
+resource!(ResourceSlice, "ResourceSlice", "resource.k8s.io", "v1", "resourceslices", ClusterResourceScope);
 
 /// What a slice says.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]

@@ -18,9 +18,9 @@ mod policy;
 mod storage;
 
 pub use claims::{
-    AllocatedDevice, AllocatedDevices, Allocation, CapacityRequests, Cel, Consumer, DeviceClaim, DeviceClass, DeviceClassSpec,
-    DeviceConfig, DeviceRequest, DeviceSelector, ExactRequest, Opaque, ResourceClaim, ResourceClaimSpec,
-    ResourceClaimStatus,
+    AllocatedDevice, AllocatedDevices, Allocation, CapacityRequests, Cel, Consumer, DeviceClaim, DeviceClass,
+    DeviceClassSpec, DeviceConfig, DeviceRequest, DeviceSelector, ExactRequest, Opaque, ResourceClaim,
+    ResourceClaimSpec, ResourceClaimStatus,
 };
 pub use devices::{Attribute, Capacity, Device, DeviceTaint, Pool, ResourceSlice, ResourceSliceSpec};
 pub use meta::named;

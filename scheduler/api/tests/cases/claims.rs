@@ -65,7 +65,10 @@ fn s13_s14_what_claims_ask_for() {
 fn what_annotations_and_the_claim_say_must_agree() {
     assert!(gpu("note berth.dev/gpu-memory=10Gi", &claimed("c", "10Gi")).is_ok());
     let error = gpu("note berth.dev/gpu-memory=1Gi", &claimed("c", "10Gi")).unwrap_err();
-    assert!(error.contains("spec.resourceClaims[gpu]") && error.contains("what the annotations ask for"), "{error}");
+    assert!(
+        error.contains("spec.resourceClaims[gpu]") && error.contains("what the annotations ask for"),
+        "{error}"
+    );
     let bare = convert::pod(&pod("note berth.dev/gpu-memory=1Gi", "{}"), &Around::default()).unwrap_err();
     assert!(bare.to_string().contains("which Berth's webhook adds"), "{bare}");
 }
@@ -95,7 +98,9 @@ fn what_is_not_understood_is_named_and_not_guessed() {
     let mut other = claimed("c", "1Gi");
     other.device_classes[0].spec.selectors[0].cel.as_mut().unwrap().expression =
         "device.driver == \"gpu.nvidia.com\"".to_owned();
-    assert!(gpu("", &other).unwrap_err().contains("deviceClassName: \"gpu.berth.dev\"; allowed: a DeviceClass"));
+    assert!(
+        gpu("", &other).unwrap_err().contains("deviceClassName: \"gpu.berth.dev\"; allowed: a DeviceClass")
+    );
 }
 
 #[test]

@@ -49,7 +49,9 @@ impl Shared {
             };
             let status = match stand(&claim, bind, wanted) {
                 Stand::Done => return Ok(()),
-                Stand::Used => return Err(End::Failed(format!("the claim {} is used by another", wanted.claim))),
+                Stand::Used => {
+                    return Err(End::Failed(format!("the claim {} is used by another", wanted.claim)));
+                }
                 Stand::Left => json!({ "allocation": null, "reservedFor": null }),
                 Stand::Free => status(bind, wanted, &ids),
             };

@@ -6,8 +6,8 @@ use crate::action::{Action, Bind, Notice, PodRef, Reservation, Victim};
 use crate::words;
 use berth_model::words::Words;
 use berth_model::{
-    Cause, Constraint, Decision, DeviceSpec, Event, Eviction, Millis, NodeId, Placement, PodId, PolicyReason, Reason,
-    Timestamp, Warning, WorkloadId,
+    Cause, Constraint, Decision, DeviceSpec, Event, Eviction, Millis, NodeId, Placement, PodId, PolicyReason,
+    Reason, Timestamp, Warning, WorkloadId,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -66,7 +66,10 @@ impl Mirror {
         let Some(bind) = self.bind_of(self.pods.get(ix)?, at) else {
             self.waiting_events.push(Event::BindFailed { pod, node: at.node });
             let group = self.groups.find(pod.workload).and_then(|group| self.groups.get_mut(group));
-            group.and_then(|group| group.slot_mut(pod)).into_iter().for_each(|slot| slot.told = Told::Waiting);
+            group
+                .and_then(|group| group.slot_mut(pod))
+                .into_iter()
+                .for_each(|slot| slot.told = Told::Waiting);
             return None;
         };
         self.pods.get_mut(ix)?.binding = Some(bind.node.clone());

@@ -12,7 +12,8 @@ use super::start::Start;
 use crate::change::Name;
 use berth_api::group::{Key, Kind};
 use berth_model::{
-    Eviction, GpuGrant, Labels, NodeId, PodId, PodOutcome, PodSpec, ProjectId, Timestamp, WorkloadId, WorkloadSpec,
+    Eviction, GpuGrant, Labels, NodeId, PodId, PodOutcome, PodSpec, ProjectId, Timestamp, WorkloadId,
+    WorkloadSpec,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -54,7 +54,10 @@ impl Reader {
         let asked = asked(pod)?;
         let member = member(pod, &asked);
         let depends = depends_on(pod);
-        let own = !depends.claims.is_empty() || !pod.spec.resource_claims.is_empty() || depends.namespaces || kept.is_resized();
+        let own = !depends.claims.is_empty()
+            || !pod.spec.resource_claims.is_empty()
+            || depends.namespaces
+            || kept.is_resized();
         let address = Arc::as_ptr(&kept.template) as usize;
         let labels = role_labels(pod);
         let (spec, labels) = match self.known.get(&address).filter(|_| !own) {

@@ -14,8 +14,8 @@ use berth_api::asked::{Asked, asked};
 use berth_api::group::{self, Context, Identity, RolePods};
 use berth_api::names::{owner, written};
 use berth_model::{
-    Event, Eviction, GpuGrant, NodeId, Placement, PodId, PodOutcome, PodState, RoleSpec,
-    Timestamp, WorkloadSpec,
+    Event, Eviction, GpuGrant, NodeId, Placement, PodId, PodOutcome, PodState, RoleSpec, Timestamp,
+    WorkloadSpec,
 };
 
 /// Events of one call, in the order in which they are told.

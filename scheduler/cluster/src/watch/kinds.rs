@@ -102,10 +102,20 @@ impl Others {
         other!(owners::LeaderWorkerSet, Kind::Owner(Gang::LeaderWorkerSet), Object::LeaderWorkerSet, false);
         other!(owners::RayCluster, Kind::Owner(Gang::RayCluster), Object::RayCluster, false);
         other!(owners::PodGroup, Kind::Owner(Gang::PodGroup), Object::PodGroup, false);
-        other!(owners::PyTorchJob, Kind::Owner(Gang::TrainingJob), |job| training(*job, |job| job.spec), true);
+        other!(
+            owners::PyTorchJob,
+            Kind::Owner(Gang::TrainingJob),
+            |job| training(*job, |job| job.spec),
+            true
+        );
         other!(owners::TFJob, Kind::Owner(Gang::TrainingJob), |job| training(*job, |job| job.spec), true);
         other!(owners::MPIJob, Kind::Owner(Gang::TrainingJob), |job| training(*job, |job| job.spec), true);
-        other!(owners::XGBoostJob, Kind::Owner(Gang::TrainingJob), |job| training(*job, |job| job.spec), true);
+        other!(
+            owners::XGBoostJob,
+            Kind::Owner(Gang::TrainingJob),
+            |job| training(*job, |job| job.spec),
+            true
+        );
         other!(owners::PaddleJob, Kind::Owner(Gang::TrainingJob), |job| training(*job, |job| job.spec), true);
         other!(owners::JAXJob, Kind::Owner(Gang::TrainingJob), |job| training(*job, |job| job.spec), true);
         Ok(started)

@@ -49,7 +49,10 @@ fn what_is_written_is_what_was_decided() {
     let bind = only_bind(&world.round());
     let wanted = bind.allocation.as_deref().expect("an allocation");
     assert_eq!((&*wanted.claim, &*wanted.request), ("p", "gpu"));
-    assert_eq!((&*wanted.devices[0].0, wanted.devices[0].1.0, wanted.limit.map(|it| it.0)), ("a", 600, Some(600)));
+    assert_eq!(
+        (&*wanted.devices[0].0, wanted.devices[0].1.0, wanted.limit.map(|it| it.0)),
+        ("a", 600, Some(600))
+    );
     world.claiming("w", None);
     let bind = only_bind(&world.round());
     let wanted = bind.allocation.as_deref().expect("an allocation");
@@ -168,7 +171,10 @@ fn a_claim_that_is_made_from_a_template_is_waited_for_and_must_be_the_pods_own()
     let claims = json!([{"name": "gpu", "resourceClaimTemplateName": "part"}]);
     world.pod("p", 0, json!({"spec": {"resourceClaims": claims}}));
     let said = world.act();
-    assert!(said.contains(&"other -> n0".to_owned()) && said.iter().any(|it| it.starts_with("p pending")), "{said:?}");
+    assert!(
+        said.contains(&"other -> n0".to_owned()) && said.iter().any(|it| it.starts_with("p pending")),
+        "{said:?}"
+    );
     let made = |claim: &str| json!([{"name": "gpu", "resourceClaimName": claim}]);
     world.edit("p", |pod| pod["status"]["resourceClaimStatuses"] = made("other"));
     assert!(world.act().iter().all(|it| it.starts_with("p pending")), "it is another's");

@@ -98,7 +98,8 @@ fn take(world: &mut World, step: &Step) {
         Step::Node(node) => world.node(&format!("n{node}"), u32::from(*node) + 1),
         Step::Slice(node, generation, there, well) => {
             let names = if *well { ["a", "b"] } else { ["a!", "b"] };
-            let devices: Vec<&str> = names.into_iter().zip(there).filter_map(|(n, t)| t.then_some(n)).collect();
+            let devices: Vec<&str> =
+                names.into_iter().zip(there).filter_map(|(n, t)| t.then_some(n)).collect();
             world.slice(&format!("n{node}"), *generation, &devices);
         }
         Step::SliceGone(node, generation) => {

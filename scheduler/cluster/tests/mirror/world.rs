@@ -148,8 +148,7 @@ impl World {
         };
         let devices: Vec<Value> = devices.iter().map(device).collect();
         let pool = json!({"name": node, "generation": generation, "resourceSliceCount": 1});
-        let spec =
-            json!({"driver": "gpu.berth.dev", "nodeName": node, "pool": pool, "devices": devices});
+        let spec = json!({"driver": "gpu.berth.dev", "nodeName": node, "pool": pool, "devices": devices});
         self.set(Kind::Slice, "", &format!("{node}-{generation}"), json!({"spec": spec}));
     }
 

@@ -117,7 +117,7 @@ fn foreign_memory_that_flickers_is_not_told() {
 #[test]
 fn a_silent_agent_makes_its_devices_silent_until_it_is_heard() {
     let (mut board, stream) = begun();
-    let known = Known::all();
+    let known = Known { devices: vec![("d-0".to_owned(), DeviceHealth::Healthy)], ..Known::all() };
     board.apply(stream, &next(2, vec![], vec![]), Timestamp(50_000)).unwrap();
     assert_eq!(board.events(&known, Timestamp(60_000)), [], "a heartbeat is a word");
     assert_eq!(board.events(&known, Timestamp(109_999)), []);
@@ -161,7 +161,9 @@ fn s18_a_device_is_as_well_as_the_worse_of_what_is_published_and_what_is_said() 
 #[test]
 fn what_the_engine_has_forgotten_is_told_again() {
     let (mut board, stream) = begun();
-    board.apply(stream, &next(2, vec![state(0, wire::Health::Unhealthy, 100)], vec![]), Timestamp(1)).unwrap();
+    board
+        .apply(stream, &next(2, vec![state(0, wire::Health::Unhealthy, 100)], vec![]), Timestamp(1))
+        .unwrap();
     board.events(&Known::all(), Timestamp(1));
     board.pods_again("n-1");
     assert_eq!(board.events(&Known::all(), Timestamp(1)), [memory(3, 0, 10)]);
