@@ -35,6 +35,8 @@ pub struct Config {
     pub event_log: EventLog,
     /// What the nodes' agents say.
     pub telemetry: Telemetry,
+    /// The webhook for pods that ask for parts of GPUs by annotation.
+    pub admission: Admission,
 }
 
 /// Which of several replicas acts.
@@ -127,6 +129,18 @@ pub struct Telemetry {
     pub silent_after_seconds: u32,
 }
 
+/// The webhook that gives pods which ask for parts of GPUs by annotation a claim for it.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Admission {
+    /// Where the API server asks; without it nobody is answered.
+    pub listen: Option<SocketAddr>,
+    /// Certificate chain, a PEM file.
+    pub certificate: Option<PathBuf>,
+    /// Its key, a PEM file.
+    pub key: Option<PathBuf>,
+}
+
 /// A ServiceAccount.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
@@ -168,6 +182,7 @@ impl Default for Config {
             write: Write::default(),
             event_log: EventLog::default(),
             telemetry: Telemetry::default(),
+            admission: Admission::default(),
         }
     }
 }
@@ -261,10 +276,16 @@ impl Config {
                 bail!("{field}: is 0, allowed: 1 or more");
             }
         }
-        let telemetry = &self.telemetry;
-        for (field, file) in [("certificate", &telemetry.certificate), ("key", &telemetry.key)] {
-            if telemetry.listen.is_some() && file.is_none() {
-                bail!("telemetry.{field}: is null, allowed: a PEM file, since telemetry.listen is set");
+        let (telemetry, admission) = (&self.telemetry, &self.admission);
+        let files = [
+            ("telemetry", "certificate", telemetry.listen, &telemetry.certificate),
+            ("telemetry", "key", telemetry.listen, &telemetry.key),
+            ("admission", "certificate", admission.listen, &admission.certificate),
+            ("admission", "key", admission.listen, &admission.key),
+        ];
+        for (part, field, listen, file) in files {
+            if listen.is_some() && file.is_none() {
+                bail!("{part}.{field}: is null, allowed: a PEM file, since {part}.listen is set");
             }
         }
         Ok(())

@@ -9,6 +9,7 @@
 //! | `run` | starts everything, ends everything |
 //! | `decide` | the thread that decides |
 //! | `inputs` | what it waits for |
+//! | `admit` | the webhook that gives pods their claims |
 //! | `live` | what the nodes' agents say of devices and pods |
 //! | `record` | the event log, as `berth-sim replay` reads it |
 //! | `metrics` | what is measured of deciding, and of what there is |
@@ -18,6 +19,7 @@
 //!
 //! Invariants: the clock is read once per round; no decision is made without the lease; a panic anywhere ends the process.
 
+mod admit;
 pub mod cli;
 pub mod config;
 mod decide;

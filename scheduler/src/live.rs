@@ -39,10 +39,7 @@ pub(crate) async fn start(
     else {
         return Ok(None);
     };
-    let read = |field: &str, path: &Path| {
-        std::fs::read(path).with_context(|| format!("telemetry.{field}: {} cannot be read", path.display()))
-    };
-    let tls = (read("certificate", certificate)?, read("key", key)?);
+    let tls = (pem("telemetry.certificate", certificate)?, pem("telemetry.key", key)?);
     let listener = TcpListener::bind(listen).await.with_context(|| format!("telemetry.listen: {listen}"))?;
     let board = Shared::new(Board::new(Millis::from_secs(config.silent_after_seconds.into())));
     let settings = Settings { tls: Some(tls), ..Settings::default() };
@@ -54,6 +51,11 @@ pub(crate) async fn start(
         }
     });
     Ok(Some((Live { board, fetched: Instant::now(), nodes: BTreeMap::new() }, task)))
+}
+
+/// A PEM file that a field of the configuration names.
+pub(crate) fn pem(field: &str, path: &Path) -> anyhow::Result<Vec<u8>> {
+    std::fs::read(path).with_context(|| format!("{field}: {} cannot be read", path.display()))
 }
 
 impl Live {

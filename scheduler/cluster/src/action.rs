@@ -2,7 +2,7 @@
 
 use crate::change::Name;
 use crate::mirror::Status;
-use berth_model::{GpuGrant, GpuMemoryMib, Millis, Timestamp};
+use berth_model::{GpuGrant, GpuMemoryMib, GpuRequest, Millis, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -144,6 +144,13 @@ pub enum Action {
         pod: PodRef,
         /// Since when.
         since: Option<Timestamp>,
+    },
+    /// Make the template of claims for a part of a device that pods ask for by annotation, if it is not there.
+    Template {
+        /// The pods' namespace.
+        namespace: Arc<str>,
+        /// What they ask for.
+        gpu: GpuRequest,
     },
     /// Say that something is wrong with a pod; an Event.
     Warn {

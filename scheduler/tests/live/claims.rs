@@ -14,7 +14,11 @@ const APIS: &str = "/apis/resource.k8s.io/v1";
 
 /// A node with devices `a` and `b` of 40 GiB each, as an agent publishes them.
 async fn published() -> World {
-    let world = World::start(Options::new()).await;
+    published_in(Options::new()).await
+}
+
+pub(crate) async fn published_in(options: Options) -> World {
+    let world = World::start(options).await;
     world.nodes(1, 0).await;
     let selector = json!({ "cel": { "expression": "device.driver == \"gpu.berth.dev\"" } });
     let class = json!({
@@ -64,15 +68,16 @@ fn claims(world: &World) -> Api<ResourceClaim> {
 }
 
 /// What a claim was given, as `device amount`, and to how many pods.
-async fn given(world: &World, name: &str) -> (Option<String>, usize) {
+pub(crate) async fn given(world: &World, name: &str) -> (Option<String>, usize) {
     let status = claims(world).get(name).await.expect("a claim").status.unwrap_or_default();
     let ResourceClaimStatus { allocation, reserved_for, .. } = status;
     let result = allocation.and_then(|it| it.devices?.results?.into_iter().next());
-    let said = result.map(|it| format!("{} {}", it.device, it.consumed_capacity.expect("amounts")["memory"].0));
+    let said =
+        result.map(|it| format!("{} {}", it.device, it.consumed_capacity.expect("amounts")["memory"].0));
     (said, reserved_for.unwrap_or_default().len())
 }
 
-async fn until_bound(world: &World, name: &str) {
+pub(crate) async fn until_bound(world: &World, name: &str) {
     let bound = |pod: &Pod| pods::node(pod) == Some("node-0");
     pods::wait(&world.pods("default"), name, SOON, bound).await.expect("it is bound");
 }
@@ -112,7 +117,11 @@ async fn s13_s33_claims_are_given_what_was_decided_through_a_restart() {
     until_bound(&world, "small").await;
     assert_eq!(given(&world, "small").await, (Some("b 10Gi".to_owned()), 1));
     assert_eq!(given(&world, "large").await, (None, 0));
-    world.pods("default").delete("one", &DeleteParams::default().grace_period(0)).await.expect("it is deleted");
+    world
+        .pods("default")
+        .delete("one", &DeleteParams::default().grace_period(0))
+        .await
+        .expect("it is deleted");
     until_bound(&world, "large").await;
     assert_eq!(given(&world, "large").await, (Some("a 20Gi".to_owned()), 1));
     drop(scheduler);

@@ -18,6 +18,7 @@ mod resources;
 mod selector;
 mod slice;
 mod storage;
+mod template;
 
 pub use budget::budget;
 pub use claims::{Claimed, Parameters, Part, claimed, parts};
@@ -27,6 +28,7 @@ pub use organisation::{department, node_pool, project, queue_quota};
 pub use pod::{Depends, depends_on, pod};
 pub use selector::{label_selector, selects};
 pub use slice::{Published, devices};
+pub use template::{CLAIM, template, template_name};
 
 use crate::slim;
 

@@ -9,8 +9,18 @@
 use super::Mirror;
 use super::pods::Entry;
 use crate::action::{Action, Allocation, Bind};
+use berth_api::asked::asked;
 use berth_api::convert::{self, Claimed};
-use berth_model::{DeviceIndex, DeviceMask, GpuGrant, GpuMemoryMib, NodeId, Placement};
+use berth_api::slim;
+use berth_model::{DeviceIndex, DeviceMask, GpuGrant, GpuMemoryMib, Millis, NodeId, Placement, Timestamp};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// After how long a template is asked for again that a pod still waits for.
+const ASKED_AGAIN: Millis = Millis::from_secs(30);
+
+/// Templates that were asked for, by namespace and name, and when.
+pub(super) type Templates = BTreeMap<(Arc<str>, String), Timestamp>;
 
 /// What a pod was given, as its claim says it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -91,8 +101,39 @@ impl Mirror {
         Some(Bind { pod: entry.reference(), node, allocation, claims: entry.claims.to_vec() })
     }
 
+    /// Has the template made from which the claim of a pod that asks by annotation is made, if it is not there: Kubernetes'
+    /// controller makes claims of templates that exist.
+    pub(super) fn keep_template(&mut self, ix: u32, pod: &slim::Pod) {
+        let Some(entry) = self.pods.get(ix) else { return };
+        let open = entry.kept.node.is_none() && entry.device_claims.is_empty();
+        let [used] = &pod.spec.resource_claims[..] else { return };
+        let Some(wanted) = used.resource_claim_template_name.as_ref().filter(|_| open) else { return };
+        let asked = asked(pod).ok().and_then(|asked| asked.gpu);
+        let Some(gpu) = asked.filter(|gpu| convert::template_name(*gpu).as_ref() == Some(wanted)) else {
+            return;
+        };
+        if !entry.is_for(&self.settings.schedulers) {
+            return;
+        }
+        let namespace = entry.kept.namespace.clone();
+        let now = self.now;
+        self.templates.retain(|_, at| at.plus(ASKED_AGAIN) > now);
+        if self.templates.insert((namespace.clone(), wanted.clone()), now).is_none() {
+            self.waiting_actions.push(Action::Template { namespace, gpu });
+        }
+    }
+
     /// Who begins to lead carries on the binds that were begun: their claims are written, and the pods are not bound.
     pub(super) fn find_begun_binds(&mut self) {
+        // What was asked for before was not done.
+        self.templates.clear();
+        self.waiting_actions.retain(|action| !matches!(action, Action::Template { .. }));
+        let claimless = |entry: &Entry| {
+            entry.device_claims.is_empty() && !entry.kept.template.spec.resource_claims.is_empty()
+        };
+        let waiting: Vec<u32> =
+            self.pods.iter().filter(|(_, entry)| claimless(entry)).map(|(ix, _)| ix).collect();
+        waiting.into_iter().for_each(|ix| self.reseat(ix));
         let mut found = Vec::new();
         for (ix, entry) in self.pods.iter() {
             let open = entry.kept.node.is_none() && entry.kept.deleted.is_none() && entry.binding.is_none();

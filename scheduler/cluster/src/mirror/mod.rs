@@ -90,6 +90,8 @@ pub struct Mirror {
     dirty: BTreeSet<u32>,
     /// When to look again although nothing changes, and at which workload.
     timers: BTreeSet<(Timestamp, u32)>,
+    /// Templates of claims that were asked for, and when.
+    templates: claims::Templates,
     /// What is to be done besides what is decided.
     waiting_actions: Vec<Action>,
     /// What the engine must be told besides what is compared.
@@ -119,6 +121,7 @@ impl Mirror {
             stale: Stale::default(),
             dirty: BTreeSet::new(),
             timers: BTreeSet::new(),
+            templates: claims::Templates::default(),
             waiting_actions: Vec::new(),
             waiting_events: Vec::new(),
             restored: false,
@@ -391,6 +394,7 @@ impl Mirror {
         let project = self.organisation.project_of(pod.namespace()).map(|(id, _)| id);
         if !pod.spec.resource_claims.is_empty() {
             self.pods.uses_devices(ix, depends_on(pod).device_claims);
+            self.keep_template(ix, pod);
         }
         let Some(entry) = self.pods.get(ix) else { return };
         let read = self.reader.read(pod, &entry.kept, project, &self.around);

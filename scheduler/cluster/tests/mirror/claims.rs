@@ -191,6 +191,28 @@ fn a_claim_that_is_made_from_a_template_is_waited_for_and_must_be_the_pods_own()
 }
 
 #[test]
+fn a_template_is_asked_for_once_while_it_is_waited_for_and_by_who_begins_to_lead() {
+    let mut world = world();
+    let name = "berth-gpu-1x300mi";
+    let waiting = json!({
+        "metadata": {"annotations": {"berth.dev/gpu-memory": "300Mi"}},
+        "spec": {"resourceClaims": [{"name": "berth-gpu", "resourceClaimTemplateName": name}]},
+    });
+    let asked =
+        |said: Vec<String>| said.into_iter().filter(|it| it.starts_with("template")).collect::<Vec<_>>();
+    let wanted = [format!("template {name}")];
+    world.pod("p", 0, waiting.clone());
+    assert_eq!(asked(world.says()), wanted);
+    world.pod("q", 0, waiting.clone());
+    assert_eq!(asked(world.says()), [""; 0]);
+    world.restart();
+    assert_eq!(asked(world.says()), wanted);
+    world.now += 60_000;
+    world.pod("r", 0, waiting);
+    assert_eq!(asked(world.says()), wanted);
+}
+
+#[test]
 fn a_claim_is_no_ones_but_its_users() {
     let mut world = world();
     world.claiming("p", Some(10));

@@ -4,6 +4,7 @@
 //! it get lost.
 
 use berth_api::convert::selects;
+use berth_api::convert::template_name;
 use berth_api::slim;
 use berth_cluster::change::Name;
 use berth_cluster::mirror::Settings;
@@ -335,6 +336,7 @@ impl World {
                 });
             }
             Action::Status(_) | Action::Finalizers { .. } => unreachable!("no round asks for them"),
+            Action::Template { .. } => {}
             Action::Release { .. } | Action::Pending { .. } | Action::Warn { .. } => {}
         }
     }
@@ -466,6 +468,7 @@ fn say(action: &Action) -> String {
         Action::Finalizers { project, finalizers, .. } => {
             format!("finalizers of {}: {finalizers:?}", project.name)
         }
+        Action::Template { gpu, .. } => format!("template {}", template_name(*gpu).unwrap_or_default()),
         Action::Warn { pod, reason, .. } => format!("warn {}: {reason}", pod.name),
     }
 }
