@@ -2,6 +2,7 @@
 
 use crate::change::Name;
 use crate::mirror::Status;
+use berth_api::convert::OpenClaim;
 use berth_model::{DeviceMask, GpuGrant, Millis, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -32,9 +33,11 @@ pub struct Bind {
     pub node: Arc<str>,
     /// The devices that were chosen for it; empty = none, or whichever the kubelet picks.
     pub devices: DeviceMask,
-    /// Claims of its that wait for their first consumer, by name: the node is written on them first, and the bind waits for
-    /// their volumes.
+    /// Claims of its, by name: the bind waits until all of them have their volumes.
     pub claims: Vec<String>,
+    /// Those among them that waited for their first consumer, with what they are to become: the volume is bound to the claim
+    /// first, or the node is written on it so that one is made there (S11).
+    pub open: Vec<OpenClaim>,
 }
 
 /// Where room is kept for a pod, as written on it (S23, S33).

@@ -23,6 +23,7 @@ pub(crate) use organisation::created;
 pub use organisation::{department, node_pool, project, queue_quota};
 pub use pod::{Depends, depends_on, pod};
 pub use selector::{label_selector, selects};
+pub use storage::{OpenClaim, SELECTED_NODE, open_claims};
 
 use crate::slim;
 
@@ -34,8 +35,8 @@ pub trait Surroundings {
     fn volume(&self, name: &str) -> Option<&slim::PersistentVolume>;
     /// A storage class.
     fn class(&self, name: &str) -> Option<&slim::StorageClass>;
-    /// The volumes of a storage class that no claim is bound to, by name.
-    fn free_volumes(&self, class: &str) -> Vec<&slim::PersistentVolume>;
+    /// The volumes of a storage class, by name.
+    fn volumes_of(&self, class: &str) -> Vec<&slim::PersistentVolume>;
     /// Every namespace, by name.
     fn namespaces(&self) -> Vec<&slim::Namespace>;
 }

@@ -3,13 +3,16 @@
 use super::Mirror;
 use super::groups::Told;
 use crate::action::{Action, Bind, Notice, PodRef, Reservation, Victim};
+use crate::change::Outcome;
 use crate::words;
+use berth_api::convert::open_claims;
 use berth_model::words::Words;
 use berth_model::{
-    Cause, Decision, DeviceMask, Event, Eviction, GpuGrant, Millis, Placement, PodId, PolicyReason, Reason,
-    Timestamp, Warning, WorkloadId,
+    Cause, Decision, DeviceMask, Event, Eviction, GpuGrant, Millis, NodeId, Placement, PodId, PolicyReason,
+    Reason, Timestamp, Warning, WorkloadId,
 };
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// The shortest grace that is sent: 0 would delete the object while its containers still run (S23).
 pub(super) const GRACE_MIN: Millis = Millis::from_secs(1);
@@ -66,11 +69,39 @@ impl Mirror {
             return None;
         };
         slot.expected = None;
-        let entry = self.pods.get_mut(ix)?;
-        entry.binding = Some(node.clone());
-        let bind =
-            Bind { pod: entry.reference(), node, devices: chosen(at.gpus), claims: entry.claims.to_vec() };
-        Some((pod.workload, bind))
+        self.pods.get_mut(ix)?.binding = Some(node.clone());
+        let bind = self.bind(ix, node, at.node, chosen(at.gpus))?;
+        match bind {
+            Ok(bind) => Some((pod.workload, bind)),
+            Err(why) => {
+                // Another that was placed with it has taken its volume: it is decided anew.
+                let pod = self.reference(pod)?;
+                self.outcome(Outcome::BindFailed(pod, why));
+                None
+            }
+        }
+    }
+
+    /// What binds a pod to a node, with what its open claims become there; the error says which cannot be had.
+    pub(super) fn bind(
+        &mut self,
+        ix: u32,
+        node: Arc<str>,
+        id: NodeId,
+        devices: DeviceMask,
+    ) -> Option<Result<Bind, String>> {
+        let entry = self.pods.get(ix)?;
+        let (pod, claims) = (entry.reference(), entry.claims.to_vec());
+        let labels = &self.nodes.spec(id)?.labels;
+        let open = match open_claims(&pod.namespace, &claims, (&node, labels), &self.around) {
+            Ok(open) => open,
+            Err(why) => return Some(Err(why)),
+        };
+        if !open.is_empty() {
+            self.around.assume(&pod.namespace, &open, &node);
+            self.stale.volumes = true;
+        }
+        Some(Ok(Bind { pod, node, devices, claims, open }))
     }
 
     fn evict(

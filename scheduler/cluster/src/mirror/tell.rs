@@ -7,7 +7,7 @@ use super::Mirror;
 use super::groups::{Group, GroupKey, Slot, Told};
 use super::organisation::remembered;
 use super::pods::Entry;
-use crate::action::{Action, Bind, Reservation};
+use crate::action::{Action, Reservation};
 use crate::change::Name;
 use berth_api::asked::{Asked, asked};
 use berth_api::group::{self, Context, Identity, RolePods};
@@ -327,20 +327,14 @@ impl Mirror {
 
     /// A pod has come for which a place was decided before it was there, or its bind has failed.
     fn bind_late(&mut self, id: PodId, slot: &mut Slot, node: NodeId, out: &mut Out) {
-        let name = self.nodes.name(node).cloned();
-        let entry = slot.pod.and_then(|ix| self.pods.get_mut(ix));
         if slot.expected.take().is_some()
-            && let (Some(name), Some(entry)) = (name, entry)
+            && let (Some(name), Some(ix)) = (self.nodes.name(node).cloned(), slot.pod)
+            && let Some(Ok(bind)) = self.bind(ix, name.clone(), node, DeviceMask(0))
         {
-            entry.binding = Some(name.clone());
-            let claims = entry.claims.to_vec();
-            let pod = entry.reference();
-            self.waiting_actions.push(Action::Bind(vec![Bind {
-                pod,
-                node: name,
-                devices: DeviceMask(0),
-                claims,
-            }]));
+            if let Some(entry) = self.pods.get_mut(ix) {
+                entry.binding = Some(name);
+            }
+            self.waiting_actions.push(Action::Bind(vec![bind]));
             return;
         }
         out.free.push(Event::BindFailed { pod: id, node });
