@@ -2,6 +2,7 @@
 
 use crate::change::Name;
 use crate::mirror::Status;
+use berth_api::convert::OpenClaim;
 use berth_model::{GpuGrant, GpuMemoryMib, GpuRequest, Millis, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -32,9 +33,11 @@ pub struct Bind {
     pub node: Arc<str>,
     /// What is written on its claim of Berth's devices, if it has one; without, the kubelet picks the devices.
     pub allocation: Option<Box<Allocation>>,
-    /// Claims of its that wait for their first consumer, by name: the node is written on them first, and the bind waits for
-    /// their volumes.
+    /// Claims of its, by name: the bind waits until all of them have their volumes.
     pub claims: Vec<String>,
+    /// Those among them that waited for their first consumer, with what they are to become: the volume is bound to the claim
+    /// first, or the node is written on it so that one is made there (S11).
+    pub open: Vec<OpenClaim>,
 }
 
 /// What a claim is given of the devices of the pod's node (S13, S14).

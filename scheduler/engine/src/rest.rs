@@ -131,8 +131,8 @@ impl Rests {
     }
 
     /// Those to be looked at.
-    pub(crate) fn awake(&self) -> Vec<GroupIx> {
-        self.awake.iter().copied().collect()
+    pub(crate) fn awake(&self) -> impl Iterator<Item = GroupIx> + '_ {
+        self.awake.iter().copied()
     }
 
     /// Lets a group be looked at; what it was refused stands where nothing has stirred since.
@@ -356,7 +356,7 @@ impl Engine {
     /// After a pass: groups that were refused everything, as things are now, rest. Those that lack something else than
     /// room, and those that the allocation loop has to try first, are left to it.
     pub(crate) fn let_rest(&mut self) {
-        for group in self.second.rests.awake() {
+        for group in self.second.rests.awake().collect::<Vec<GroupIx>>() {
             let state = self.waiting.at(group);
             if state.verdict.is_none() || state.members.is_empty() || !self.may_be_helped(group) {
                 self.second.rests.awake.remove(&group);

@@ -12,7 +12,7 @@ use crate::consolidate::MOST_PLAYS;
 use crate::ix::{NodeIx, PodIx, ShapeIx};
 use crate::legal::{Hunt, Rule, Taken};
 use crate::room::{ELSEWHERE, Elsewhere, Need, Set, SetKey};
-use crate::victims::{Cost, Place, Stream, UnitId};
+use crate::victims::{Cost, Place, Stream, Unit, UnitId};
 use crate::workload::Stage;
 use berth_model::GpuRequest;
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -187,8 +187,14 @@ impl Engine {
         node: NodeIx,
         elsewhere: &Elsewhere,
     ) {
-        // Nobody need be stopped only where the room is held for another (decision 0003).
-        match self.best_on(hunt, taken, need, node, elsewhere).filter(|set| !set.units.is_empty()) {
+        let best = self.best_on(hunt, taken, need, node, elsewhere);
+        // Room that is held for another is open only to who must stop somebody there (decision 0003).
+        let stops = |unit: &Unit| self.nodes_of(unit).contains(&node);
+        let open = |set: &Set| match self.index.is_hidden(node) {
+            true => set.units.iter().any(stops),
+            false => !set.units.is_empty(),
+        };
+        match best.filter(open) {
             Some(set) => {
                 frontier.sets.push(Reverse((set.key.clone(), node, self.trial.len())));
                 frontier.found.insert(node, set);

@@ -9,7 +9,7 @@
 
 use crate::Engine;
 use crate::choose::Scope;
-use crate::ix::{GroupIx, PodIx, PoolIx, WorkloadIx};
+use crate::ix::{GroupIx, PodIx, PoolIx, QueueIx, WorkloadIx};
 use crate::legal::{Hunt, Rule, Taken};
 use crate::org::{Triple, add};
 use crate::reserve::{Outcome, PING_PONG};
@@ -17,8 +17,8 @@ use crate::rest::{Hope, Means, NoMoves, Rests};
 use crate::room::Need;
 use crate::search::Frontier;
 use crate::turns::{Entry, Turns};
-use crate::waiting::Member;
-use berth_model::{Budget, Decision, GpuRequest, ReasonKind, Timestamp, WorkloadId};
+use crate::waiting::{Member, Said};
+use berth_model::{Budget, Decision, GpuRequest, Reason, ReasonKind, Timestamp, WorkloadId};
 use rustc_hash::{FxHashMap, FxHashSet};
 use smallvec::SmallVec;
 use std::collections::BTreeSet;
@@ -63,12 +63,34 @@ pub(crate) struct SecondPass {
 }
 
 /// One phase: whose turn it is, and who was refused. Identical workloads share a refusal, unless they differ in whom they
-/// may not stop (S25).
+/// may not stop (S25). All that wait have their turn, for the order between queues depends on who is next in each (S8); that
+/// of a group that rests, or lacks something else than room, costs only its place in the order.
 #[derive(Default)]
 struct Round {
     turns: Turns,
-    entered: FxHashMap<GroupIx, Vec<Entry>>,
+    entered: FxHashMap<GroupIx, Entries>,
     refused: FxHashSet<(GroupIx, Vec<WorkloadId>)>,
+    /// Groups that something is still to be tried for.
+    open: FxHashSet<GroupIx>,
+}
+
+/// Members of one group: of those who may not stop the same the first.
+type Entries = SmallVec<[Entry; 1]>;
+
+impl Round {
+    /// A member of a group, and those who may not stop the same, have no turn any more.
+    fn refuse(&mut self, project: QueueIx, entry: &Entry, class: Vec<WorkloadId>) {
+        let group = entry.5;
+        self.turns.remove(project, entry);
+        self.refused.insert((group, class));
+        if let Some(entries) = self.entered.get_mut(&group) {
+            entries.retain(|entered| entered != entry);
+            if entries.is_empty() {
+                self.entered.remove(&group);
+                self.open.remove(&group);
+            }
+        }
+    }
 }
 
 impl Engine {
@@ -99,41 +121,53 @@ impl Engine {
     }
 
     fn phase(&mut self, phase: Phase, steps: &mut u64, decisions: &mut Vec<Decision>) {
-        // Those that the allocation loop is to try again wait for it, as long as they found no room yet.
-        let awake: BTreeSet<GroupIx> =
-            self.second.rests.awake().into_iter().chain(self.waiting.turns.groups()).collect();
         // As long as nobody is helped, nothing changes.
-        if awake.iter().all(|group| self.all_refused(*group)) {
+        if self.groups_to_try().all(|group| self.all_refused(group)) {
             return;
         }
         let mut round = Round::default();
-        for group in awake {
+        for group in self.waiting.with_members() {
             self.enter_round(&mut round, group);
         }
+        self.open_turns(&mut round);
         self.rank_all(&mut round.turns);
-        while let Some(entry) = round.turns.next_entry().filter(|_| *steps > 0) {
-            *steps -= 1;
+        while let Some(entry) = round.turns.next_entry().filter(|_| *steps > 0 && !round.open.is_empty()) {
             let (_, _, submitted, id, _, group) = entry;
+            let project = self.waiting.at(group).queue;
             let member = self.workload_ids.get(&id).map(|ix| (submitted, id, *ix));
-            let member = member.filter(|member| self.waiting.at(group).members.contains_key(member));
-            let class = member.map(|member| self.may_not_stop(member.2)).unwrap_or_default();
-            let refused = member.is_none() || round.refused.contains(&(group, class.clone()));
-            self.waiting.at_mut(group).acting = member;
-            let helped = !refused && self.help(group, phase, decisions);
-            self.waiting.at_mut(group).acting = None;
-            if !helped && !refused {
-                round.refused.insert((group, class));
+            let waits = |member: &Member| self.waiting.at(group).members.contains_key(member);
+            let member = member.filter(waits).expect("a member that left has no turn");
+            let class = self.may_not_stop(member.2);
+            let helped = self.may_be_helped(group) && !self.all_refused(group) && {
+                *steps -= 1;
+                self.waiting.at_mut(group).acting = Some(member);
+                let helped = self.help(group, phase, decisions);
+                self.waiting.at_mut(group).acting = None;
+                helped
+            };
+            if !helped {
+                round.refuse(project, &entry, class);
+                self.rank(&mut round.turns, project);
+                continue;
             }
             self.enter_round(&mut round, group);
             for group in std::mem::take(&mut self.second.touched) {
                 self.enter_round(&mut round, group);
             }
-            if helped {
-                self.rank_all(&mut round.turns);
-            } else {
-                self.rank(&mut round.turns, self.waiting.at(group).queue);
-            }
+            self.open_turns(&mut round);
+            self.rank_all(&mut round.turns);
         }
+    }
+
+    /// Those to be looked at, and those that the allocation loop is to try again: they wait for it, as long as they found no
+    /// room yet.
+    fn groups_to_try(&self) -> impl Iterator<Item = GroupIx> + '_ {
+        self.second.rests.awake().chain(self.waiting.turns.groups())
+    }
+
+    /// Notes for whom something is still to be tried.
+    fn open_turns(&self, round: &mut Round) {
+        round.open = self.groups_to_try().filter(|group| round.entered.contains_key(group)).collect();
     }
 
     /// Enters the members of a group whose turn may come: of those who may not stop the same the first, unless they were
@@ -142,9 +176,6 @@ impl Engine {
         let state = self.waiting.at(group);
         for entry in round.entered.remove(&group).unwrap_or_default() {
             round.turns.remove(state.queue, &entry);
-        }
-        if !self.may_be_helped(group) {
-            return;
         }
         let plain = state.members.keys().find(|member| self.may_not_stop(member.2).is_empty());
         let mut members: Vec<Member> = plain.copied().into_iter().collect();
@@ -199,6 +230,14 @@ impl Engine {
         })
     }
 
+    /// True if a group was refused by the allocation loop, and what has been placed since cannot have let it fit. Who is
+    /// bound by a hold depends on what is used (decision 0003).
+    fn fits_no_more(&self, group: GroupIx) -> bool {
+        let held = |said: &Said| matches!(said.reason, Reason::Held { .. });
+        let refused = self.waiting.at(group).verdict.as_ref().is_some_and(|(said, _)| !said.iter().any(held));
+        refused && self.neighbours.idle() && !self.holds.gave_up_in(self.cycle)
+    }
+
     /// True if the first member of a group fits into free room by now: then it starts in the next cycle.
     fn fits_now(&mut self, group: GroupIx) -> bool {
         let pools: SmallVec<[PoolIx; 4]> = self.pools_of(group).collect();
@@ -209,9 +248,7 @@ impl Engine {
 
     /// Finds room for the first member of a group, if its time has come; true if it did.
     fn help(&mut self, group: GroupIx, phase: Phase, decisions: &mut Vec<Decision>) -> bool {
-        let as_it_is = self.neighbours.idle() && !self.holds.gave_up_in(self.cycle);
-        let tried = self.waiting.at(group).verdict.is_some() && as_it_is;
-        if !tried && self.fits_now(group) {
+        if !self.fits_no_more(group) && self.fits_now(group) {
             return false;
         }
         if self.fits_later(group).is_some() {

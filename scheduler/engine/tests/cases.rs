@@ -76,6 +76,9 @@ cases! {
     s11_cordoned_and_unready_nodes_take_nothing
     s11_node_selector_and_affinity
     s11_a_node_is_known_by_name_and_by_hostname
+    s11_a_node_without_a_host_name_has_none
+    s11_claims_of_one_pod_become_different_volumes
+    s11_a_cordoned_node_counts_for_spread_until_it_is_tainted
     s11_host_ports
     s11_host_ports_follow_a_pod_whose_position_changes
     s11_pod_affinity
@@ -328,6 +331,9 @@ cases! {
     s5_what_runs_in_time_stays
     s5_above_the_minimum_only_what_does_not_start_goes
     s5_without_a_timeout_it_may_take_for_ever
+    s8_who_cannot_be_helped_has_his_turn_when_others_take_back
+    s22_nobody_is_stopped_only_to_pass_by_what_is_held
+    s9_who_is_bound_no_more_starts_in_the_next_cycle
 }
 
 #[test]

@@ -374,7 +374,6 @@ proptest! {
     }
 
     #[test]
-    #[ignore = "after an eviction the turns of two projects differ in one history: docs/ROADMAP.md"]
     fn taking_back_as_the_reference(history in contest(30)) {
         decides_as_the_reference(&history);
     }

@@ -42,7 +42,7 @@ impl Surroundings for Around {
     fn class(&self, name: &str) -> Option<&slim::StorageClass> {
         self.classes.iter().find(|class| has_name(&class.metadata, name))
     }
-    fn free_volumes(&self, class: &str) -> Vec<&slim::PersistentVolume> {
+    fn volumes_of(&self, class: &str) -> Vec<&slim::PersistentVolume> {
         let of_class = |volume: &&slim::PersistentVolume| {
             volume.spec.storage_class_name.as_deref().unwrap_or_default() == class
         };

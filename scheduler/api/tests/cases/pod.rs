@@ -169,6 +169,20 @@ fn s11_namespaces_of_affinity_terms() {
 }
 
 #[test]
+fn s11_a_spread_selector_that_says_nothing_selects_no_pod() {
+    let spread = |more: &str| {
+        let spec = format!(
+            "{{topologySpreadConstraints: [{{maxSkew: 1, topologyKey: zone, whenUnsatisfiable: DoNotSchedule, \
+            labelSelector: {{}}{more}}}]}}"
+        );
+        let found = convert::pod(&pod("label rev=a", &spec), &Around::default()).unwrap();
+        found.topology_spread[0].label_selector.clone()
+    };
+    assert_eq!(spread(""), None);
+    assert!(spread(", matchLabelKeys: [rev]").is_some());
+}
+
+#[test]
 fn s11_spread_has_the_defaults_of_kube_scheduler() {
     let found = read(
         "{topologySpreadConstraints: [{maxSkew: 1, topologyKey: zone, whenUnsatisfiable: DoNotSchedule}]}",

@@ -219,7 +219,8 @@ mod tests {
             limit: Some(GpuMemoryMib(2048)),
         };
         let pod = PodRef { namespace: "n".into(), name: "p".into(), uid: "u".into() };
-        Bind { pod, node: "n0".into(), allocation: Some(Box::new(allocation)), claims: Vec::new() }
+        let allocation = Some(Box::new(allocation));
+        Bind { pod, node: "n0".into(), allocation, claims: Vec::new(), open: Vec::new() }
     }
 
     fn claim(status: Value) -> ResourceClaim {

@@ -376,7 +376,8 @@ mod tests {
         let parts = Parts { client, lease, claims, writer, metrics, outcomes };
         let binder = Binder::start(parts, Settings::default());
         let pod = PodRef { namespace: "n".into(), name: "p".into(), uid: "u".into() };
-        binder.bind(vec![Bind { pod, node: "n0".into(), allocation: None, claims: Vec::new() }]);
+        let open = Vec::new();
+        binder.bind(vec![Bind { pod, node: "n0".into(), allocation: None, claims: Vec::new(), open }]);
         assert_eq!((binder.waiting(), measured.get()), (1, 1));
         while binder.waiting() > 0 {
             tokio::task::yield_now().await;

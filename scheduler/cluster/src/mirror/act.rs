@@ -3,6 +3,7 @@
 use super::Mirror;
 use super::groups::Told;
 use crate::action::{Action, Bind, Notice, PodRef, Reservation, Victim};
+use crate::change::Outcome;
 use crate::words;
 use berth_model::words::Words;
 use berth_model::{
@@ -10,6 +11,7 @@ use berth_model::{
     Reason, Timestamp, Warning, WorkloadId,
 };
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// The shortest grace that is sent: 0 would delete the object while its containers still run (S23).
 pub(super) const GRACE_MIN: Millis = Millis::from_secs(1);
@@ -63,17 +65,17 @@ impl Mirror {
         // Without one its pod is expected: it is bound when it comes.
         let ix = slot.pod?;
         slot.expected = None;
-        let Some(bind) = self.bind_of(self.pods.get(ix)?, at) else {
-            self.waiting_events.push(Event::BindFailed { pod, node: at.node });
-            let group = self.groups.find(pod.workload).and_then(|group| self.groups.get_mut(group));
-            group
-                .and_then(|group| group.slot_mut(pod))
-                .into_iter()
-                .for_each(|slot| slot.told = Told::Waiting);
-            return None;
-        };
-        self.pods.get_mut(ix)?.binding = Some(bind.node.clone());
-        Some((pod.workload, bind))
+        let node = self.nodes.name(at.node)?.clone();
+        self.pods.get_mut(ix)?.binding = Some(node);
+        match self.bind_of(ix, at)? {
+            Ok(bind) => Some((pod.workload, bind)),
+            Err(why) => {
+                // Its claim has gone, or another that was placed with it has taken its volume: it is decided anew.
+                let pod = self.reference(pod)?;
+                self.outcome(Outcome::BindFailed(pod, why));
+                None
+            }
+        }
     }
 
     fn evict(

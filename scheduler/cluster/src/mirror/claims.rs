@@ -10,7 +10,7 @@ use super::Mirror;
 use super::pods::Entry;
 use crate::action::{Action, Allocation, Bind};
 use berth_api::asked::asked;
-use berth_api::convert::{self, Claimed};
+use berth_api::convert::{self, Claimed, open_claims};
 use berth_api::slim;
 use berth_model::{DeviceIndex, DeviceMask, GpuGrant, GpuMemoryMib, Millis, NodeId, Placement, Timestamp};
 use std::collections::BTreeMap;
@@ -91,14 +91,25 @@ impl Mirror {
         }))
     }
 
-    /// A bind of a pod to this place; none if its claim has gone.
-    pub(super) fn bind_of(&self, entry: &Entry, at: Placement) -> Option<Bind> {
+    /// A bind of a pod to this place, with what its open claims become there; the error says which cannot be had.
+    pub(super) fn bind_of(&mut self, ix: u32, at: Placement) -> Option<Result<Bind, String>> {
+        let entry = self.pods.get(ix)?;
+        let (pod, claims) = (entry.reference(), entry.claims.to_vec());
         let allocation = self.allocation(entry, at);
         if allocation.is_none() && !entry.device_claims.is_empty() {
-            return None;
+            return Some(Err("its claim of devices has gone".to_owned()));
         }
         let node = self.nodes.name(at.node)?.clone();
-        Some(Bind { pod: entry.reference(), node, allocation, claims: entry.claims.to_vec() })
+        let labels = &self.nodes.spec(at.node)?.labels;
+        let open = match open_claims(&pod.namespace, &claims, (&node, labels), &self.around) {
+            Ok(open) => open,
+            Err(why) => return Some(Err(why)),
+        };
+        if !open.is_empty() {
+            self.around.assume(&pod.namespace, &open, &node);
+            self.stale.volumes = true;
+        }
+        Some(Ok(Bind { pod, node, allocation, claims, open }))
     }
 
     /// Has the template made from which the claim of a pod that asks by annotation is made, if it is not there: Kubernetes'
@@ -134,17 +145,17 @@ impl Mirror {
         let waiting: Vec<u32> =
             self.pods.iter().filter(|(_, entry)| claimless(entry)).map(|(ix, _)| ix).collect();
         waiting.into_iter().for_each(|ix| self.reseat(ix));
-        let mut found = Vec::new();
-        for (ix, entry) in self.pods.iter() {
+        let begun = |(ix, entry): (u32, &Entry)| {
             let open = entry.kept.node.is_none() && entry.kept.deleted.is_none() && entry.binding.is_none();
             if !open || !entry.is_for(&self.settings.schedulers) || entry.device_claims.is_empty() {
-                continue;
+                return None;
             }
-            if let Some(Given { node, gpus: Some(gpus) }) = self.given(entry) {
-                found.extend(self.bind_of(entry, Placement { node, gpus }).map(|bind| (ix, bind)));
-            }
-        }
-        for (ix, bind) in found {
+            let Given { node, gpus } = self.given(entry)?;
+            Some((ix, Placement { node, gpus: gpus? }))
+        };
+        let found: Vec<(u32, Placement)> = self.pods.iter().filter_map(begun).collect();
+        for (ix, at) in found {
+            let Some(Ok(bind)) = self.bind_of(ix, at) else { continue };
             tracing::info!(pod = %bind.pod, node = %bind.node, "its bind was begun, and is carried on");
             if let Some(entry) = self.pods.get_mut(ix) {
                 entry.binding = Some(bind.node.clone());

@@ -43,7 +43,9 @@ use around::{Around, Stale};
 use berth_api::convert::depends_on;
 use berth_api::{keep, slim};
 use berth_model::words::Names;
-use berth_model::{DepartmentId, Event, Millis, NodeId, PodOutcome, PoolId, ProjectId, Timestamp};
+use berth_model::{
+    DepartmentId, Event, Millis, NodeId, PodOutcome, PodSpec, PoolId, ProjectId, Timestamp, VolumeUse,
+};
 use budgets::Budgets;
 use groups::{Groups, Wanted};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -213,12 +215,15 @@ impl Mirror {
             }
             Object::Claim(claim) => {
                 let name = Name::of(&claim.metadata);
+                self.around.claim_seen(&name, Some(&claim));
                 if self.around.claims.set(name.clone(), *claim) {
                     self.stale.claims.insert(name);
                 }
             }
             Object::Volume(volume) => {
-                self.stale.volumes |= self.around.volumes.set(Name::of(&volume.metadata), *volume);
+                let name = Name::of(&volume.metadata);
+                self.around.volume_seen(&name, Some(&volume));
+                self.stale.volumes |= self.around.volumes.set(name, *volume);
             }
             Object::StorageClass(class) => {
                 self.stale.volumes |= self.around.classes.set(Name::of(&class.metadata), *class);
@@ -259,11 +264,15 @@ impl Mirror {
             Kind::Namespace => self.stale.namespaces |= self.around.namespaces.gone(&name),
             Kind::PriorityClass => drop(self.around.priorities.gone(&name)),
             Kind::Claim => {
+                self.around.claim_seen(&name, None);
                 if self.around.claims.gone(&name) {
                     self.stale.claims.insert(name);
                 }
             }
-            Kind::Volume => self.stale.volumes |= self.around.volumes.gone(&name),
+            Kind::Volume => {
+                self.around.volume_seen(&name, None);
+                self.stale.volumes |= self.around.volumes.gone(&name);
+            }
             Kind::StorageClass => self.stale.volumes |= self.around.classes.gone(&name),
             Kind::Owner(gang) => {
                 if self.around.owner_gone(gang, &name) {
@@ -322,8 +331,16 @@ impl Mirror {
             }
             Kind::Namespace => self.stale.namespaces |= !self.around.namespaces.list_ended().is_empty(),
             Kind::PriorityClass => drop(self.around.priorities.list_ended()),
-            Kind::Claim => self.stale.claims.extend(self.around.claims.list_ended()),
-            Kind::Volume => self.stale.volumes |= !self.around.volumes.list_ended().is_empty(),
+            Kind::Claim => {
+                let gone = self.around.claims.list_ended();
+                gone.iter().for_each(|name| self.around.claim_seen(name, None));
+                self.stale.claims.extend(gone);
+            }
+            Kind::Volume => {
+                let gone = self.around.volumes.list_ended();
+                gone.iter().for_each(|name| self.around.volume_seen(name, None));
+                self.stale.volumes |= !gone.is_empty();
+            }
             Kind::StorageClass => self.stale.volumes |= !self.around.classes.list_ended().is_empty(),
             Kind::Owner(gang) => {
                 let gone = self.around.owners_ended(gang);
@@ -342,6 +359,8 @@ impl Mirror {
         let Some(entry) = self.pods.get_mut(ix).filter(|entry| entry.kept.uid == pod.uid) else { return };
         if let Some(why) = bind_failed {
             entry.binding = None;
+            let claims = entry.claims.to_vec();
+            self.stale.volumes |= self.around.forget(&pod.namespace, &claims);
             self.start_failed(ix, why);
             self.reseat(ix);
         } else if evict_failed {
@@ -432,7 +451,8 @@ impl Mirror {
         self.touch(ix);
     }
 
-    /// True if a pod has the seat that the reading wants. What a pod on a node asks of its place does not matter any more.
+    /// True if a pod has the seat that the reading wants. What a pod on a node asks of its place does not matter any more, but
+    /// for what it is to others.
     fn is_seated(&self, ix: u32, reading: &Reading) -> bool {
         let Some(entry) = self.pods.get(ix) else { return false };
         let Some(seat) = entry.seat else { return false };
@@ -440,8 +460,7 @@ impl Mirror {
         let role = &group.roles[usize::from(seat.role)];
         let same = *role.name == *reading.role && *role.labels == *reading.labels;
         let spec = *role.spec == *reading.spec && role.min_members == reading.min_members;
-        let takes = role.spec.requests == reading.spec.requests && role.spec.gpu == reading.spec.gpu;
-        same && (spec || entry.kept.node.is_some() && takes)
+        same && (spec || entry.kept.node.is_some() && is_alike_to_others(&role.spec, &reading.spec))
     }
 
     /// A workload whose pods come from another remembers for whom that was evicted (S25).
@@ -489,6 +508,17 @@ impl Mirror {
 fn is_news<K: Resource + PartialEq>(known: &seen::Seen<K>, meta: &ObjectMeta) -> bool {
     let known = known.get(&Name::of(meta));
     known.is_none_or(|known| known.meta().generation != meta.generation)
+}
+
+/// True if pods that are on a node mean the same to others there: what they take, which volumes and ports are theirs, and
+/// whom they keep away.
+fn is_alike_to_others(one: &PodSpec, other: &PodSpec) -> bool {
+    let attached = |volume: &VolumeUse| (volume.handle.clone(), volume.driver.clone(), volume.exclusive);
+    one.requests == other.requests
+        && one.gpu == other.gpu
+        && one.host_ports == other.host_ports
+        && one.pod_anti_affinity.required == other.pod_anti_affinity.required
+        && one.volumes.iter().map(attached).eq(other.volumes.iter().map(attached))
 }
 
 fn wanted(reading: &Reading) -> Wanted<'_> {

@@ -110,6 +110,11 @@ impl Nodes {
         self.ids.get(name).map(NodeId).filter(|id| self.told.contains_key(id))
     }
 
+    /// A node as last told.
+    pub(crate) fn spec(&self, id: NodeId) -> Option<&NodeSpec> {
+        self.told.get(&id)
+    }
+
     /// The name of a node.
     pub(crate) fn name(&self, id: NodeId) -> Option<&Arc<str>> {
         self.ids.name(id.0)

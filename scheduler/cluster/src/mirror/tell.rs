@@ -365,9 +365,9 @@ impl Mirror {
     /// A pod has come for which a place was decided before it was there, or its bind has failed.
     fn bind_late(&mut self, id: PodId, slot: &mut Slot, node: NodeId, out: &mut Out) {
         let was_expected = slot.expected.take().is_some();
-        let entry = slot.pod.filter(|_| was_expected).and_then(|ix| self.pods.get(ix));
-        let bind = entry.and_then(|entry| self.bind_of(entry, Placement { node, gpus: slot.gpus }));
-        if let (Some(bind), Some(entry)) = (bind, slot.pod.and_then(|ix| self.pods.get_mut(ix))) {
+        let ix = slot.pod.filter(|_| was_expected);
+        let bind = ix.and_then(|ix| self.bind_of(ix, Placement { node, gpus: slot.gpus }));
+        if let (Some(Ok(bind)), Some(entry)) = (bind, ix.and_then(|ix| self.pods.get_mut(ix))) {
             entry.binding = Some(bind.node.clone());
             self.waiting_actions.push(Action::Bind(vec![bind]));
             return;

@@ -150,7 +150,9 @@ impl Hunt<'_> {
             return None;
         };
         for mask in masks {
-            if one_less(mask).any(|less| rooms.get(&less).is_some_and(|nodes| !nodes.is_empty())) {
+            let known =
+                |less| rooms.get(&less).is_some_and(|nodes| nodes.iter().any(|node| self.is_open(node)));
+            if one_less(mask).any(known) {
                 continue;
             }
             let set = chosen(&units, mask);
@@ -160,22 +162,19 @@ impl Hunt<'_> {
             if !allowed || !self.real.compatible(&set) || !self.real.compatible(&together) {
                 continue;
             }
+            // Where there is room, whether or not it is held for another (decision 0003).
             let mut room = |mask| {
                 let nodes = || {
                     let set = chosen(&units, mask);
                     let victims = merged(&trial.victims, &set);
                     let mut nodes = self.nodes_with_room(&mut trial.state, &set, pod, domain);
                     nodes.retain(|node| only.is_none_or(|only| only == *node));
-                    // What is held for another is open only to who stops somebody there (decision 0003).
-                    let open = |node: &NodeId| self.real.is_open(self.pool, &self.real.nodes[node]);
-                    nodes.retain(|node| !set.is_empty() || open(node));
                     if self.lawful(layer.bound, &victims, &pods) { nodes } else { Vec::new() }
                 };
                 rooms.entry(mask).or_insert_with(nodes).clone()
             };
-            let nodes = room(mask);
-            let minimal = !nodes.is_empty() && one_less(mask).all(|less| room(less).is_empty());
-            if !minimal || !self.legal(layer.bound, &victims, &pods) {
+            let nodes = self.where_needed(&units, mask, &mut room);
+            if nodes.is_empty() || !self.legal(layer.bound, &victims, &pods) {
                 continue;
             }
             let cost = match self.action {
@@ -195,6 +194,34 @@ impl Hunt<'_> {
         let strategy = self.real.pools[&self.pool].device;
         let gpus = trial.state.choose_devices(node, shape.spec.gpu, strategy).expect("there is room");
         Some(Placement { node, gpus })
+    }
+
+    /// The nodes with room when all of a set are gone and, as far as they are open, not before. What is held for another is
+    /// open only to who must stop somebody there (decision 0003).
+    fn where_needed(
+        &self,
+        units: &[Unit],
+        mask: Mask,
+        room: &mut impl FnMut(Mask) -> Vec<NodeId>,
+    ) -> Vec<NodeId> {
+        let here = |mask: Mask, node: &NodeId| {
+            let mut pods = chosen(units, mask).into_iter().flat_map(|unit| &unit.pods);
+            self.is_open(node) || pods.any(|pod| self.real.pods[pod].node == *node)
+        };
+        let mut nodes = room(mask);
+        nodes.retain(|node| here(mask, node));
+        for less in one_less(mask) {
+            let enough = room(less);
+            if enough.iter().any(|node| here(less, node)) {
+                return Vec::new();
+            }
+            nodes.retain(|node| !enough.contains(node));
+        }
+        nodes
+    }
+
+    fn is_open(&self, node: &NodeId) -> bool {
+        self.real.is_open(self.pool, &self.real.nodes[node])
     }
 
     /// The units of which sets are chosen, node by node: those on it, and those that matter for it from elsewhere.
