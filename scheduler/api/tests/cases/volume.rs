@@ -206,7 +206,7 @@ fn s11_claims_of_one_pod_become_different_volumes() {
         claims: object(&format!("[{}, {}]", claim("big", "3Gi"), claim("small", "1Gi"))),
         volumes: object(&format!("[{}, {}]", free("a", "10Gi", ""), free("b", "2Gi", ""))),
         classes: object(LOCAL),
-        namespaces: vec![],
+        ..Around::default()
     };
     let spec = "{volumes: [{name: v, persistentVolumeClaim: {claimName: big}}, \
         {name: w, persistentVolumeClaim: {claimName: small}}]}";

@@ -11,7 +11,6 @@ use berth_model::{
     Reason, Timestamp, Warning, WorkloadId,
 };
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 /// The shortest grace that is sent: 0 would delete the object while its containers still run (S23).
 pub(super) const GRACE_MIN: Millis = Millis::from_secs(1);
