@@ -109,7 +109,7 @@ fn domains_follow_the_nodes() {
     let mut world = world();
     world.workload(1, app("db", 1, |_| {})).running(first(1), 1, GpuGrant::None);
     world.workload(2, app("web", 2, |p| p.pod_affinity = affinity(&[term("db", ZONE)])));
-    world.node(3, |n| n.labels.extend(labels(&[(ZONE, "a")])).decides(0, &[put(2, 3)], &[]));
+    world.node(3, |n| n.labels.extend(labels(&[(ZONE, "a")]))).decides(0, &[put(2, 3)], &[]);
     world.node(1, |n| n.labels.extend(labels(&[(ZONE, "c")])));
     world.decides(1, &[place(pod(2, 1), 2, GpuGrant::None)], &["S11"]);
 }
