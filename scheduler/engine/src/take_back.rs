@@ -4,8 +4,9 @@
 //! its pools in order, and in each tries the means in order; a means of a later phase that would work makes it wait for
 //! that phase. What is found is first played through on the live state, then undone and decided: evictions, and room
 //! kept for the beneficiary (S23).
-//! Costs: a group for which nothing was found is not looked at again until something that it depends on has changed: see
-//! [`crate::rest`] (S30).
+//! Costs: a group for which nothing was found is not tried again until something that it depends on has changed: see
+//! [`crate::rest`] (S30). If nobody is to be tried, a phase costs one look at each of them. Else all groups that wait are
+//! put in order, a set entry and a comparison between queues each, until the last that is to be tried has had its turn.
 
 use crate::Engine;
 use crate::choose::Scope;
