@@ -16,7 +16,7 @@ use berth_bench::contention;
 use berth_cluster::lease::Lease;
 use berth_cluster::telemetry::{Board, Denied, Identify, Names, Settings, Shared, serve};
 use berth_engine::Engine;
-use berth_model::{Budget, DeviceIndex, Millis, NodeId, PodId, Timestamp, WorkloadId};
+use berth_model::{Budget, DeviceHealth, Millis, NodeId, PodId, Timestamp, WorkloadId};
 use nvml_probe::agent::REST_EACH;
 use nvml_probe::agent::wire::telemetry_client::TelemetryClient;
 use nvml_probe::agent::wire::{DeviceState, Health, Pod, PodMemory, Snapshot, Update};
@@ -69,8 +69,10 @@ impl Names for Model {
         number(name).map(NodeId)
     }
 
-    fn device(&self, _: NodeId, name: &str) -> Option<DeviceIndex> {
-        number(name).map(|number| DeviceIndex(number as u8))
+    fn devices(&self, _: NodeId) -> impl Iterator<Item = (&str, DeviceHealth)> {
+        ["d-0", "d-1", "d-2", "d-3", "d-4", "d-5", "d-6", "d-7"]
+            .map(|name| (name, DeviceHealth::Healthy))
+            .into_iter()
     }
 
     fn pod(&self, uid: &str) -> Option<PodId> {

@@ -24,6 +24,9 @@ struct Flags {
     /// In place of the file's `listen`.
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<SocketAddr>,
+    /// In place of the file's `telemetry.listen`.
+    #[arg(long, value_name = "ADDRESS")]
+    telemetry_listen: Option<SocketAddr>,
     /// In place of the file's `schedulerNames`; may be given several times.
     #[arg(long, value_name = "NAME")]
     scheduler_name: Vec<String>,
@@ -91,6 +94,9 @@ fn configuration(flags: &Flags) -> anyhow::Result<Config> {
     }
     if let Some(listen) = flags.listen {
         config.listen = listen;
+    }
+    if flags.telemetry_listen.is_some() {
+        config.telemetry.listen = flags.telemetry_listen;
     }
     if !flags.scheduler_name.is_empty() {
         config.scheduler_names = flags.scheduler_name.iter().cloned().collect();

@@ -33,6 +33,10 @@ pub struct Config {
     pub write: Write,
     /// The event log.
     pub event_log: EventLog,
+    /// What the nodes' agents say.
+    pub telemetry: Telemetry,
+    /// The webhook for pods that ask for parts of GPUs by annotation.
+    pub admission: Admission,
 }
 
 /// Which of several replicas acts.
@@ -109,6 +113,62 @@ pub struct EventLog {
     pub mib_max: u32,
 }
 
+/// Live memory and health of devices, as the nodes' agents tell them (S17 to S19).
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Telemetry {
+    /// Where agents are heard; without it what they see decides nothing, and no device is silent.
+    pub listen: Option<SocketAddr>,
+    /// Certificate chain, a PEM file.
+    pub certificate: Option<PathBuf>,
+    /// Its key, a PEM file.
+    pub key: Option<PathBuf>,
+    /// The agents' ServiceAccount.
+    pub agents: ServiceAccount,
+    /// A device whose agent was not heard for so long takes no new pods (S18).
+    pub silent_after_seconds: u32,
+}
+
+/// The webhook that gives pods which ask for parts of GPUs by annotation a claim for it.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Admission {
+    /// Where the API server asks; without it nobody is answered.
+    pub listen: Option<SocketAddr>,
+    /// Certificate chain, a PEM file.
+    pub certificate: Option<PathBuf>,
+    /// Its key, a PEM file.
+    pub key: Option<PathBuf>,
+}
+
+/// A ServiceAccount.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct ServiceAccount {
+    /// Namespace.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+}
+
+impl Default for Telemetry {
+    fn default() -> Self {
+        Self {
+            listen: None,
+            certificate: None,
+            key: None,
+            agents: ServiceAccount::default(),
+            silent_after_seconds: 60,
+        }
+    }
+}
+
+impl Default for ServiceAccount {
+    fn default() -> Self {
+        Self { namespace: "berth-agent".to_owned(), name: "nvml-probe".to_owned() }
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -121,6 +181,8 @@ impl Default for Config {
             evict: Evict::default(),
             write: Write::default(),
             event_log: EventLog::default(),
+            telemetry: Telemetry::default(),
+            admission: Admission::default(),
         }
     }
 }
@@ -207,10 +269,23 @@ impl Config {
             ("write.concurrency", u64::from(self.write.concurrency)),
             ("write.perSecond", u64::from(self.write.per_second)),
             ("write.statusEverySeconds", u64::from(self.write.status_every_seconds)),
+            ("telemetry.silentAfterSeconds", u64::from(self.telemetry.silent_after_seconds)),
         ];
         for (field, value) in at_least_one {
             if value == 0 {
                 bail!("{field}: is 0, allowed: 1 or more");
+            }
+        }
+        let (telemetry, admission) = (&self.telemetry, &self.admission);
+        let files = [
+            ("telemetry", "certificate", telemetry.listen, &telemetry.certificate),
+            ("telemetry", "key", telemetry.listen, &telemetry.key),
+            ("admission", "certificate", admission.listen, &admission.certificate),
+            ("admission", "key", admission.listen, &admission.key),
+        ];
+        for (part, field, listen, file) in files {
+            if listen.is_some() && file.is_none() {
+                bail!("{part}.{field}: is null, allowed: a PEM file, since {part}.listen is set");
             }
         }
         Ok(())
@@ -286,6 +361,7 @@ mod tests {
         assert!(problem("schedulerNames: []").contains("schedulerNames: is {}"));
         assert!(problem("lease: { renewMillis: 900 }").contains("allowed: 1 to 666"));
         assert!(problem("bind: { concurrency: 0 }").contains("bind.concurrency: is 0"));
+        assert!(problem("telemetry: { listen: '[::]:1' }").contains("telemetry.certificate: is null"));
         assert!(problem("bnid: {}").contains("bnid"));
     }
 }

@@ -9,6 +9,7 @@
 use crate::explain;
 use crate::figures::OfEngine;
 use crate::inputs::{Ask, Inputs, Taken};
+use crate::live::{self, Live};
 use crate::metrics::{Known, Metrics};
 use crate::record::Record;
 use berth_cluster::lease::Lease;
@@ -48,6 +49,8 @@ pub(crate) struct Decider {
     pub(crate) record: Option<Record>,
     pub(crate) metrics: Metrics,
     pub(crate) known: Known,
+    /// What the agents say, if they are heard.
+    pub(crate) live: Option<Live>,
     /// Kinds whose first list is not in yet.
     pub(crate) lists_missing: usize,
     pub(crate) ready: watch::Sender<bool>,
@@ -111,6 +114,7 @@ impl Decider {
         if self.lists_missing == 0 {
             self.begin();
             self.tell();
+            self.tell_live();
             self.decide(stop);
             self.say();
         }
@@ -146,6 +150,9 @@ impl Decider {
             self.round.leads = true;
             self.round.open = true;
             self.mirror.take_reservations_for_told(false);
+            if let Some(live) = &self.live {
+                live.begin(&self.mirror, self.round.now);
+            }
         }
     }
 
@@ -162,12 +169,25 @@ impl Decider {
             let _timer = self.metrics.step("tell");
             let mut refused = false;
             for event in events {
+                if let Some(live) = &mut self.live {
+                    live.note(&event, &self.mirror, self.round.leads, self.round.now);
+                }
                 refused |= !self.tell_one(event);
             }
             self.round.open = true;
             if !refused {
                 return;
             }
+        }
+    }
+
+    /// Brings the engine to what the agents say; after what is seen, since that is what they speak of.
+    fn tell_live(&mut self) {
+        let Some(live) = &mut self.live else { return };
+        let events = live.events(&self.mirror, self.round.now);
+        self.round.open |= !events.is_empty();
+        for event in events {
+            self.tell_one(event);
         }
     }
 
@@ -256,7 +276,8 @@ impl Decider {
         let engine = self.engine.next_timer().filter(|_| self.lease.may_act());
         let timers = [self.mirror.next_timer(), engine];
         let wait = |at: Timestamp| Duration::from_millis((at.0 - self.round.now.0).clamp(10, 1_000) as u64);
-        timers.into_iter().flatten().map(wait).min().unwrap_or(WAIT_MAX)
+        let heard = self.live.as_ref().map(|_| live::EVERY);
+        timers.into_iter().flatten().map(wait).chain(heard).min().unwrap_or(WAIT_MAX)
     }
 
     fn answer(&mut self, ask: Ask) {

@@ -9,6 +9,8 @@
 //! | `run` | starts everything, ends everything |
 //! | `decide` | the thread that decides |
 //! | `inputs` | what it waits for |
+//! | `admit` | the webhook that gives pods their claims |
+//! | `live` | what the nodes' agents say of devices and pods |
 //! | `record` | the event log, as `berth-sim replay` reads it |
 //! | `metrics` | what is measured of deciding, and of what there is |
 //! | `explain` | why a pod waits, in words |
@@ -17,12 +19,14 @@
 //!
 //! Invariants: the clock is read once per round; no decision is made without the lease; a panic anywhere ends the process.
 
+mod admit;
 pub mod cli;
 pub mod config;
 mod decide;
 mod explain;
 mod figures;
 mod inputs;
+mod live;
 mod metrics;
 mod record;
 pub mod run;

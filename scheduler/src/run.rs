@@ -1,8 +1,10 @@
 //! Starts everything, and ends it.
 
+use crate::admit;
 use crate::config::Config;
 use crate::decide::{Decider, Limits, Round};
 use crate::inputs::Inputs;
+use crate::live;
 use crate::metrics::{Known, Metrics};
 use crate::record::Record;
 use crate::serve::{Served, routes};
@@ -40,6 +42,8 @@ pub struct Running {
     act: Arc<Act>,
     decided: oneshot::Receiver<()>,
     server: JoinHandle<()>,
+    heard: Option<JoinHandle<()>>,
+    admitting: Option<JoinHandle<()>>,
 }
 
 /// Starts a scheduler in the runtime in which this is called, under a name unlike any other.
@@ -75,6 +79,8 @@ pub async fn start(config: &Config, identity: String) -> anyhow::Result<Running>
     let Watches { batches, kinds, claims } = watches.await.context("asking the API server what it serves")?;
     let (act, outcomes) = Act::start(&clients, &lease, claims, config.act(identity), &counted);
     let act = Arc::new(act);
+    let admitting = admit::start(&config.admission, config.scheduler_names.clone()).await?;
+    let (live, heard) = live::start(&config.telemetry, &clients, lease.clone()).await?.unzip();
     let decider = Decider {
         mirror: Mirror::new(config.mirror()),
         engine: Engine::new(config.engine()),
@@ -84,6 +90,7 @@ pub async fn start(config: &Config, identity: String) -> anyhow::Result<Running>
         record: record(config)?,
         metrics,
         known: Known::default(),
+        live,
         lists_missing: kinds,
         ready,
         alive,
@@ -96,7 +103,7 @@ pub async fn start(config: &Config, identity: String) -> anyhow::Result<Running>
         decider.run(inputs);
         let _ = done.send(());
     })?;
-    Ok(Running { address, stop, give_back, lease, holder, act, decided, server })
+    Ok(Running { address, stop, give_back, lease, holder, act, decided, server, heard, admitting })
 }
 
 async fn serve(listen: SocketAddr, served: Served) -> anyhow::Result<(SocketAddr, JoinHandle<()>)> {
@@ -142,5 +149,6 @@ impl Running {
             let _ = holder.await;
         }
         self.server.abort();
+        self.heard.iter().chain(&self.admitting).for_each(JoinHandle::abort);
     }
 }

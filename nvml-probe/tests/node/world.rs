@@ -1,4 +1,5 @@
 //! A cluster with one real node, a scripted driver, and the agent's program with the rights of `deploy/agent`.
+#![allow(dead_code, reason = "each test program uses a part of it")]
 
 use std::{
     fs::{self, File},
@@ -31,7 +32,14 @@ pub(crate) struct World {
     machine: Machine,
     pub(crate) node: Node,
     pub(crate) client: Client,
-    _testbed: Testbed,
+    hears: Option<Hears>,
+    pub(crate) testbed: Testbed,
+}
+
+/// The scheduler that hears the agent: its port, and by whom its certificate is signed.
+pub(crate) struct Hears {
+    pub(crate) port: u16,
+    pub(crate) ca: PathBuf,
 }
 
 pub(crate) fn runs(pod: &Pod) -> bool {
@@ -51,10 +59,16 @@ pub(crate) async fn eventually<T>(what: &str, look: impl AsyncFn() -> Option<T>)
 }
 
 impl World {
+    /// With Kubernetes' own scheduler.
     pub(crate) async fn start() -> Self {
         let options = Options::new().controller_manager(ControllerManager::new()).scheduler(Scheduler::new());
         let testbed = Testbed::start(options).await.unwrap();
         let client = testbed.client().await.unwrap();
+        Self::begin(testbed, client, None).await
+    }
+
+    /// In a control plane; with the scheduler that hears the agent.
+    pub(crate) async fn begin(testbed: Testbed, client: Client, hears: Option<Hears>) -> Self {
         let node = Node::start(&testbed, "gpu-0").await.unwrap();
         let kubeconfig = rights(&testbed, &client).await;
         let mut script = sound(1);
@@ -63,8 +77,7 @@ impl World {
         device_files(&node);
         // A free port, which nobody takes in the moment until the agent has it.
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let mut world =
-            Self { agent: None, port, kubeconfig, script, machine, node, client, _testbed: testbed };
+        let mut world = Self { agent: None, port, kubeconfig, script, machine, node, client, hears, testbed };
         world.start_agent();
         world.until_ready().await;
         world
@@ -73,7 +86,8 @@ impl World {
     pub(crate) fn start_agent(&mut self) {
         let folder = self.node.folder();
         let log = File::options().append(true).create(true).open(folder.join("logs/agent.log")).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_nvml-probe"))
+        let mut agent = Command::new(env!("CARGO_BIN_EXE_nvml-probe"));
+        agent
             .arg("--library")
             .arg(self.machine.library())
             .args(["run", "--dra", "--node-name", "gpu-0", "--interval-millis", "200"])
@@ -88,11 +102,17 @@ impl World {
             .arg("--dev")
             .arg(folder.join("dev"))
             .arg("--state")
-            .arg(folder.join("agent"))
-            .stderr(log)
-            .spawn()
-            .unwrap();
-        self.agent = Some(child);
+            .arg(folder.join("agent"));
+        if let Some(Hears { port, ca }) = &self.hears {
+            agent.args(["--scheduler", &format!("localhost:{port}")]).arg("--scheduler-ca").arg(ca);
+            agent.arg("--scheduler-token").arg(self.token());
+        }
+        self.agent = Some(agent.stderr(log).spawn().unwrap());
+    }
+
+    /// The token that the agent shows to the scheduler.
+    pub(crate) fn token(&self) -> PathBuf {
+        self.machine.folder().join("token")
     }
 
     pub(crate) fn kill_agent(&mut self) {
@@ -149,6 +169,11 @@ impl World {
 
     /// Makes a pod with a claim template of its own, that says what it sees and stays.
     pub(crate) async fn add_pod(&self, name: &str, memory: &str, limit: &str) {
+        self.add_pod_for("default-scheduler", name, memory, limit).await;
+    }
+
+    /// The same, for another scheduler.
+    pub(crate) async fn add_pod_for(&self, scheduler: &str, name: &str, memory: &str, limit: &str) {
         let template = json!({
             "apiVersion": "resource.k8s.io/v1", "kind": "ResourceClaimTemplate",
             "metadata": {"name": name, "namespace": "default"},
@@ -172,7 +197,8 @@ impl World {
             "the device is there",
             "pause",
         ];
-        let mut pod = PodTemplate::new(name).arguments(says).tolerate_all().pod(0);
+        let template = PodTemplate::new(name).arguments(says).tolerate_all().scheduler(scheduler);
+        let mut pod = template.pod(0);
         pod.metadata.name = Some(name.to_owned());
         let spec = pod.spec.as_mut().unwrap();
         let claims = json!([{"name": "gpu", "resourceClaimTemplateName": name}]);
@@ -231,14 +257,19 @@ fn device_files(node: &Node) {
 
 /// Makes what `deploy/agent` says, the DaemonSet apart, and returns the way in that it gives to an agent.
 async fn rights(testbed: &Testbed, client: &Client) -> PathBuf {
-    for file in ["agent/namespace.yaml", "agent/rbac.yaml", "agent/deviceclass.yaml"] {
+    install(client, ["agent/namespace.yaml", "agent/rbac.yaml", "agent/deviceclass.yaml"]).await;
+    let access = testbed.service_account_on("berth-agent", "nvml-probe", "gpu-0").await.unwrap();
+    access.kubeconfig().to_owned()
+}
+
+/// Makes what files of `deploy` say.
+pub(crate) async fn install(client: &Client, files: impl IntoIterator<Item = &str>) {
+    for file in files {
         let path = format!("{}/../deploy/{file}", env!("CARGO_MANIFEST_DIR"));
         for part in fs::read_to_string(path).unwrap().split("\n---\n") {
             create(client, serde_saphyr::from_str(part).unwrap()).await;
         }
     }
-    let access = testbed.service_account_on("berth-agent", "nvml-probe", "gpu-0").await.unwrap();
-    access.kubeconfig().to_owned()
 }
 
 async fn create(client: &Client, object: Value) {

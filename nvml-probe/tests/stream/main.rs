@@ -11,7 +11,7 @@ use berth_cluster::{
     lease::{Leading, Lease},
     telemetry::{Board, Denied, Identify, Names, Settings, Shared, serve},
 };
-use berth_model::{DeviceIndex, Event, Millis, NodeId, PodId, Timestamp};
+use berth_model::{DeviceHealth, DeviceIndex, Event, Millis, NodeId, PodId, Timestamp};
 use common::{Machine, sound};
 use nvml_fake::script::Script;
 use nvml_probe::{
@@ -23,16 +23,22 @@ use tokio::{net::TcpListener, runtime::Runtime, sync::watch};
 const SOON: Duration = Duration::from_secs(30);
 const NODE: &str = "n-1";
 
-/// The model of these tests: one node, devices by the last figure of their names.
+/// The model of these tests: one node, with the devices of the script.
 struct Model;
+
+const DEVICES: [&str; 3] = [
+    "gpu-00000000-0000-0000-0000-000000000000",
+    "gpu-00000000-0000-0000-0000-000000000001",
+    "gpu-00000000-0000-0000-0000-000000000002",
+];
 
 impl Names for Model {
     fn node(&self, name: &str) -> Option<NodeId> {
         (name == NODE).then_some(NodeId(1))
     }
 
-    fn device(&self, _: NodeId, name: &str) -> Option<DeviceIndex> {
-        name.rsplit_once('-')?.1.parse().ok().map(DeviceIndex)
+    fn devices(&self, _: NodeId) -> impl Iterator<Item = (&str, DeviceHealth)> {
+        DEVICES.into_iter().map(|name| (name, DeviceHealth::Healthy))
     }
 
     fn pod(&self, _: &str) -> Option<PodId> {

@@ -1,7 +1,6 @@
 //! Which replica is talked to, and what one that is slow or gone does to the agent.
 
 use super::*;
-use berth_model::DeviceHealth;
 use nvml_fake::script::ErrorCode;
 use tokio::io::AsyncReadExt;
 
@@ -55,14 +54,16 @@ async fn one_that_does_not_lead_hears_nothing_until_it_does() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_that_does_not_know_the_word_is_not_heard() {
-    let machine = Machine::new(sound(1));
+    let mut script = sound(1);
+    used(&mut script, 700);
+    let machine = Machine::new(script);
     let replica = Replica::start("127.0.0.1:0", true, Settings::default(), Word);
     let running = agent(&machine, scheduler(&machine, &replica.address, "guess")).await;
     tokio::time::sleep(Duration::from_millis(500)).await;
     assert_eq!(replica.board.lock().events(&Model, Timestamp(0)), []);
     // The token is renewed, and read anew.
     std::fs::write(machine.folder().join("token"), "word\n").unwrap();
-    replica.until(|event| matches!(event, Event::DeviceHealth { .. })).await;
+    replica.until(foreign(700)).await;
     drop(running);
 }
 

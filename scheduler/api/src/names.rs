@@ -132,8 +132,6 @@ pub mod written {
     pub const PROJECT: &str = "berth.dev/project";
     /// Annotation of a pod: where room is kept for it, and until when (S23, S33).
     pub const RESERVATION: &str = "berth.dev/reservation";
-    /// Annotation of a pod: the indices of its devices, where Berth chose them (S33).
-    pub const DEVICES: &str = "berth.dev/devices";
     /// Annotation of a pod: for whom and when its workload was last evicted (S25, S33).
     pub const EVICTED: &str = "berth.dev/evicted";
     /// Annotation of a pod: since when its gang has been below its minimum (S27, S33).
@@ -190,7 +188,8 @@ pub mod driver {
     /// `apiVersion` of the driver's parameters in a claim or a DeviceClass.
     pub const PARAMETERS_VERSION: &str = "gpu.berth.dev/v1alpha1";
     /// `kind` of them: `limit` is the most memory that may be used on each device, a quantity from the request to the whole
-    /// device (S14). Default: the request.
+    /// device (S14). Default: the request. In place of an amount a claim may have `fraction` and `fractionLimit`, shares of a
+    /// device as in annotations (S13).
     pub const PARAMETERS_KIND: &str = "DeviceMemory";
     /// Condition of a node: `True` where the driver holds pods to their limits of GPU memory, `False` where going over is
     /// only watched and reported (S14, S19).

@@ -85,6 +85,7 @@ impl Act {
                     self.writer.finalizers(project, version, finalizers);
                 }
                 Action::StaleSince { pod, since } => self.writer.stale_since(pod, since),
+                Action::Template { namespace, gpu } => self.writer.template(&namespace, gpu),
                 Action::Warn { pod, reason, message } => self.writer.warn(&pod, reason, message),
             }
         }

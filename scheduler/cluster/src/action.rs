@@ -2,7 +2,8 @@
 
 use crate::change::Name;
 use crate::mirror::Status;
-use berth_model::{DeviceMask, GpuGrant, Millis, Timestamp};
+use berth_api::convert::OpenClaim;
+use berth_model::{GpuGrant, GpuMemoryMib, GpuRequest, Millis, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -30,11 +31,28 @@ pub struct Bind {
     pub pod: PodRef,
     /// Its node.
     pub node: Arc<str>,
-    /// The devices that were chosen for it; empty = none, or whichever the kubelet picks.
-    pub devices: DeviceMask,
-    /// Claims of its that wait for their first consumer, by name: the node is written on them first, and the bind waits for
-    /// their volumes.
+    /// What is written on its claim of Berth's devices, if it has one; without, the kubelet picks the devices.
+    pub allocation: Option<Box<Allocation>>,
+    /// Claims of its, by name: the bind waits until all of them have their volumes.
     pub claims: Vec<String>,
+    /// Those among them that waited for their first consumer, with what they are to become: the volume is bound to the claim
+    /// first, or the node is written on it so that one is made there (S11).
+    pub open: Vec<OpenClaim>,
+}
+
+/// What a claim is given of the devices of the pod's node (S13, S14).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Allocation {
+    /// The claim, in the pod's namespace.
+    pub claim: Box<str>,
+    /// Its uid.
+    pub uid: Box<str>,
+    /// Its request.
+    pub request: Box<str>,
+    /// The devices, with what it gets of each.
+    pub devices: Vec<(Box<str>, GpuMemoryMib)>,
+    /// The most that may be used of each, if that is not all of it.
+    pub limit: Option<GpuMemoryMib>,
 }
 
 /// Where room is kept for a pod, as written on it (S23, S33).
@@ -129,6 +147,13 @@ pub enum Action {
         pod: PodRef,
         /// Since when.
         since: Option<Timestamp>,
+    },
+    /// Make the template of claims for a part of a device that pods ask for by annotation, if it is not there.
+    Template {
+        /// The pods' namespace.
+        namespace: Arc<str>,
+        /// What they ask for.
+        gpu: GpuRequest,
     },
     /// Say that something is wrong with a pod; an Event.
     Warn {

@@ -15,6 +15,12 @@ pub enum Kind {
     Node,
     /// What nodes can attach.
     CsiNode,
+    /// Devices of nodes, as Berth's driver publishes them.
+    Slice,
+    /// Claims of devices.
+    DeviceClaim,
+    /// Classes of devices.
+    DeviceClass,
     /// Node pools.
     NodePool,
     /// Departments.
@@ -46,6 +52,12 @@ pub enum Object {
     Node(Box<slim::Node>),
     /// What a node can attach.
     CsiNode(Box<slim::CsiNode>),
+    /// Devices of a node.
+    Slice(Box<slim::ResourceSlice>),
+    /// A claim of devices.
+    DeviceClaim(Box<slim::ResourceClaim>),
+    /// A class of devices.
+    DeviceClass(Box<slim::DeviceClass>),
     /// A node pool.
     NodePool(Box<NodePool>),
     /// A department.

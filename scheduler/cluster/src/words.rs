@@ -1,7 +1,8 @@
 //! Evictions and warnings in words.
 
+use berth_api::names::node::FRACTIONS;
 use berth_model::words::Names;
-use berth_model::{Cause, Warning};
+use berth_model::{Cause, Operator, PodSpec, Warning};
 
 /// In a word, why the pods of a gang are stopped whose start was not completed (S5).
 pub(crate) const UNDONE: &str = "undone";
@@ -30,6 +31,22 @@ pub(crate) fn eviction(cause: Cause, beneficiary: Option<&str>) -> String {
         Cause::Stale => "its gang has been below its minimum for too long (S27)".to_owned(),
         Cause::OverLimit => "it uses more GPU memory than it was given (S19)".to_owned(),
         Cause::NotStarted => "it, or another of its gang, did not run in time (S5)".to_owned(),
+    }
+}
+
+/// What stands behind it when nodes hand devices out in another way than a pod asks for them.
+pub(crate) fn other_way(pod: &PodSpec) -> Option<&'static str> {
+    let terms = pod.node_affinity.iter().flat_map(|affinity| &affinity.node_selector_terms);
+    let mut demands = terms.flat_map(|term| &term.match_expressions);
+    match demands.find(|demand| demand.key == FRACTIONS)?.operator {
+        Operator::Exists => Some(
+            "claims and parts of devices need nodes whose devices Berth's agent hands out: run it there with --dra, and \
+             stop the device plugin (docs/AGENT.md)",
+        ),
+        Operator::DoesNotExist => Some(
+            "where Berth's agent hands the devices out, pods ask for a claim, not for nvidia.com/gpu (docs/AGENT.md)",
+        ),
+        _ => None,
     }
 }
 

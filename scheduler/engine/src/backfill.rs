@@ -17,7 +17,7 @@ use berth_model::{NodeId, Timestamp};
 use std::collections::BTreeMap;
 
 /// What is left of a node when the plan has come true.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Then {
     pub(crate) free: Free,
     pub(crate) devices: Devices,

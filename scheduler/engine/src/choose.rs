@@ -16,7 +16,7 @@ use crate::class::points_of;
 use crate::device::need;
 use crate::index::{List, Part, first_run};
 use crate::ix::{ClassIx, NodeIx, PodIx, PoolIx, ShapeIx, StateIx, TopologyIx};
-use crate::matching::{NodeView, labels_hold, repelling, selector_matches, taints_of};
+use crate::matching::{NodeView, labels_hold, repelling, selector_matches, volumes_differ};
 use crate::neighbours::{Floor, View, Views};
 use crate::node::Node;
 use crate::remember::{About, Scored};
@@ -127,7 +127,8 @@ impl Engine {
         both.map(|kept| View { kept, floors: self.floors(shape, kept) }).collect()
     }
 
-    /// What the domains of each spread constraint of the shape hold. As in Kubernetes, nodes that are not ready count.
+    /// What the domains of each spread constraint of the shape hold. As in Kubernetes, nodes that are not ready count, and
+    /// cordoned ones whose taint is not there yet.
     fn floors(&self, shape: ShapeIx, kept: bool) -> Vec<Floor> {
         let Some(wishes) = self.neighbours.wishes(shape).filter(|w| w.spreads()) else { return Vec::new() };
         let spec = &*self.shapes.at(shape).spec;
@@ -138,7 +139,7 @@ impl Engine {
                 labels_hold(&spec.node_selector, view)
                     && spec.node_affinity.as_ref().is_none_or(|s| selector_matches(s, view))
             };
-            (!affinity || affine()) && (!taints || repelling(&spec.tolerations, &taints_of(node)).is_none())
+            (!affinity || affine()) && (!taints || repelling(&spec.tolerations, &node.taints).is_none())
         })
     }
 
@@ -233,7 +234,7 @@ impl Engine {
                     || v.reachable_from.as_ref().is_some_and(|s| !selector_matches(s, view))
             };
             let fits = self.org.as_if || node.volumes_fit_now(shape);
-            if !fits || spec.volumes.iter().any(closed) {
+            if !fits || spec.volumes.iter().any(closed) || !volumes_differ(&spec.volumes, view) {
                 return Err(Constraint::Volume);
             }
         }

@@ -389,9 +389,9 @@ fn is_short(said: &Said) -> bool {
     matches!(said.reason, Reason::Capacity { .. })
 }
 
-/// True if two holds bind the same to the same.
+/// True if two holds bind the same to the same, and let the same be used beside what is held.
 fn same(one: Option<&Hold>, other: Option<&Hold>) -> bool {
     let (Some(one), Some(other)) = (one, other) else { return one.is_none() && other.is_none() };
     (one.workload, one.aged, one.plan.until) == (other.workload, other.aged, other.plan.until)
-        && one.plan.nodes.keys().eq(other.plan.nodes.keys())
+        && one.plan.nodes == other.plan.nodes
 }

@@ -2,8 +2,9 @@
 
 use berth_model::{
     Effect, LabelSelector, Labels, NodeSelector, NodeSpec, NodeTerm, Operator, Requirement, Taint,
-    Toleration, TolerationOperator,
+    Toleration, TolerationOperator, VolumeUse,
 };
+use smallvec::SmallVec;
 
 /// The label whose value differs on every node: never part of a class, checked node by node.
 pub(crate) const HOSTNAME: &str = "kubernetes.io/hostname";
@@ -44,10 +45,9 @@ impl<'a> NodeView<'a> {
         Self { labels: &node.labels, name: Some(&node.name) }
     }
 
-    /// The value of a label; the hostname is the node's name unless its labels say otherwise.
+    /// The value of a label.
     fn label(&self, key: &str) -> Option<&'a str> {
-        let value = self.labels.get(key).map(String::as_str);
-        if key == HOSTNAME { value.or(self.name) } else { value }
+        self.labels.get(key).map(String::as_str)
     }
 }
 
@@ -70,6 +70,19 @@ fn label_holds(requirement: &Requirement, node: NodeView<'_>) -> bool {
         return true;
     }
     requirement_holds(requirement, node.label(&requirement.key))
+}
+
+/// True if every volume of a pod can be one that is reached from the node, each another (S11).
+pub(crate) fn volumes_differ(volumes: &[VolumeUse], node: NodeView<'_>) -> bool {
+    let mut taken: SmallVec<[&str; 4]> = SmallVec::new();
+    volumes.iter().filter(|volume| !volume.choices.is_empty()).all(|volume| {
+        let found = volume.choices.iter().find(|choice| {
+            !taken.contains(&choice.volume.as_str())
+                && choice.reachable_from.as_ref().is_none_or(|from| selector_matches(from, node))
+        });
+        taken.extend(found.map(|choice| choice.volume.as_str()).filter(|name| !name.is_empty()));
+        found.is_some()
+    })
 }
 
 /// True if all of the labels are there.

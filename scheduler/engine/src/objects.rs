@@ -239,13 +239,14 @@ impl Engine {
 
     fn enter_host(&mut self, ix: NodeIx) {
         let spec = &self.nodes.at(ix.0).spec;
-        let host = spec.labels.get(HOSTNAME).unwrap_or(&spec.name).as_str().into();
-        self.hosts.entry(host).or_default().push(ix);
+        if let Some(host) = spec.labels.get(HOSTNAME) {
+            self.hosts.entry(host.as_str().into()).or_default().push(ix);
+        }
     }
 
     fn leave_host(&mut self, ix: NodeIx) {
         let spec = &self.nodes.at(ix.0).spec;
-        let host = spec.labels.get(HOSTNAME).unwrap_or(&spec.name).as_str();
+        let Some(host) = spec.labels.get(HOSTNAME).map(String::as_str) else { return };
         if let Some(nodes) = self.hosts.get_mut(host) {
             nodes.retain(|n| *n != ix);
             if nodes.is_empty() {

@@ -4,7 +4,6 @@
 //! Costs: a new key looks at all nodes once; a node that comes or changes costs one look per key in use.
 
 use crate::ix::{NodeIx, TopologyIx};
-use crate::matching::HOSTNAME;
 use berth_model::NodeSpec;
 use rustc_hash::FxHashMap;
 
@@ -57,8 +56,7 @@ impl Topologies {
     /// Enters a node into its domain under the key.
     pub(crate) fn join(&mut self, ix: TopologyIx, node: NodeIx, spec: &NodeSpec) {
         let topology = &mut self.all[ix.i()];
-        let label = spec.labels.get(&*topology.key).map(String::as_str);
-        let value = label.or_else(|| (&*topology.key == HOSTNAME).then_some(spec.name.as_str()));
+        let value = spec.labels.get(&*topology.key);
         let domain = value.map_or(NOWHERE, |value| topology.domain_of(value));
         if topology.domain.len() <= node.i() {
             topology.domain.resize(node.i() + 1, NOWHERE);

@@ -76,6 +76,9 @@ cases! {
     s11_cordoned_and_unready_nodes_take_nothing
     s11_node_selector_and_affinity
     s11_a_node_is_known_by_name_and_by_hostname
+    s11_a_node_without_a_host_name_has_none
+    s11_claims_of_one_pod_become_different_volumes
+    s11_a_cordoned_node_counts_for_spread_until_it_is_tainted
     s11_host_ports
     s11_host_ports_follow_a_pod_whose_position_changes
     s11_pod_affinity

@@ -38,7 +38,7 @@ pub use organisation::{
 };
 pub use pod::{
     GpuRequest, HostPort, PodAffinity, PodAffinityTerm, PodSpec, Protocol, Toleration, TolerationOperator,
-    TopologySpread, Unsatisfiable, VolumeUse, WeightedPodTerm,
+    TopologySpread, Unsatisfiable, VolumeChoice, VolumeUse, WeightedPodTerm,
 };
 pub use reason::{
     Change, Constraint, Explanation, Missing, PolicyReason, PoolReason, PoolState, Reason, ReasonKind,

@@ -75,7 +75,7 @@ impl DeviceSpec {
     }
 }
 
-/// A node as it is now. The name is the value of `kubernetes.io/hostname` unless the labels say otherwise.
+/// A node as it is now. Its labels are all it has: one without `kubernetes.io/hostname` has no host name (S11).
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct NodeSpec {

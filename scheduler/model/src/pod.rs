@@ -203,6 +203,22 @@ pub struct VolumeUse {
     /// Why the volume cannot be used at all now, for example a claim that does not exist; empty = it can.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub unusable: String,
+    /// What it may become, if that depends on what others of the pod become: on a node it takes the first of these that can
+    /// be reached from there and that none before it in the pod has taken. Empty = [`Self::reachable_from`] says all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub choices: Vec<VolumeChoice>,
+}
+
+/// A volume that a claim may become.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct VolumeChoice {
+    /// Its name; empty = one that is made for the claim, so that any number of claims may choose it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub volume: String,
+    /// Where it can be reached; none = everywhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reachable_from: Option<NodeSelector>,
 }
 
 /// Everything about a pod that decides where it may run and what it takes there, its labels apart.

@@ -2,7 +2,9 @@
 //!
 //! Every test starts a control plane of its own and the program as it is shipped, as a process that can be killed.
 
+mod admission;
 mod binding;
+mod claims;
 mod failing;
 mod load;
 mod proxy;

@@ -105,6 +105,43 @@ async fn s11_nothing_of_a_gang_is_bound_before_all_its_volumes_are_made() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn s11_claims_get_the_volumes_that_are_on_the_nodes_of_their_pods() {
+    let world = World::start(Options::new().controller_manager(ControllerManager::new())).await;
+    world.nodes(3, 1).await;
+    let class = json!({
+        "apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": { "name": "late" },
+        "provisioner": "kubernetes.io/no-provisioner", "volumeBindingMode": "WaitForFirstConsumer",
+    });
+    world.object("/apis/storage.k8s.io/v1/storageclasses", class).await;
+    for node in ["node-1", "node-2"] {
+        let host = json!({ "key": "kubernetes.io/hostname", "operator": "In", "values": [node] });
+        let volume = json!({
+            "apiVersion": "v1", "kind": "PersistentVolume", "metadata": { "name": format!("on-{node}") },
+            "spec": {
+                "storageClassName": "late", "accessModes": ["ReadWriteOnce"], "capacity": { "storage": "2Gi" },
+                "local": { "path": "/none" },
+                "nodeAffinity": { "required": { "nodeSelectorTerms": [{ "matchExpressions": [host] }] } },
+            },
+        });
+        world.object("/api/v1/persistentvolumes", volume).await;
+    }
+    let scheduler = world.scheduler("only", json!({}));
+    scheduler.ready().await;
+    for index in 0..2 {
+        claim(&world, &format!("data-{index}")).await;
+        pod(&world, &format!("train-{index}"), &format!("data-{index}")).await;
+    }
+    world.bound("train", 2).await;
+    let places = world.places("default").await;
+    for index in 0..2 {
+        let claim = claims(&world).get(&format!("data-{index}")).await.expect("a claim");
+        let volume = claim.spec.and_then(|spec| spec.volume_name).expect("it is bound");
+        let node = places[&format!("train-{index}")].as_deref().expect("it is bound");
+        assert_eq!(volume, format!("on-{node}"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn s11_volumes_that_are_not_made_in_time_give_the_node_back() {
     let world = World::start(Options::new().controller_manager(ControllerManager::new())).await;
     world.nodes(2, 1).await;

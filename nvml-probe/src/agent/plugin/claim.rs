@@ -13,7 +13,7 @@
 
 use std::collections::BTreeMap;
 
-use berth_api::{names::driver, quantity};
+use berth_api::{convert::Parameters, names::driver, quantity};
 use k8s_openapi::{
     api::resource::v1::{DeviceAllocationResult, DeviceRequestAllocationResult, ResourceClaim},
     apimachinery::pkg::api::resource::Quantity,
@@ -41,16 +41,6 @@ pub(super) struct Grant {
     pub(super) request_mib: u64,
     /// What it may use (S14).
     pub(super) limit_mib: u64,
-}
-
-/// The driver's parameters.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Parameters {
-    api_version: String,
-    kind: String,
-    #[serde(default)]
-    limit: Option<String>,
 }
 
 /// What a claim has on this node.

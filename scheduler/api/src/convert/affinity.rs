@@ -139,7 +139,7 @@ fn with_own_labels(
 }
 
 /// A topology spread constraint, with kube-scheduler's defaults: one domain is enough, node affinity is honoured, taints are
-/// not.
+/// not. As for kube-scheduler, a selector that says nothing selects no pod here, unlike everywhere else.
 pub(super) fn spread(
     pod: &slim::Pod,
     constraint: &core::TopologySpreadConstraint,
@@ -150,6 +150,8 @@ pub(super) fn spread(
         .map(selector::read)
         .transpose()
         .map_err(|bad| bad.under("labelSelector"))?;
+    let label_selector = with_own_labels(pod, constraint.match_label_keys.as_ref(), label_selector);
+    let says_nothing = |s: &LabelSelector| s.match_labels.is_empty() && s.match_expressions.is_empty();
     let when_unsatisfiable = match constraint.when_unsatisfiable.as_str() {
         "DoNotSchedule" => Unsatisfiable::DoNotSchedule,
         "ScheduleAnyway" => Unsatisfiable::ScheduleAnyway,
@@ -162,7 +164,7 @@ pub(super) fn spread(
         max_skew: positive("maxSkew", constraint.max_skew)?,
         topology_key: constraint.topology_key.clone(),
         when_unsatisfiable,
-        label_selector: with_own_labels(pod, constraint.match_label_keys.as_ref(), label_selector),
+        label_selector: label_selector.filter(|selector| !says_nothing(selector)),
         min_domains: constraint.min_domains.map(|n| positive("minDomains", n)).transpose()?,
         honor_affinity: honour("nodeAffinityPolicy", constraint.node_affinity_policy.as_deref(), true)?,
         honor_taints: honour("nodeTaintsPolicy", constraint.node_taints_policy.as_deref(), false)?,

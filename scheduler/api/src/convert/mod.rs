@@ -10,19 +10,26 @@
 
 mod affinity;
 mod budget;
+mod claims;
 mod node;
 mod organisation;
 mod pod;
 mod resources;
 mod selector;
+mod slice;
 mod storage;
+mod template;
 
 pub use budget::budget;
+pub use claims::{Claimed, Parameters, Part, claimed, parts};
 pub use node::{NodeFacts, node};
 pub(crate) use organisation::created;
 pub use organisation::{department, node_pool, project, queue_quota};
 pub use pod::{Depends, depends_on, pod};
 pub use selector::{label_selector, selects};
+pub use slice::{Published, devices};
+pub use storage::{OpenClaim, SELECTED_NODE, open_claims};
+pub use template::{CLAIM, template, template_name};
 
 use crate::slim;
 
@@ -34,8 +41,12 @@ pub trait Surroundings {
     fn volume(&self, name: &str) -> Option<&slim::PersistentVolume>;
     /// A storage class.
     fn class(&self, name: &str) -> Option<&slim::StorageClass>;
-    /// The volumes of a storage class that no claim is bound to, by name.
-    fn free_volumes(&self, class: &str) -> Vec<&slim::PersistentVolume>;
+    /// The volumes of a storage class, by name.
+    fn volumes_of(&self, class: &str) -> Vec<&slim::PersistentVolume>;
+    /// A claim of devices.
+    fn device_claim(&self, namespace: &str, name: &str) -> Option<&slim::ResourceClaim>;
+    /// A class of devices.
+    fn device_class(&self, name: &str) -> Option<&slim::DeviceClass>;
     /// Every namespace, by name.
     fn namespaces(&self) -> Vec<&slim::Namespace>;
 }

@@ -4,7 +4,7 @@ use super::{pod, resources};
 use crate::error::{Bad, Malformed};
 use crate::names::node::{FRACTIONS, GPU_MEMORY, GPU_PRODUCT};
 use crate::slim::{self, named};
-use berth_model::{DeviceSpec, GpuMemoryMib, Labels, NodeId, NodeSpec, Taint};
+use berth_model::{DeviceHealth, DeviceSpec, GpuMemoryMib, Labels, NodeId, NodeSpec, Taint};
 use std::collections::BTreeMap;
 
 /// What is known of a node besides the Node object.
@@ -39,12 +39,13 @@ fn read(node: &slim::Node, facts: NodeFacts<'_>) -> Result<NodeSpec, Bad> {
     let mut labels = node.metadata.labels.clone().unwrap_or_default();
     labels.remove(FRACTIONS);
     let devices = match facts.devices {
-        Some(devices) if taken.gpus > 0 && !devices.is_empty() => {
+        // Devices that are gone do not stand in the way of a node that is handed over to the device plugin.
+        Some(devices) if taken.gpus > 0 && devices.iter().any(|it| it.health != DeviceHealth::Lost) => {
             let allowed = "0 where gpu.berth.dev hands out the devices: stop the device plugin on this node";
             let value = format!("{} beside {} devices", taken.gpus, devices.len());
             return Err(Bad::new("status.allocatable[nvidia.com/gpu]", value, allowed));
         }
-        Some(devices) if !devices.is_empty() => {
+        Some(devices) if taken.gpus == 0 && !devices.is_empty() => {
             labels.insert(FRACTIONS.to_owned(), "true".to_owned());
             devices.to_vec()
         }

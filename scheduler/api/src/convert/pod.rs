@@ -1,6 +1,6 @@
 //! A pod -> what the model needs to know of it to place it.
 
-use super::{Surroundings, affinity, resources, storage};
+use super::{Surroundings, affinity, claims, resources, storage};
 use crate::asked;
 use crate::error::{Bad, Malformed};
 use crate::names::node::FRACTIONS;
@@ -17,6 +17,8 @@ pub struct Depends {
     pub namespaces: bool,
     /// Claims of its namespace, with their volumes and classes.
     pub claims: Vec<String>,
+    /// Claims of devices of its namespace, with their classes; of those made from templates, what is made.
+    pub device_claims: Vec<String>,
 }
 
 /// What a pod's conversion depends on; when one of these changes, convert it again.
@@ -36,13 +38,15 @@ pub fn depends_on(pod: &slim::Pod) -> Depends {
     Depends {
         namespaces: terms.any(|term| term.namespace_selector.is_some()),
         claims: pod.spec.volumes.iter().filter_map(|volume| storage::claim_name(pod, volume)).collect(),
+        device_claims: claims::claim_names(pod),
     }
 }
 
 /// What a pod asks for and where it may run (S11, S13, S14).
 ///
-/// The GPU request is the one of its annotations, else its containers' whole GPUs. A fraction needs a node whose devices
-/// Berth's own driver hands out, which [`FRACTIONS`] marks; that is demanded as a node label like any other.
+/// The GPU request is that of its claim of Berth's driver, which the annotations must agree with, else its containers' whole
+/// GPUs. A claim needs a node whose devices Berth's own driver hands out, which [`FRACTIONS`] marks; whole GPUs of the device
+/// plugin need one where it does not. Both are demanded as node labels like any other.
 ///
 /// # Errors
 /// A field of the pod is malformed.
@@ -51,18 +55,15 @@ pub fn pod(pod: &slim::Pod, around: &impl Surroundings) -> Result<PodSpec, Malfo
 }
 
 fn read(pod: &slim::Pod, around: &impl Surroundings) -> Result<PodSpec, Bad> {
-    // A pod on its node has its devices already, and the claims of a pod that asks by annotation are made from it.
-    let claims = !pod.spec.resource_claims.is_empty() && asked::gpu(pod)?.is_none();
-    if claims && pod.spec.node_name.is_none() {
-        let names: Vec<_> = pod.spec.resource_claims.iter().map(|claim| claim.name.as_str()).collect();
-        let allowed =
-            "none: Berth does not place pods with ResourceClaims yet; leave them to another scheduler";
-        return Err(Bad::new("spec.resourceClaims", names.join(", "), allowed));
-    }
     let taken = resources::of_pod(pod)?;
+    let claimed = claimed(pod, around, taken.gpus)?;
     let mut spec = PodSpec {
         requests: taken.resources,
-        gpu: gpu(pod, taken.gpus)?,
+        gpu: match (claimed, taken.gpus) {
+            (Some(claimed), _) => claimed,
+            (None, 0) => GpuRequest::None,
+            (None, whole) => GpuRequest::Whole(whole),
+        },
         node_selector: pod.spec.node_selector.clone(),
         tolerations: each(&pod.spec.tolerations, "spec.tolerations", toleration)?,
         topology_spread: each(
@@ -78,8 +79,11 @@ fn read(pod: &slim::Pod, around: &impl Surroundings) -> Result<PodSpec, Bad> {
     if let Some(wanted) = &pod.spec.affinity {
         affinities(wanted, around, &mut spec).map_err(|bad| bad.under("spec.affinity"))?;
     }
-    if spec.gpu.is_fraction() {
-        demand(&mut spec, FRACTIONS);
+    // Each way of handing devices out has nodes of its own, where the kubelet does it in that way.
+    match (claimed.is_some(), spec.gpu) {
+        (true, _) => demand(&mut spec, FRACTIONS, Operator::Exists),
+        (false, GpuRequest::Whole(_)) => demand(&mut spec, FRACTIONS, Operator::DoesNotExist),
+        (false, _) => {}
     }
     Ok(spec)
 }
@@ -89,17 +93,20 @@ fn each<T, U>(list: &[T], field: &str, mut read: impl FnMut(&T) -> Result<U, Bad
     list.iter().enumerate().map(read).collect()
 }
 
-fn gpu(pod: &slim::Pod, whole: u32) -> Result<GpuRequest, Bad> {
-    let asked = asked::gpu(pod)?;
-    match (whole, asked) {
-        (0, None) => Ok(GpuRequest::None),
-        (whole, None) => Ok(GpuRequest::Whole(whole)),
-        (0, Some(fraction)) => Ok(fraction),
-        (whole, Some(_)) => Err(Bad::new(
+/// What a pod asks for by a claim of Berth's driver. What the claims of a pod on a node say that are not understood is the
+/// business of whoever bound it.
+fn claimed(pod: &slim::Pod, around: &impl Surroundings, whole: u32) -> Result<Option<GpuRequest>, Bad> {
+    if whole > 0 && (asked::gpu(pod)?.is_some() || !pod.spec.resource_claims.is_empty()) {
+        return Err(Bad::new(
             "spec.containers.resources",
             format!("nvidia.com/gpu: {whole}"),
-            "either whole GPUs or a fraction by annotation, not both",
-        )),
+            "either whole GPUs of the device plugin, or a fraction by annotation or a claim, not both",
+        ));
+    }
+    match claims::read(pod, around) {
+        Ok(claimed) => Ok(claimed.map(|claimed| claimed.gpu)),
+        Err(bad) if pod.spec.node_name.is_none() => Err(bad),
+        Err(_) => Ok(None),
     }
 }
 
@@ -131,9 +138,9 @@ fn affinities(
     Ok(())
 }
 
-/// Demands a node label with whatever value, besides what is demanded already.
-fn demand(spec: &mut PodSpec, key: &str) {
-    let there = Requirement { key: key.to_owned(), operator: Operator::Exists, values: Vec::new() };
+/// Demands that a node label is there, or is not, besides what is demanded already.
+fn demand(spec: &mut PodSpec, key: &str, operator: Operator) {
+    let there = Requirement { key: key.to_owned(), operator, values: Vec::new() };
     let affinity = spec.node_affinity.get_or_insert_with(|| NodeSelector {
         node_selector_terms: vec![NodeTerm { match_expressions: vec![there.clone()], ..NodeTerm::default() }],
     });

@@ -84,6 +84,31 @@ pub fn selects(selector: &metav1::LabelSelector, labels: &BTreeMap<String, Strin
         })
 }
 
+/// True if a node with these labels is one of those that the selector means. What it says of names holds for no node: that is
+/// how kube-scheduler reads the affinity of a volume.
+pub(super) fn node_has(selector: &core::NodeSelector, labels: &BTreeMap<String, String>) -> bool {
+    selector.node_selector_terms.iter().any(|term| {
+        let expressions = term.match_expressions.as_deref().unwrap_or_default();
+        let fields = term.match_fields.as_deref().unwrap_or_default();
+        !expressions.is_empty() && fields.is_empty() && expressions.iter().all(|r| node_holds(r, labels))
+    })
+}
+
+fn node_holds(r: &core::NodeSelectorRequirement, labels: &BTreeMap<String, String>) -> bool {
+    let (found, values) = (labels.get(&r.key), r.values.as_deref().unwrap_or_default());
+    let number = |text: Option<&String>| text.and_then(|text| text.parse::<i64>().ok());
+    let (has, bound) = (number(found), number(values.first()));
+    match r.operator.as_str() {
+        "In" => found.is_some_and(|value| values.contains(value)),
+        "NotIn" => found.is_none_or(|value| !values.contains(value)),
+        "Exists" => found.is_some(),
+        "DoesNotExist" => found.is_none(),
+        "Gt" => has.zip(bound).is_some_and(|(has, bound)| has > bound),
+        "Lt" => has.zip(bound).is_some_and(|(has, bound)| has < bound),
+        _ => false,
+    }
+}
+
 fn requirements(list: Option<&Vec<core::NodeSelectorRequirement>>) -> Result<Vec<Requirement>, Bad> {
     let list = list.into_iter().flatten();
     list.map(|r| requirement(NODE_OPERATORS, &r.key, &r.operator, r.values.as_ref())).collect()

@@ -2,8 +2,9 @@
 //!
 //! A claim that is bound is reached where its volume is: by the volume's node affinity, and by its zone and region labels on
 //! nodes that have such labels. A claim that waits for its first consumer is reached where one of the free volumes that
-//! would do is, and where its class can make one. Which volume it becomes is settled when the pod is bound; two pods that
-//! have only one volume between them both seem to fit until then, and the second fails to bind and is looked at again.
+//! would do is, and where its class can make one. Which volume it becomes is settled when the pod is bound ([`open_claims`]); two
+//! pods that have only one volume between them both seem to fit until then, and the second is looked at again. Of the claims
+//! of one pod the one that asks for least chooses first, and takes the smallest volume.
 //!
 //! Absent: CSIStorageCapacity, in-tree volumes written into the pod itself (GCE, AWS, Azure disks, RBD, iSCSI), and the
 //! translation of in-tree drivers' names.
@@ -13,11 +14,13 @@ use crate::error::Bad;
 use crate::names::node::{REGION, ZONE};
 use crate::quantity;
 use crate::slim::{self, PersistentVolume, PersistentVolumeClaim, StorageClass};
-use berth_model::{NodeSelector, NodeTerm, Operator, Requirement, VolumeUse};
+use berth_model::{NodeSelector, NodeTerm, Operator, Requirement, VolumeChoice, VolumeUse};
 use k8s_openapi::api::core::v1::TopologySelectorTerm;
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use std::collections::BTreeMap;
 
 /// Annotation: the node that was chosen for a claim that waits for its first consumer.
-const SELECTED_NODE: &str = "volume.kubernetes.io/selected-node";
+pub const SELECTED_NODE: &str = "volume.kubernetes.io/selected-node";
 /// Annotation: the claim is bound through and through.
 const BIND_COMPLETED: &str = "pv.kubernetes.io/bind-completed";
 /// Annotation that names the class in the oldest objects.
@@ -41,20 +44,121 @@ pub(super) fn claim_name(pod: &slim::Pod, volume: &slim::Volume) -> Option<Strin
 
 /// The volumes of a pod, each once.
 pub(super) fn volumes(pod: &slim::Pod, around: &impl Surroundings) -> Result<Vec<VolumeUse>, Bad> {
-    let mut uses: Vec<VolumeUse> = Vec::new();
+    let mut uses: Vec<(i128, VolumeUse)> = Vec::new();
     for volume in &pod.spec.volumes {
         let Some(name) = claim_name(pod, volume) else { continue };
         let field = format!("spec.volumes[{}]", volume.name);
-        let used = claim(pod, &name, volume.ephemeral.is_some(), around).map_err(|bad| bad.under(field))?;
-        if !uses.contains(&used) {
-            uses.push(used);
+        let mut used =
+            claim(pod, &name, volume.ephemeral.is_some(), around).map_err(|bad| bad.under(field))?;
+        let itself = claim_handle(pod.namespace(), &name);
+        if used.exclusive && used.handle != itself {
+            // It is the claim that is for one pod alone; other claims may lead to the same storage.
+            used.exclusive = false;
+            let sole = VolumeUse { handle: itself, exclusive: true, ..VolumeUse::default() };
+            if !uses.iter().any(|(_, known)| *known == sole) {
+                uses.push((0, sole));
+            }
         }
+        let asked = around.claim(pod.namespace(), &name).and_then(asked).unwrap_or(0);
+        // kube-scheduler looks for a volume for each mention of an open claim.
+        if !used.choices.is_empty() || !uses.iter().any(|(_, known)| *known == used) {
+            uses.push((asked, used));
+        }
+    }
+    uses.sort_by_key(|(asked, _)| *asked);
+    let mut uses: Vec<VolumeUse> = uses.into_iter().map(|(_, used)| used).collect();
+    if !compete(&uses) {
+        uses.iter_mut().for_each(|used| used.choices.clear());
     }
     Ok(uses)
 }
 
+/// True if two of the volumes may become the same.
+fn compete(uses: &[VolumeUse]) -> bool {
+    let named = |used: &'_ VolumeUse| -> Vec<String> {
+        let names = used.choices.iter().map(|choice| &choice.volume);
+        names.filter(|name| !name.is_empty()).cloned().collect()
+    };
+    let mut all: Vec<String> = uses.iter().flat_map(named).collect();
+    let count = all.len();
+    all.sort_unstable();
+    all.dedup();
+    all.len() < count
+}
+
+/// What an open claim of a pod becomes once the node is chosen.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct OpenClaim {
+    /// The claim.
+    pub claim: String,
+    /// Its uid.
+    pub uid: String,
+    /// The volume that it is bound to; none = one is made for it on the node.
+    pub volume: Option<String>,
+}
+
+/// What the open ones of these claims become on a node, each another volume; the one that asks for least chooses first.
+///
+/// # Errors
+/// Says which claim cannot be had on the node.
+pub fn open_claims(
+    namespace: &str,
+    claims: &[String],
+    node: (&str, &BTreeMap<String, String>),
+    around: &impl Surroundings,
+) -> Result<Vec<OpenClaim>, String> {
+    let seen = claims.iter().filter_map(|name| Some((name, around.claim(namespace, name)?)));
+    let open = seen.filter(|(_, claim)| claim.spec.volume_name.as_deref().is_none_or(str::is_empty));
+    let mut open: Vec<_> = open.map(|(name, claim)| (asked(claim), name, claim)).collect();
+    open.sort_by_key(|(asked, ..)| *asked);
+    let mut found: Vec<OpenClaim> = Vec::new();
+    for (_, name, claim) in open {
+        let taken = |volume: &str| found.iter().any(|other| other.volume.as_deref() == Some(volume));
+        let volume = becomes(claim, node, around, taken)
+            .ok_or_else(|| format!("no volume for the claim {name} is left on {}", node.0))?;
+        let uid = claim.metadata.uid.clone().unwrap_or_default();
+        found.push(OpenClaim { claim: name.clone(), uid, volume });
+    }
+    Ok(found)
+}
+
+/// The volume that an open claim becomes on a node, `Some(None)` if one is made for it; none if it cannot be had.
+fn becomes(
+    claim: &PersistentVolumeClaim,
+    (node, labels): (&str, &BTreeMap<String, String>),
+    around: &impl Surroundings,
+    taken: impl Fn(&str) -> bool,
+) -> Option<Option<String>> {
+    let name = |volume: &PersistentVolume| volume.metadata.name.clone().unwrap_or_default();
+    let reached = |volume: &&PersistentVolume| {
+        let required = volume.spec.node_affinity.as_ref().and_then(|affinity| affinity.required.as_ref());
+        required.is_none_or(|wanted| selector::node_has(wanted, labels))
+    };
+    match annotation(claim, SELECTED_NODE) {
+        Some(selected) if selected != node => return None,
+        Some(_) => {}
+        None => {
+            let mut free = candidates(claim, around).into_iter().filter(|volume| !taken(&name(volume)));
+            if let Some(volume) = free.find(reached) {
+                return Some(Some(name(volume)));
+            }
+        }
+    }
+    let class = around.class(class_name(claim)).filter(|class| provisions(class))?;
+    let makes = |term: &TopologySelectorTerm| {
+        let mut wanted = term.match_label_expressions.iter().flatten();
+        wanted.all(|wanted| labels.get(&wanted.key).is_some_and(|value| wanted.values.contains(value)))
+    };
+    (class.allowed_topologies.is_empty() || class.allowed_topologies.iter().any(makes)).then_some(None)
+}
+
 fn unusable(namespace: &str, name: &str, why: String) -> VolumeUse {
-    VolumeUse { handle: format!("claim:{namespace}/{name}"), unusable: why, ..VolumeUse::default() }
+    VolumeUse { handle: claim_handle(namespace, name), unusable: why, ..VolumeUse::default() }
+}
+
+/// What a claim is known by while it has no volume.
+fn claim_handle(namespace: &str, name: &str) -> String {
+    format!("claim:{namespace}/{name}")
 }
 
 fn claim(pod: &slim::Pod, name: &str, ephemeral: bool, around: &impl Surroundings) -> Result<VolumeUse, Bad> {
@@ -119,7 +223,7 @@ fn bound(
         driver,
         reachable_from: both(affinity, places),
         exclusive: exclusive(claim),
-        unusable: String::new(),
+        ..VolumeUse::default()
     })
 }
 
@@ -142,6 +246,7 @@ fn unbound(
         return Ok(unusable(namespace, name, why));
     };
     let mut reach = Reach::default();
+    let mut choices = Vec::new();
     match annotation(claim, SELECTED_NODE) {
         // It is being made for that node already.
         Some(node) => reach.add(both(
@@ -152,13 +257,15 @@ fn unbound(
             })),
         )),
         None => {
-            for volume in around.free_volumes(wanted) {
-                if would_do(claim, namespace, volume) {
-                    reach.add(affinity(volume)?);
-                }
+            for volume in candidates(claim, around) {
+                let reachable_from = affinity(volume)?;
+                reach.add(reachable_from.clone());
+                let volume = volume.metadata.name.clone().unwrap_or_default();
+                choices.push(VolumeChoice { volume, reachable_from });
             }
             if provisions(class) {
                 reach.add(dynamic(class));
+                choices.push(VolumeChoice { volume: String::new(), reachable_from: dynamic(class) });
             }
         }
     }
@@ -168,11 +275,12 @@ fn unbound(
         format!("no free PersistentVolume would do for PersistentVolumeClaim {name}, and none can be made")
     };
     Ok(VolumeUse {
-        handle: format!("claim:{namespace}/{name}"),
+        handle: claim_handle(namespace, name),
         driver: if provisions(class) { class.provisioner.clone() } else { String::new() },
         reachable_from: reach.selector(),
         exclusive: exclusive(claim),
         unusable,
+        choices,
     })
 }
 
@@ -223,45 +331,82 @@ fn dynamic(class: &StorageClass) -> Option<NodeSelector> {
     (!anywhere).then_some(NodeSelector { node_selector_terms: terms })
 }
 
-/// Whether a free volume would do for a claim: class, mode, access, labels, size, and that it is meant for nobody else.
-fn would_do(claim: &PersistentVolumeClaim, namespace: &str, volume: &PersistentVolume) -> bool {
-    if let Some(meant) = &volume.spec.claim_ref {
-        return meant.name == claim.metadata.name
-            && meant.namespace.as_deref() == Some(namespace)
-            && (meant.uid.is_none() || meant.uid == claim.metadata.uid);
+/// The free volumes that would do for a claim, the one that is taken first first: one that is meant for it, else the smallest.
+fn candidates<'a>(claim: &PersistentVolumeClaim, around: &'a impl Surroundings) -> Vec<&'a PersistentVolume> {
+    let Some(wanted) = asked(claim) else { return Vec::new() };
+    let free = around.volumes_of(class_name(claim)).into_iter();
+    let fits =
+        |volume: &&PersistentVolume| holds(volume).is_some_and(|held| held >= wanted) && alike(claim, volume);
+    let (meant, others): (Vec<_>, Vec<_>) = free.filter(fits).partition(|volume| is_meant(volume, claim));
+    if !meant.is_empty() {
+        return meant;
     }
-    let mode = |mode: &Option<String>| mode.clone().unwrap_or_else(|| "Filesystem".to_owned());
-    let storage = |amounts: &std::collections::BTreeMap<String, _>| {
-        let amount: Option<&k8s_openapi::apimachinery::pkg::api::resource::Quantity> = amounts.get("storage");
-        amount.map_or(Ok(0), |amount| quantity::billionths(&amount.0))
-    };
-    let labels = volume.metadata.labels.clone().unwrap_or_default();
-    let (asked, held) = (storage(&claim.spec.resources.requests), storage(&volume.spec.capacity));
-    volume.metadata.deletion_timestamp.is_none()
-        && volume.status.phase.as_deref() == Some("Available")
-        && volume.spec.storage_class_name.as_deref().unwrap_or_default() == class_name(claim)
-        && mode(&volume.spec.volume_mode) == mode(&claim.spec.volume_mode)
-        && claim.spec.access_modes.iter().all(|wanted| volume.spec.access_modes.contains(wanted))
-        && claim.spec.selector.as_ref().is_none_or(|wanted| selector::selects(wanted, &labels))
-        && matches!((asked, held), (Ok(asked), Ok(held)) if held >= asked)
+    let mut others: Vec<_> = others.into_iter().filter(|volume| would_do(claim, volume)).collect();
+    others.sort_by_key(|volume| (holds(volume), volume.metadata.name.clone()));
+    others
 }
 
-/// A volume's own node affinity.
+fn storage(amounts: &BTreeMap<String, Quantity>) -> Option<i128> {
+    amounts.get("storage").map_or(Some(0), |amount| quantity::billionths(&amount.0).ok())
+}
+
+/// How much storage a claim asks for, in billionths of a byte.
+fn asked(claim: &PersistentVolumeClaim) -> Option<i128> {
+    storage(&claim.spec.resources.requests)
+}
+
+fn holds(volume: &PersistentVolume) -> Option<i128> {
+    storage(&volume.spec.capacity)
+}
+
+/// True if somebody has said that the volume is for this claim.
+fn is_meant(volume: &PersistentVolume, claim: &PersistentVolumeClaim) -> bool {
+    volume.spec.claim_ref.as_ref().is_some_and(|meant| {
+        meant.name == claim.metadata.name
+            && meant.namespace == claim.metadata.namespace
+            && (meant.uid.is_none() || meant.uid == claim.metadata.uid)
+    })
+}
+
+/// What must agree even where a volume is meant for a claim.
+fn alike(claim: &PersistentVolumeClaim, volume: &PersistentVolume) -> bool {
+    let mode = |mode: &Option<String>| mode.clone().unwrap_or_else(|| "Filesystem".to_owned());
+    let attributes = |name: &Option<String>| name.clone().unwrap_or_default();
+    volume.metadata.deletion_timestamp.is_none()
+        && mode(&volume.spec.volume_mode) == mode(&claim.spec.volume_mode)
+        && attributes(&volume.spec.volume_attributes_class_name)
+            == attributes(&claim.spec.volume_attributes_class_name)
+}
+
+/// Whether a volume that is meant for nobody would do for a claim: state, access, labels.
+fn would_do(claim: &PersistentVolumeClaim, volume: &PersistentVolume) -> bool {
+    let labels = volume.metadata.labels.clone().unwrap_or_default();
+    volume.spec.claim_ref.is_none()
+        && volume.status.phase.as_deref() == Some("Available")
+        && claim.spec.access_modes.iter().all(|wanted| volume.spec.access_modes.contains(wanted))
+        && claim.spec.selector.as_ref().is_none_or(|wanted| selector::selects(wanted, &labels))
+}
+
+/// A volume's own node affinity. What it says of names holds for no node, as for kube-scheduler.
 fn affinity(volume: &PersistentVolume) -> Result<Option<NodeSelector>, Bad> {
     let required = volume.spec.node_affinity.as_ref().and_then(|affinity| affinity.required.as_ref());
-    required.map(selector::node_selector).transpose()
+    let mut read = required.map(selector::node_selector).transpose()?;
+    if let Some(read) = &mut read {
+        read.node_selector_terms.retain(|term| term.match_fields.is_empty());
+    }
+    Ok(read)
 }
 
 /// Where a volume's zone and region labels allow it: nodes of one of the places, and nodes that have no such labels at all.
 fn places(volume: &PersistentVolume) -> Option<NodeSelector> {
     let mut wanted = Vec::new();
+    let labels = volume.metadata.labels.as_ref()?;
     for (label, older) in PLACES {
-        let labels = volume.metadata.labels.as_ref()?;
-        let Some((key, value)) = [label, older].iter().find_map(|key| labels.get_key_value(*key)) else {
-            continue;
-        };
-        let values: Vec<String> = value.split(ZONES_SEPARATOR).map(str::to_owned).collect();
-        wanted.push((label, older, key == older, values));
+        for key in [label, older] {
+            let Some(value) = labels.get(key) else { continue };
+            let values: Vec<String> = value.split(ZONES_SEPARATOR).map(str::to_owned).collect();
+            wanted.push((label, older, key == older, values));
+        }
     }
     if wanted.is_empty() {
         return None;

@@ -34,6 +34,9 @@ fn hash_of(template: &Template) -> u64 {
     for volume in &spec.volumes {
         volume.persistent_volume_claim.as_ref().map(|claim| &claim.claim_name).hash(&mut hasher);
     }
+    for claim in &spec.resource_claims {
+        (&claim.resource_claim_name, &claim.resource_claim_template_name).hash(&mut hasher);
+    }
     // The rest seldom differs where all this is equal, but for pods that are pinned to a node each.
     let affinity = spec.affinity.as_ref().and_then(|affinity| affinity.node_affinity.as_ref());
     let required =
@@ -71,6 +74,7 @@ impl Keeper {
             container_statuses: resized(status.container_statuses),
             init_container_statuses: resized(status.init_container_statuses),
             reason: status.reason.map(Into::into),
+            resource_claim_statuses: status.resource_claim_statuses.into(),
         };
         Pod {
             owner,

@@ -51,12 +51,8 @@ impl Source {
 }
 
 /// Annotations that differ from pod to pod: what Berth writes.
-pub(super) const OWN_ANNOTATIONS: [&str; 4] = [
-    names::written::RESERVATION,
-    names::written::DEVICES,
-    names::written::EVICTED,
-    names::written::STALE_SINCE,
-];
+pub(super) const OWN_ANNOTATIONS: [&str; 3] =
+    [names::written::RESERVATION, names::written::EVICTED, names::written::STALE_SINCE];
 
 /// Annotations of others that are read.
 pub(super) const OTHERS_ANNOTATIONS: [&str; 8] = [

@@ -129,6 +129,7 @@ struct Rest {
     container_statuses: Box<[slim::ContainerStatus]>,
     init_container_statuses: Box<[slim::ContainerStatus]>,
     reason: Option<Box<str>>,
+    resource_claim_statuses: Box<[slim::ResourceClaimMade]>,
 }
 
 impl Pod {
@@ -184,6 +185,7 @@ impl Pod {
                 reason: rest.reason.map(Into::into),
                 container_statuses: rest.container_statuses.into_vec(),
                 init_container_statuses: rest.init_container_statuses.into_vec(),
+                resource_claim_statuses: rest.resource_claim_statuses.into_vec(),
             },
         }
     }

@@ -8,6 +8,8 @@
 //!
 //! What a watch delivers is kept as a [`crate::keep::Pod`]; see there for what a pod costs in memory.
 
+mod claims;
+mod devices;
 mod meta;
 mod node;
 pub mod owners;
@@ -15,11 +17,17 @@ mod pod;
 mod policy;
 mod storage;
 
+pub use claims::{
+    AllocatedDevice, AllocatedDevices, Allocation, CapacityRequests, Cel, Consumer, DeviceClaim, DeviceClass,
+    DeviceClassSpec, DeviceConfig, DeviceRequest, DeviceSelector, ExactRequest, Opaque, ResourceClaim,
+    ResourceClaimSpec, ResourceClaimStatus,
+};
+pub use devices::{Attribute, Capacity, Device, DeviceTaint, Pool, ResourceSlice, ResourceSliceSpec};
 pub use meta::named;
 pub use node::{Node, NodeCondition, NodeSpec, NodeStatus};
 pub use pod::{
     Claim, Container, ContainerPort, ContainerStatus, Ephemeral, Gate, Pod, PodCondition, PodSpec, PodStatus,
-    Requirements, ResourceClaimUse, Volume,
+    Requirements, ResourceClaimMade, ResourceClaimUse, Volume,
 };
 pub use policy::{
     Namespace, NamespaceSpec, NamespaceStatus, PodDisruptionBudget, PodDisruptionBudgetSpec,

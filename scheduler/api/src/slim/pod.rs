@@ -160,6 +160,16 @@ pub struct ResourceClaimUse {
     pub resource_claim_template_name: Option<String>,
 }
 
+/// A claim of devices that was made from a template.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ResourceClaimMade {
+    /// Name in the pod.
+    pub name: String,
+    /// The claim.
+    pub resource_claim_name: Option<String>,
+}
+
 /// What is so with a pod.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -178,6 +188,9 @@ pub struct PodStatus {
     /// Containers as they are, for requests that were changed in place.
     #[serde(deserialize_with = "null_as_default")]
     pub container_statuses: Vec<ContainerStatus>,
+    /// Claims of devices that were made for it from templates.
+    #[serde(deserialize_with = "null_as_default")]
+    pub resource_claim_statuses: Vec<ResourceClaimMade>,
     /// Init containers and sidecars as they are.
     #[serde(deserialize_with = "null_as_default")]
     pub init_container_statuses: Vec<ContainerStatus>,

@@ -42,6 +42,8 @@ pub struct PersistentVolumeClaimSpec {
     pub access_modes: Vec<String>,
     /// `Filesystem` or `Block`.
     pub volume_mode: Option<String>,
+    /// The class of attributes.
+    pub volume_attributes_class_name: Option<String>,
     /// Which volumes will do, by label.
     pub selector: Option<LabelSelector>,
     /// How much.
@@ -86,6 +88,8 @@ pub struct PersistentVolumeSpec {
     pub access_modes: Vec<String>,
     /// `Filesystem` or `Block`.
     pub volume_mode: Option<String>,
+    /// The class of attributes.
+    pub volume_attributes_class_name: Option<String>,
     /// How much it holds.
     #[serde(deserialize_with = "null_as_default")]
     pub capacity: Amounts,

@@ -1,10 +1,12 @@
 //! Helpers, and the cases by rule.
 
 mod asked;
+mod claims;
 mod group;
 mod node;
 mod organisation;
 mod pod;
+mod slice;
 mod volume;
 mod workload;
 
@@ -19,6 +21,8 @@ pub(crate) struct Around {
     pub(crate) volumes: Vec<slim::PersistentVolume>,
     pub(crate) classes: Vec<slim::StorageClass>,
     pub(crate) namespaces: Vec<slim::Namespace>,
+    pub(crate) device_claims: Vec<slim::ResourceClaim>,
+    pub(crate) device_classes: Vec<slim::DeviceClass>,
 }
 
 fn has_name(meta: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta, name: &str) -> bool {
@@ -38,11 +42,20 @@ impl Surroundings for Around {
     fn class(&self, name: &str) -> Option<&slim::StorageClass> {
         self.classes.iter().find(|class| has_name(&class.metadata, name))
     }
-    fn free_volumes(&self, class: &str) -> Vec<&slim::PersistentVolume> {
+    fn volumes_of(&self, class: &str) -> Vec<&slim::PersistentVolume> {
         let of_class = |volume: &&slim::PersistentVolume| {
             volume.spec.storage_class_name.as_deref().unwrap_or_default() == class
         };
         self.volumes.iter().filter(of_class).collect()
+    }
+    fn device_claim(&self, namespace: &str, name: &str) -> Option<&slim::ResourceClaim> {
+        let own = |claim: &&slim::ResourceClaim| {
+            claim.metadata.namespace.as_deref() == Some(namespace) && has_name(&claim.metadata, name)
+        };
+        self.device_claims.iter().find(own)
+    }
+    fn device_class(&self, name: &str) -> Option<&slim::DeviceClass> {
+        self.device_classes.iter().find(|class| has_name(&class.metadata, name))
     }
     fn namespaces(&self) -> Vec<&slim::Namespace> {
         self.namespaces.iter().collect()

@@ -1,5 +1,6 @@
 //! Pods: S11, S13. What kube-scheduler 1.36 reads of a pod.
 
+use super::claims::claimed;
 use super::{Around, object, pod};
 use berth_api::convert::{self, depends_on};
 use berth_api::names::node::FRACTIONS;
@@ -168,6 +169,20 @@ fn s11_namespaces_of_affinity_terms() {
 }
 
 #[test]
+fn s11_a_spread_selector_that_says_nothing_selects_no_pod() {
+    let spread = |more: &str| {
+        let spec = format!(
+            "{{topologySpreadConstraints: [{{maxSkew: 1, topologyKey: zone, whenUnsatisfiable: DoNotSchedule, \
+            labelSelector: {{}}{more}}}]}}"
+        );
+        let found = convert::pod(&pod("label rev=a", &spec), &Around::default()).unwrap();
+        found.topology_spread[0].label_selector.clone()
+    };
+    assert_eq!(spread(""), None);
+    assert!(spread(", matchLabelKeys: [rev]").is_some());
+}
+
+#[test]
 fn s11_spread_has_the_defaults_of_kube_scheduler() {
     let found = read(
         "{topologySpreadConstraints: [{maxSkew: 1, topologyKey: zone, whenUnsatisfiable: DoNotSchedule}]}",
@@ -189,22 +204,20 @@ fn s11_spread_has_the_defaults_of_kube_scheduler() {
 }
 
 #[test]
-fn s13_a_fraction_goes_only_where_devices_are_shared() {
-    let found = read_with("note berth.dev/gpu-fraction=0.5", "{containers: [{name: a}]}", &Around::default())
-        .unwrap();
-    assert!(found.gpu.is_fraction());
-    let terms = found.node_affinity.unwrap().node_selector_terms;
-    assert_eq!((terms.len(), terms[0].match_expressions[0].key.as_str()), (1, FRACTIONS));
-    let spec = "{affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: [\
+fn s13_each_way_of_handing_devices_out_has_nodes_of_its_own() {
+    let spec = "{resourceClaims: [{name: gpu, resourceClaimName: c}], affinity: {nodeAffinity: \
+         {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: [\
          {matchExpressions: [{key: a, operator: Exists}]}, {}]}}}}";
-    let found = read_with("note berth.dev/gpu-fraction=0.5", spec, &Around::default()).unwrap();
+    let found = read_with("note berth.dev/gpu-memory=10Gi", spec, &claimed("c", "10Gi")).unwrap();
+    assert!(found.gpu.is_fraction());
     let terms = found.node_affinity.unwrap().node_selector_terms;
     let keys = |at: usize| terms[at].match_expressions.iter().map(|r| r.key.as_str()).collect::<Vec<_>>();
     assert_eq!((keys(0), keys(1)), (vec!["a", FRACTIONS], vec![]));
-    assert_eq!(
-        read("{containers: [{name: a, resources: {requests: {nvidia.com/gpu: 1}}}]}").gpu,
-        GpuRequest::Whole(1)
-    );
+    let found = read("{containers: [{name: a, resources: {requests: {nvidia.com/gpu: 1}}}]}");
+    assert_eq!(found.gpu, GpuRequest::Whole(1));
+    let term = &found.node_affinity.unwrap().node_selector_terms[0].match_expressions[0];
+    assert_eq!((term.key.as_str(), term.operator), (FRACTIONS, Operator::DoesNotExist));
+    assert_eq!(read("{containers: [{name: a}]}").node_affinity, None);
 }
 
 #[test]
@@ -213,7 +226,7 @@ fn malformed_pods_are_named() {
         (
             "",
             "{resourceClaims: [{name: gpu, resourceClaimName: x}]}",
-            "spec.resourceClaims: \"gpu\"; allowed: none",
+            "spec.resourceClaims[gpu].resourceClaimName: \"x\"; allowed: a ResourceClaim that exists",
         ),
         (
             "",
@@ -228,7 +241,7 @@ fn malformed_pods_are_named() {
         (
             "note gpu-fraction=0.5",
             "{containers: [{name: a, resources: {requests: {nvidia.com/gpu: 1}}}]}",
-            "spec.containers.resources: \"nvidia.com/gpu: 1\"; allowed: either whole GPUs or a fraction by annotation, not both",
+            "spec.containers.resources: \"nvidia.com/gpu: 1\"; allowed: either whole GPUs of the device plugin, or a fraction by annotation or a claim, not both",
         ),
         (
             "",

@@ -24,20 +24,23 @@ fn show(used: &VolumeUse) -> String {
     format!("{} [{}]{exclusive} at {reach}", used.handle, used.driver)
 }
 
-/// Claims, volumes and classes as YAML lists, and what the one volume of the pod comes to.
+/// Claims, volumes and classes as YAML lists, and what the volume of the pod comes to.
 fn check(claims: &str, volumes: &str, classes: &str, expected: &str) {
     let around = Around {
         claims: object(claims),
         volumes: object(volumes),
         classes: object(classes),
-        namespaces: vec![],
+        ..Around::default()
     };
     let found = convert::pod(&pod("", SPEC), &around).unwrap_or_else(|error| panic!("{error}"));
-    assert_eq!(found.volumes.iter().map(show).collect::<Vec<_>>(), [expected]);
+    assert_eq!(found.volumes.iter().map(show).collect::<Vec<_>>().join(" + "), expected);
 }
 
 const BOUND: &str = "[{metadata: {name: c, namespace: team-a, annotations: {pv.kubernetes.io/bind-completed: 'yes'}}, \
     spec: {volumeName: pv1, accessModes: [ReadWriteOncePod]}, status: {phase: Bound}}]";
+
+/// A claim for one pod alone, whatever storage it leads to.
+const ALONE: &str = "claim:team-a/c [] exclusive at everywhere";
 
 #[test]
 fn s11_a_bound_claim_is_where_its_volume_is() {
@@ -46,9 +49,14 @@ fn s11_a_bound_claim_is_where_its_volume_is() {
         "[{metadata: {name: pv1}, spec: {csi: {driver: d, volumeHandle: h}, nodeAffinity: {required: \
         {nodeSelectorTerms: [{matchExpressions: [{key: host, operator: In, values: [n1]}]}]}}}}]",
         "[]",
-        "d^h [d] exclusive at host In n1",
+        &format!("{ALONE} + d^h [d] at host In n1"),
     );
-    check(BOUND, "[{metadata: {name: pv1}, spec: {}}]", "[]", "volume:pv1 [] exclusive at everywhere");
+    check(
+        BOUND,
+        "[{metadata: {name: pv1}, spec: {}}]",
+        "[]",
+        &format!("{ALONE} + volume:pv1 [] at everywhere"),
+    );
     check(BOUND, "[]", "[]", "PersistentVolume pv1 does not exist");
 }
 
@@ -60,7 +68,7 @@ fn s11_a_volume_with_a_zone_is_for_nodes_there_or_without_zones() {
         BOUND,
         "[{metadata: {name: pv1, labels: {topology.kubernetes.io/zone: z1__z2}}, spec: {}}]",
         "[]",
-        &format!("volume:pv1 [] exclusive at topology.kubernetes.io/zone In z1/z2 | {none}"),
+        &format!("{ALONE} + volume:pv1 [] at topology.kubernetes.io/zone In z1/z2 | {none}"),
     );
     let older = "failure-domain.beta.kubernetes.io/zone";
     check(
@@ -68,7 +76,7 @@ fn s11_a_volume_with_a_zone_is_for_nodes_there_or_without_zones() {
         &format!("[{{metadata: {{name: pv1, labels: {{{older}: z1}}}}, spec: {{}}}}]"),
         "[]",
         &format!(
-            "volume:pv1 [] exclusive at {older} In z1 | {older} DoesNotExist  & topology.kubernetes.io/zone In z1 | {none}"
+            "{ALONE} + volume:pv1 [] at {older} In z1 | {older} DoesNotExist  & topology.kubernetes.io/zone In z1 | {none}"
         ),
     );
 }
@@ -120,7 +128,7 @@ const WAITS: &str = "[{metadata: {name: c, namespace: team-a}, spec: {storageCla
 
 #[test]
 fn s11_a_claim_that_waits_for_its_first_consumer() {
-    let local = "[{metadata: {name: s}, provisioner: kubernetes.io/no-provisioner, volumeBindingMode: WaitForFirstConsumer}]";
+    let local = LOCAL;
     let volume = |name: &str, size: &str, phase: &str| {
         format!(
             "{{metadata: {{name: {name}}}, status: {{phase: {phase}}}, spec: {{storageClassName: s, accessModes: [ReadWriteOnce], \
@@ -147,6 +155,78 @@ fn s11_a_claim_that_waits_for_its_first_consumer() {
     );
     check(&selected, "[]", made, "claim:team-a/c [csi.d] at zone In z1/z2 & metadata.name In n7");
     check(&selected, "[]", anywhere, "claim:team-a/c [csi.d] at metadata.name In n7");
+}
+
+const LOCAL: &str = "[{metadata: {name: s}, provisioner: kubernetes.io/no-provisioner, volumeBindingMode: WaitForFirstConsumer}]";
+
+/// A free volume that nodes with its name as `host` reach; `more` is said of it too.
+fn free(name: &str, size: &str, more: &str) -> String {
+    format!(
+        "{{metadata: {{name: {name}}}, status: {{phase: Available}}, spec: {{storageClassName: s, accessModes: [ReadWriteOnce], \
+        capacity: {{storage: {size}}}, nodeAffinity: {{required: {{nodeSelectorTerms: [{{matchExpressions: [\
+        {{key: host, operator: In, values: [{name}]}}]}}]}}}}{more}}}}}"
+    )
+}
+
+#[test]
+fn s11_a_volume_that_is_meant_for_a_claim_is_the_only_one_for_it_if_it_would_do() {
+    let meant = ", claimRef: {namespace: team-a, name: c}";
+    let volumes = |size: &str, more: &str| format!("[{}, {}]", free("a", "10Gi", ""), free("b", size, more));
+    check(WAITS, &volumes("20Gi", meant), LOCAL, "claim:team-a/c [] at host In b");
+    check(WAITS, &volumes("5Gi", meant), LOCAL, "claim:team-a/c [] at host In a");
+    let block = format!("{meant}, volumeMode: Block");
+    check(WAITS, &volumes("20Gi", &block), LOCAL, "claim:team-a/c [] at host In a");
+    let fast = format!("{meant}, volumeAttributesClassName: fast");
+    check(WAITS, &volumes("20Gi", &fast), LOCAL, "claim:team-a/c [] at host In a");
+    let other = ", claimRef: {namespace: team-b, name: c}";
+    check(WAITS, &volumes("20Gi", other), LOCAL, "claim:team-a/c [] at host In a");
+}
+
+#[test]
+fn s11_zones_count_under_both_names_where_a_volume_has_both() {
+    let (zone, older) = ("topology.kubernetes.io/zone", "failure-domain.beta.kubernetes.io/zone");
+    let volume = format!("[{{metadata: {{name: pv1, labels: {{{zone}: z1, {older}: z2}}}}, spec: {{}}}}]");
+    let around = Around { claims: object(BOUND), volumes: object(&volume), ..Around::default() };
+    let found = convert::pod(&pod("", SPEC), &around).unwrap();
+    let text = show(&found.volumes[1]);
+    let both =
+        format!("{zone} In z1 & {older} In z2 | {zone} In z1 & {older} DoesNotExist  & {zone} In z2 | ");
+    assert!(text.contains(&both), "{text}");
+}
+
+#[test]
+fn s11_claims_of_one_pod_become_different_volumes() {
+    let claim = |name: &str, size: &str| {
+        format!(
+            "{{metadata: {{name: {name}, namespace: team-a, uid: u-{name}}}, spec: {{storageClassName: s, \
+            accessModes: [ReadWriteOnce], resources: {{requests: {{storage: {size}}}}}}}}}"
+        )
+    };
+    let around = Around {
+        claims: object(&format!("[{}, {}]", claim("big", "3Gi"), claim("small", "1Gi"))),
+        volumes: object(&format!("[{}, {}]", free("a", "10Gi", ""), free("b", "2Gi", ""))),
+        classes: object(LOCAL),
+        ..Around::default()
+    };
+    let spec = "{volumes: [{name: v, persistentVolumeClaim: {claimName: big}}, \
+        {name: w, persistentVolumeClaim: {claimName: small}}]}";
+    let found = convert::pod(&pod("", spec), &around).unwrap();
+    let names = |used: &VolumeUse| {
+        let names = used.choices.iter().map(|choice| choice.volume.clone());
+        format!("{} {}", used.handle, names.collect::<Vec<_>>().join(" "))
+    };
+    let found: Vec<_> = found.volumes.iter().map(names).collect();
+    assert_eq!(found, ["claim:team-a/small b a", "claim:team-a/big a"], "who asks for least chooses first");
+
+    let on = |host: &str, claims: &[&str]| {
+        let claims: Vec<String> = claims.iter().map(|name| (*name).to_owned()).collect();
+        let labels = [("host".to_owned(), host.to_owned())].into();
+        convert::open_claims("team-a", &claims, ("n1", &labels), &around)
+    };
+    let volumes = on("a", &["small"]).unwrap();
+    assert_eq!(volumes[0].volume.as_deref(), Some("a"));
+    let why = on("a", &["big", "small"]).unwrap_err();
+    assert_eq!(why, "no volume for the claim big is left on n1");
 }
 
 #[test]

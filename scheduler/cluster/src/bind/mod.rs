@@ -1,7 +1,6 @@
 //! Binds: a pipeline of concurrent requests.
 //!
-//! A bind is one `POST` of a `Binding` with the pod's uid, so that no other pod of its name is bound, and with the devices
-//! that were chosen as an annotation, so that both are written or neither. What becomes of it:
+//! A bind is one `POST` of a `Binding` with the pod's uid, so that no other pod of its name is bound. What becomes of it:
 //!
 //! - *Done*: told.
 //! - *Refused, or no such pod*: the pod is looked at. Bound to our node after all (an earlier request did it): told as
@@ -14,8 +13,9 @@
 //! Invariants: no request is sent without the lease; a pod is bound at most once, for the API server refuses a second
 //! binding whatever happens here; every bind that is handed over is answered, unless the lease is lost.
 //!
-//! Pods with claims that wait for their first consumer: see `volumes`.
+//! Pods with claims of devices: see `claims`. Pods with claims that wait for their first consumer: see `volumes`.
 
+mod claims;
 mod volumes;
 
 use crate::action::{Bind, PodRef};
@@ -26,7 +26,6 @@ use crate::metrics::Metrics;
 use crate::pause::Pause;
 use crate::watch::Claims;
 use crate::write::Writer;
-use berth_api::names::written;
 use berth_api::slim;
 use futures::future::join_all;
 use kube::api::PostParams;
@@ -195,8 +194,21 @@ impl Shared {
         }
     }
 
-    /// Binds one pod, whatever it takes.
+    /// Binds one pod, its claim of devices first; what was written on that is taken back if it is not bound.
     async fn bind(&self, bind: &Bind) -> End {
+        let Some(wanted) = bind.allocation.as_deref() else { return self.bind_pod(bind).await };
+        let end = match self.allocate(bind, wanted).await {
+            Ok(()) => self.bind_pod(bind).await,
+            Err(end) => end,
+        };
+        if let End::Failed(_) | End::Gone(_) = end {
+            self.give_back(bind, wanted).await;
+        }
+        end
+    }
+
+    /// Binds one pod, whatever it takes.
+    async fn bind_pod(&self, bind: &Bind) -> End {
         let mut pause = Pause::new(Duration::from_millis(100), Duration::from_secs(5));
         // Everything that is still to be written about this pod would be wrong once it is bound.
         self.parts.writer.bound(&bind.pod.uid);
@@ -233,11 +245,7 @@ impl Shared {
 
     async fn post(&self, bind: &Bind) -> Answer<Ack> {
         let pod = &bind.pod;
-        let mut metadata = json!({ "name": pod.name, "namespace": &*pod.namespace, "uid": pod.uid });
-        if !bind.devices.is_empty() {
-            let devices: Vec<String> = bind.devices.iter().map(|device| device.0.to_string()).collect();
-            metadata["annotations"] = json!({ written::DEVICES: devices.join(",") });
-        }
+        let metadata = json!({ "name": pod.name, "namespace": &*pod.namespace, "uid": pod.uid });
         let binding = json!({
             "apiVersion": "v1",
             "kind": "Binding",
@@ -368,7 +376,8 @@ mod tests {
         let parts = Parts { client, lease, claims, writer, metrics, outcomes };
         let binder = Binder::start(parts, Settings::default());
         let pod = PodRef { namespace: "n".into(), name: "p".into(), uid: "u".into() };
-        binder.bind(vec![Bind { pod, node: "n0".into(), devices: Default::default(), claims: Vec::new() }]);
+        let open = Vec::new();
+        binder.bind(vec![Bind { pod, node: "n0".into(), allocation: None, claims: Vec::new(), open }]);
         assert_eq!((binder.waiting(), measured.get()), (1, 1));
         while binder.waiting() > 0 {
             tokio::task::yield_now().await;

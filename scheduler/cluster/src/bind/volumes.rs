@@ -1,14 +1,16 @@
-//! Claims that wait for their first consumer (S11): the node is written on them, their volumes are made there, and then the
-//! pod is bound. If that takes too long, or whoever makes volumes gives the node back, the node is taken off again and the
-//! bind has failed.
+//! Claims that wait for their first consumer (S11): each gets the volume that was chosen for it, or the node is written on it
+//! and its volume is made there; then the pod is bound. If that takes too long, or whoever makes volumes gives the node back,
+//! the node is taken off again and the bind has failed. A volume stays with the claim that it was given to, as with
+//! kube-scheduler: the claim finds it the next time.
 
 use super::{End, Shared};
 use crate::action::Bind;
 use crate::answer::{Answer, ask};
 use crate::change::Name;
 use crate::pause::Pause;
-use crate::watch::{Claim, SELECTED_NODE};
-use berth_api::slim::PersistentVolumeClaim;
+use crate::watch::Claim;
+use berth_api::convert::{OpenClaim, SELECTED_NODE};
+use berth_api::slim::{PersistentVolume, PersistentVolumeClaim};
 use kube::Api;
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
@@ -24,13 +26,18 @@ impl Shared {
         let until = Instant::now() + self.settings.volumes_within;
         let open: Vec<&String> = bind.claims.iter().filter(|claim| !self.is_bound(bind, claim)).collect();
         for claim in &open {
-            self.select(bind, claim, Some(&bind.node)).await?;
+            let chosen = bind.open.iter().find(|chosen| chosen.claim == **claim);
+            match chosen.and_then(|chosen| Some((chosen, chosen.volume.as_ref()?))) {
+                Some((chosen, volume)) => self.give(bind, chosen, volume).await?,
+                None => self.select(bind, claim, Some(&bind.node)).await?,
+            }
         }
+        let given = |claim: &str| bind.open.iter().any(|open| open.claim == claim && open.volume.is_some());
         for claim in &open {
             let left = until.saturating_duration_since(Instant::now());
-            let Err(why) = self.wait_bound(bind, claim, left).await else { continue };
+            let Err(why) = self.wait_bound(bind, claim, given(claim), left).await else { continue };
             for claim in &open {
-                if !self.is_bound(bind, claim) {
+                if !self.is_bound(bind, claim) && !given(claim) {
                     self.select(bind, claim, None).await?;
                 }
             }
@@ -44,9 +51,15 @@ impl Shared {
         claim.is_some_and(|claim| claim.bound)
     }
 
-    async fn wait_bound(&self, bind: &Bind, claim: &str, within: Duration) -> Result<(), String> {
+    async fn wait_bound(
+        &self,
+        bind: &Bind,
+        claim: &str,
+        given: bool,
+        within: Duration,
+    ) -> Result<(), String> {
         let name = Name::new(&bind.pod.namespace, claim);
-        let ours = |seen: &Claim| seen.selected_node.as_deref() == Some(&*bind.node);
+        let ours = |seen: &Claim| given || seen.selected_node.as_deref() == Some(&*bind.node);
         let shown = |seen: Option<&Claim>| seen.is_none_or(|seen| seen.bound || ours(seen));
         let claims = &self.parts.claims;
         if !claims.wait(&name, SHOWN_WITHIN.min(within), shown).await {
@@ -62,6 +75,63 @@ impl Shared {
             }
             Some(_) => {
                 Err(format!("the volume of the claim {claim} was not made within {} s", within.as_secs()))
+            }
+        }
+    }
+
+    /// Gives a volume to a claim, which the volumes' controller completes. One that somebody else has been given is left alone.
+    async fn give(&self, bind: &Bind, open: &OpenClaim, volume: &str) -> Result<(), End> {
+        let mut pause = Pause::new(Duration::from_millis(200), Duration::from_secs(5));
+        let volumes: Api<PersistentVolume> = Api::all(self.parts.client.clone());
+        let whose = json!({
+            "apiVersion": "v1", "kind": "PersistentVolumeClaim",
+            "namespace": bind.pod.namespace, "name": open.claim, "uid": open.uid,
+        });
+        let failed = |why: String| {
+            End::Failed(format!("the volume {volume} cannot be given to the claim {}: {why}", open.claim))
+        };
+        loop {
+            if !self.parts.lease.allows().await {
+                return Err(End::Stopped);
+            }
+            let seen = ask(self.settings.timeout, volumes.get(volume)).await;
+            self.parts.metrics.answer("volume", &seen);
+            let seen = match seen {
+                Answer::Done(seen) => seen,
+                Answer::Busy(_) | Answer::Lost(_) => {
+                    pause.wait().await;
+                    continue;
+                }
+                Answer::Absent => return Err(failed("it is gone".to_owned())),
+                Answer::Refused(_, why) => return Err(failed(why)),
+            };
+            if let Some(other) = &seen.spec.claim_ref {
+                let mine = other.name.as_ref() == Some(&open.claim)
+                    && other.namespace.as_deref() == Some(&*bind.pod.namespace);
+                match (mine, other.uid.as_deref()) {
+                    (true, Some(uid)) if uid == open.uid => return Ok(()),
+                    (true, None) => {}
+                    _ => return Err(failed("another claim has it".to_owned())),
+                }
+            }
+            // The version says that nobody has given it away since.
+            let patch = json!({
+                "metadata": {
+                    "resourceVersion": seen.metadata.resource_version,
+                    "annotations": {"pv.kubernetes.io/bound-by-controller": "yes"},
+                },
+                "spec": {"claimRef": whose},
+            });
+            let (options, patch) = (PatchParams::default(), Patch::Merge(&patch));
+            let answer = ask(self.settings.timeout, volumes.patch(volume, &options, &patch)).await;
+            self.parts.metrics.answer("volume", &answer);
+            match answer {
+                Answer::Done(_) => return Ok(()),
+                // It is looked at again.
+                Answer::Busy(_) | Answer::Lost(_) => pause.wait().await,
+                Answer::Refused(409, _) => {}
+                Answer::Absent => return Err(failed("it is gone".to_owned())),
+                Answer::Refused(_, why) => return Err(failed(why)),
             }
         }
     }

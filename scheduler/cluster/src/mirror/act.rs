@@ -3,11 +3,12 @@
 use super::Mirror;
 use super::groups::Told;
 use crate::action::{Action, Bind, Notice, PodRef, Reservation, Victim};
+use crate::change::Outcome;
 use crate::words;
 use berth_model::words::Words;
 use berth_model::{
-    Cause, Decision, DeviceMask, Event, Eviction, GpuGrant, Millis, Placement, PodId, PolicyReason, Reason,
-    Timestamp, Warning, WorkloadId,
+    Cause, Constraint, Decision, DeviceSpec, Event, Eviction, Millis, NodeId, Placement, PodId, PolicyReason,
+    Reason, Timestamp, Warning, WorkloadId,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -55,22 +56,25 @@ impl Mirror {
     }
 
     fn place(&mut self, pod: PodId, at: Placement) -> Option<(WorkloadId, Bind)> {
-        let node = self.nodes.name(at.node)?.clone();
         let group = self.groups.find(pod.workload)?;
         let group = self.groups.get_mut(group)?;
         Self::start_begins(group);
         let slot = group.slot_mut(pod)?;
-        slot.told = Told::Placed(at.node);
-        let Some(ix) = slot.pod else {
-            // Its pod is expected: it is bound when it comes.
-            return None;
-        };
+        (slot.told, slot.gpus) = (Told::Placed(at.node), at.gpus);
+        // Without one its pod is expected: it is bound when it comes.
+        let ix = slot.pod?;
         slot.expected = None;
-        let entry = self.pods.get_mut(ix)?;
-        entry.binding = Some(node.clone());
-        let bind =
-            Bind { pod: entry.reference(), node, devices: chosen(at.gpus), claims: entry.claims.to_vec() };
-        Some((pod.workload, bind))
+        let node = self.nodes.name(at.node)?.clone();
+        self.pods.get_mut(ix)?.binding = Some(node);
+        match self.bind_of(ix, at)? {
+            Ok(bind) => Some((pod.workload, bind)),
+            Err(why) => {
+                // Its claim has gone, or another that was placed with it has taken its volume: it is decided anew.
+                let pod = self.reference(pod)?;
+                self.outcome(Outcome::BindFailed(pod, why));
+                None
+            }
+        }
     }
 
     fn evict(
@@ -126,7 +130,13 @@ impl Mirror {
             waiting.filter_map(|ix| self.pods.get(ix)).map(super::pods::Entry::reference).collect();
         let gated = matches!(reason, Reason::Policy(PolicyReason::Gated { .. }));
         let said = if gated { "SchedulingGated" } else { "Unschedulable" };
-        let message = format!("{}: {}", reason.kind(), Words::new(self).reason(reason));
+        let mut message = format!("{}: {}", reason.kind(), Words::new(self).reason(reason));
+        if let Reason::Feasibility { role, failed, .. } = reason
+            && failed.iter().any(|(constraint, _)| *constraint == Constraint::NodeAffinity)
+            && let Some(hint) = group.roles.get(usize::from(*role)).and_then(|it| words::other_way(&it.spec))
+        {
+            message = format!("{message}; {hint}");
+        }
         (!pods.is_empty()).then_some(Action::Pending { pods, reason: said, message })
     }
 
@@ -172,6 +182,28 @@ impl Mirror {
         }
     }
 
+    /// The devices that Berth's driver has published of a node, by number; those that are gone are lost.
+    pub fn published(&self, node: NodeId) -> impl Iterator<Item = (&str, &DeviceSpec)> {
+        self.nodes.published(node)
+    }
+
+    /// The node of a name, if the engine has been told of it.
+    pub fn node_named(&self, name: &str) -> Option<NodeId> {
+        self.nodes.id(name)
+    }
+
+    /// The pod of a uid, if it uses devices of Berth's driver and the engine has been told that it is on a node.
+    pub fn pod_on_node(&self, uid: &str) -> Option<PodId> {
+        let seat = self.pods.get(self.pods.with_devices(uid)?)?.seat?;
+        let group = self.groups.get(seat.group)?;
+        let told = group.roles[usize::from(seat.role)].slots[seat.slot as usize].told;
+        matches!(told, Told::On { .. }).then_some(PodId {
+            workload: group.id,
+            role: seat.role,
+            index: seat.slot,
+        })
+    }
+
     fn victim(&self, workload: WorkloadId) -> Option<Victim> {
         let key = &self.groups.get(self.groups.find(workload)?)?.key.key;
         Some(Victim {
@@ -192,14 +224,5 @@ impl Mirror {
 
     fn belongs(&self, pod: &PodRef, workload: WorkloadId) -> bool {
         self.workload_of(&pod.namespace, &pod.name) == Some(workload)
-    }
-}
-
-/// The devices of a grant that were chosen by the engine and are handed out by Berth's own driver. With the device plugin
-/// the kubelet picks the cards, and the engine's choice is only a count.
-fn chosen(gpus: GpuGrant) -> DeviceMask {
-    match gpus {
-        GpuGrant::Shared { devices, .. } => devices,
-        GpuGrant::Whole(_) | GpuGrant::None => DeviceMask(0),
     }
 }

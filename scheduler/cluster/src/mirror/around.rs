@@ -2,9 +2,10 @@
 
 use super::seen::Seen;
 use crate::change::{Name, Object};
-use berth_api::convert::Surroundings;
+use berth_api::convert::{OpenClaim, SELECTED_NODE, Surroundings};
 use berth_api::group::{Kind as Gang, Shape};
 use berth_api::slim;
+use k8s_openapi::api::core::v1::ObjectReference;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What pods are read with.
@@ -15,17 +16,24 @@ pub(crate) struct Around {
     pub(crate) classes: Seen<slim::StorageClass>,
     pub(crate) namespaces: Seen<slim::Namespace>,
     pub(crate) priorities: Seen<slim::PriorityClass>,
+    pub(crate) device_claims: Seen<slim::ResourceClaim>,
+    pub(crate) device_classes: Seen<slim::DeviceClass>,
     pub(crate) sets: Seen<slim::owners::LeaderWorkerSet>,
+    /// Volumes and claims as they will be once the binds under way have done their part, until the cluster shows it.
+    assumed_volumes: BTreeMap<Name, slim::PersistentVolume>,
+    assumed_claims: BTreeMap<Name, slim::PersistentVolumeClaim>,
     shapes: BTreeMap<Gang, Seen<Result<Shape, String>>>,
 }
 
 /// What must be read again because something around it has changed.
 #[derive(Debug, Default)]
 pub(crate) struct Stale {
-    /// Pods that use these claims.
+    /// Pods that use these claims, of volumes or of devices.
     pub(crate) claims: BTreeSet<Name>,
     /// Pods that use any claim.
     pub(crate) volumes: bool,
+    /// Pods that use any claim of devices.
+    pub(crate) device_classes: bool,
     /// Pods with selectors of namespaces.
     pub(crate) namespaces: bool,
     /// Gangs of these controllers.
@@ -36,23 +44,33 @@ pub(crate) struct Stale {
 
 impl Surroundings for Around {
     fn claim(&self, namespace: &str, name: &str) -> Option<&slim::PersistentVolumeClaim> {
-        self.claims.get(&Name::new(namespace, name))
+        let name = Name::new(namespace, name);
+        self.assumed_claims.get(&name).or_else(|| self.claims.get(&name))
     }
 
     fn volume(&self, name: &str) -> Option<&slim::PersistentVolume> {
-        self.volumes.get(&Name::cluster(name))
+        let name = Name::cluster(name);
+        self.assumed_volumes.get(&name).or_else(|| self.volumes.get(&name))
     }
 
     fn class(&self, name: &str) -> Option<&slim::StorageClass> {
         self.classes.get(&Name::cluster(name))
     }
 
-    fn free_volumes(&self, class: &str) -> Vec<&slim::PersistentVolume> {
-        let free = |volume: &&slim::PersistentVolume| {
-            volume.status.phase.as_deref() != Some("Bound")
-                && volume.spec.storage_class_name.as_deref().unwrap_or_default() == class
+    fn volumes_of(&self, class: &str) -> Vec<&slim::PersistentVolume> {
+        let of_class = |volume: &&slim::PersistentVolume| {
+            volume.spec.storage_class_name.as_deref().unwrap_or_default() == class
         };
-        self.volumes.iter().map(|(_, volume)| volume).filter(free).collect()
+        let all = self.volumes.iter().map(|(name, seen)| self.assumed_volumes.get(name).unwrap_or(seen));
+        all.filter(of_class).collect()
+    }
+
+    fn device_claim(&self, namespace: &str, name: &str) -> Option<&slim::ResourceClaim> {
+        self.device_claims.get(&Name::new(namespace, name))
+    }
+
+    fn device_class(&self, name: &str) -> Option<&slim::DeviceClass> {
+        self.device_classes.get(&Name::cluster(name))
     }
 
     fn namespaces(&self) -> Vec<&slim::Namespace> {
@@ -61,6 +79,61 @@ impl Surroundings for Around {
 }
 
 impl Around {
+    /// What open claims become on a node is taken for done.
+    pub(crate) fn assume(&mut self, namespace: &str, open: &[OpenClaim], node: &str) {
+        for open in open {
+            let claim = Name::new(namespace, &open.claim);
+            if let Some(volume) = &open.volume {
+                let name = Name::cluster(volume);
+                let Some(mut volume) = self.volumes.get(&name).cloned() else { continue };
+                volume.spec.claim_ref = Some(ObjectReference {
+                    namespace: Some(namespace.to_owned()),
+                    name: Some(open.claim.clone()),
+                    uid: Some(open.uid.clone()),
+                    ..ObjectReference::default()
+                });
+                self.assumed_volumes.insert(name, volume);
+            } else if let Some(mut seen) = self.claims.get(&claim).cloned() {
+                let annotations = seen.metadata.annotations.get_or_insert_default();
+                annotations.insert(SELECTED_NODE.to_owned(), node.to_owned());
+                self.assumed_claims.insert(claim, seen);
+            }
+        }
+    }
+
+    /// It will not be done; true if anything was assumed.
+    pub(crate) fn forget(&mut self, namespace: &str, claims: &[String]) -> bool {
+        let before = self.assumed_volumes.len() + self.assumed_claims.len();
+        for claim in claims {
+            self.assumed_claims.remove(&Name::new(namespace, claim));
+            self.assumed_volumes.retain(|_, volume| {
+                let whose = volume.spec.claim_ref.as_ref();
+                !whose.is_some_and(|whose| {
+                    whose.name.as_ref() == Some(claim) && whose.namespace.as_deref() == Some(namespace)
+                })
+            });
+        }
+        before > self.assumed_volumes.len() + self.assumed_claims.len()
+    }
+
+    /// A volume is seen as it is: what was assumed of it shows, or it is gone.
+    pub(crate) fn volume_seen(&mut self, name: &Name, volume: Option<&slim::PersistentVolume>) {
+        if volume.is_none_or(|volume| volume.spec.claim_ref.is_some()) {
+            self.assumed_volumes.remove(name);
+        }
+    }
+
+    /// The same of a claim.
+    pub(crate) fn claim_seen(&mut self, name: &Name, claim: Option<&slim::PersistentVolumeClaim>) {
+        let shows = |claim: &slim::PersistentVolumeClaim| {
+            let annotations = claim.metadata.annotations.as_ref();
+            claim.spec.volume_name.is_some() || annotations.is_some_and(|all| all.contains_key(SELECTED_NODE))
+        };
+        if claim.is_none_or(shows) {
+            self.assumed_claims.remove(name);
+        }
+    }
+
     /// Takes in a controller's object that says how many pods a gang has; none if the object is no such one.
     pub(crate) fn set_owner(&mut self, object: &Object) -> Option<(Gang, Name)> {
         if let Object::LeaderWorkerSet(set) = object {

@@ -12,7 +12,8 @@ use super::start::Start;
 use crate::change::Name;
 use berth_api::group::{Key, Kind};
 use berth_model::{
-    Eviction, Labels, NodeId, PodId, PodOutcome, PodSpec, ProjectId, Timestamp, WorkloadId, WorkloadSpec,
+    Eviction, GpuGrant, Labels, NodeId, PodId, PodOutcome, PodSpec, ProjectId, Timestamp, WorkloadId,
+    WorkloadSpec,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -54,6 +55,9 @@ pub(crate) struct Slot {
     pub(crate) gone: Option<PodOutcome>,
     /// Until then a pod is expected here.
     pub(crate) expected: Option<Timestamp>,
+    /// The devices that were told of it, or that it was placed on; none if the engine has chosen them for a pod that it
+    /// found.
+    pub(crate) gpus: GpuGrant,
 }
 
 impl Told {
@@ -67,7 +71,8 @@ impl Told {
 }
 
 impl Slot {
-    const NEW: Self = Self { pod: None, told: Told::New, gone: None, expected: None };
+    pub(crate) const NEW: Self =
+        Self { pod: None, told: Told::New, gone: None, expected: None, gpus: GpuGrant::None };
 }
 
 /// Pods that are alike.

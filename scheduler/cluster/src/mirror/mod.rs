@@ -10,10 +10,12 @@
 //! | module | what it holds |
 //! |---|---|
 //! | `seen`, `ids` | objects by name, lists, identifiers |
-//! | `organisation`, `nodes`, `budgets`, `around` | pools and queues; nodes; disruption budgets; what pods are read with |
+//! | `organisation`, `nodes`, `slices` | pools and queues; nodes; their devices |
+//! | `budgets`, `around` | disruption budgets; what pods are read with |
 //! | `pods`, `read`, `groups` | pods, what they are, and the workloads they form (S5) |
 //! | `tell` | what was told -> what is seen, as events |
 //! | `act` | decisions -> actions |
+//! | `claims` | what pods were given of devices, and are to be given |
 //! | `stale` | since when gangs have been below their minimum, as written on pods (S27, S33) |
 //! | `status` | what pools and queues are told to say of themselves |
 //! | `start` | gangs of which only some pods could be bound (S5) |
@@ -21,6 +23,7 @@
 mod act;
 mod around;
 mod budgets;
+mod claims;
 mod groups;
 mod ids;
 mod nodes;
@@ -28,6 +31,7 @@ mod organisation;
 mod pods;
 mod read;
 mod seen;
+mod slices;
 mod stale;
 mod start;
 mod status;
@@ -36,9 +40,12 @@ mod tell;
 use crate::action::Action;
 use crate::change::{Change, Kind, Name, Object, Outcome};
 use around::{Around, Stale};
+use berth_api::convert::depends_on;
 use berth_api::{keep, slim};
 use berth_model::words::Names;
-use berth_model::{DepartmentId, Event, Millis, NodeId, PodOutcome, PoolId, ProjectId, Timestamp};
+use berth_model::{
+    DepartmentId, Event, Millis, NodeId, PodOutcome, PodSpec, PoolId, ProjectId, Timestamp, VolumeUse,
+};
 use budgets::Budgets;
 use groups::{Groups, Wanted};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -85,6 +92,8 @@ pub struct Mirror {
     dirty: BTreeSet<u32>,
     /// When to look again although nothing changes, and at which workload.
     timers: BTreeSet<(Timestamp, u32)>,
+    /// Templates of claims that were asked for, and when.
+    templates: claims::Templates,
     /// What is to be done besides what is decided.
     waiting_actions: Vec<Action>,
     /// What the engine must be told besides what is compared.
@@ -114,6 +123,7 @@ impl Mirror {
             stale: Stale::default(),
             dirty: BTreeSet::new(),
             timers: BTreeSet::new(),
+            templates: claims::Templates::default(),
             waiting_actions: Vec::new(),
             waiting_events: Vec::new(),
             restored: false,
@@ -166,6 +176,17 @@ impl Mirror {
             Object::Pod(_) => {}
             Object::Node(node) => self.nodes.set(*node),
             Object::CsiNode(csi) => self.nodes.set_csi(*csi),
+            Object::Slice(slice) => self.nodes.set_slice(*slice),
+            Object::DeviceClaim(claim) => {
+                let name = Name::of(&claim.metadata);
+                if self.around.device_claims.set(name.clone(), *claim) {
+                    self.stale.claims.insert(name);
+                }
+            }
+            Object::DeviceClass(class) => {
+                self.stale.device_classes |=
+                    self.around.device_classes.set(Name::of(&class.metadata), *class);
+            }
             Object::NodePool(pool) => {
                 self.news |= is_news(&self.organisation.pools, &pool.metadata);
                 if self.organisation.pools.set(Name::of(&pool.metadata), *pool) {
@@ -194,12 +215,15 @@ impl Mirror {
             }
             Object::Claim(claim) => {
                 let name = Name::of(&claim.metadata);
+                self.around.claim_seen(&name, Some(&claim));
                 if self.around.claims.set(name.clone(), *claim) {
                     self.stale.claims.insert(name);
                 }
             }
             Object::Volume(volume) => {
-                self.stale.volumes |= self.around.volumes.set(Name::of(&volume.metadata), *volume);
+                let name = Name::of(&volume.metadata);
+                self.around.volume_seen(&name, Some(&volume));
+                self.stale.volumes |= self.around.volumes.set(name, *volume);
             }
             Object::StorageClass(class) => {
                 self.stale.volumes |= self.around.classes.set(Name::of(&class.metadata), *class);
@@ -215,6 +239,13 @@ impl Mirror {
             Kind::Budget => self.budgets.gone(name),
             Kind::Node => self.nodes.gone(&name),
             Kind::CsiNode => self.nodes.csi_gone(&name),
+            Kind::Slice => self.nodes.slice_gone(&name),
+            Kind::DeviceClaim => {
+                if self.around.device_claims.gone(&name) {
+                    self.stale.claims.insert(name);
+                }
+            }
+            Kind::DeviceClass => self.stale.device_classes |= self.around.device_classes.gone(&name),
             Kind::NodePool => {
                 if self.organisation.pools.gone(&name) {
                     self.organisation.touch();
@@ -233,11 +264,15 @@ impl Mirror {
             Kind::Namespace => self.stale.namespaces |= self.around.namespaces.gone(&name),
             Kind::PriorityClass => drop(self.around.priorities.gone(&name)),
             Kind::Claim => {
+                self.around.claim_seen(&name, None);
                 if self.around.claims.gone(&name) {
                     self.stale.claims.insert(name);
                 }
             }
-            Kind::Volume => self.stale.volumes |= self.around.volumes.gone(&name),
+            Kind::Volume => {
+                self.around.volume_seen(&name, None);
+                self.stale.volumes |= self.around.volumes.gone(&name);
+            }
             Kind::StorageClass => self.stale.volumes |= self.around.classes.gone(&name),
             Kind::Owner(gang) => {
                 if self.around.owner_gone(gang, &name) {
@@ -253,6 +288,9 @@ impl Mirror {
             Kind::Budget => self.budgets.list_begun(),
             Kind::Node => self.nodes.list_begun(false),
             Kind::CsiNode => self.nodes.list_begun(true),
+            Kind::Slice => self.nodes.slices_begun(),
+            Kind::DeviceClaim => self.around.device_claims.list_begun(),
+            Kind::DeviceClass => self.around.device_classes.list_begun(),
             Kind::NodePool => self.organisation.pools.list_begun(),
             Kind::Department => self.organisation.departments.list_begun(),
             Kind::Project => self.organisation.projects.list_begun(),
@@ -271,6 +309,11 @@ impl Mirror {
             Kind::Budget => self.budgets.list_ended(),
             Kind::Node => self.nodes.list_ended(false),
             Kind::CsiNode => self.nodes.list_ended(true),
+            Kind::Slice => self.nodes.slices_ended(),
+            Kind::DeviceClaim => self.stale.claims.extend(self.around.device_claims.list_ended()),
+            Kind::DeviceClass => {
+                self.stale.device_classes |= !self.around.device_classes.list_ended().is_empty();
+            }
             Kind::NodePool => {
                 if !self.organisation.pools.list_ended().is_empty() {
                     self.organisation.touch();
@@ -288,8 +331,16 @@ impl Mirror {
             }
             Kind::Namespace => self.stale.namespaces |= !self.around.namespaces.list_ended().is_empty(),
             Kind::PriorityClass => drop(self.around.priorities.list_ended()),
-            Kind::Claim => self.stale.claims.extend(self.around.claims.list_ended()),
-            Kind::Volume => self.stale.volumes |= !self.around.volumes.list_ended().is_empty(),
+            Kind::Claim => {
+                let gone = self.around.claims.list_ended();
+                gone.iter().for_each(|name| self.around.claim_seen(name, None));
+                self.stale.claims.extend(gone);
+            }
+            Kind::Volume => {
+                let gone = self.around.volumes.list_ended();
+                gone.iter().for_each(|name| self.around.volume_seen(name, None));
+                self.stale.volumes |= !gone.is_empty();
+            }
             Kind::StorageClass => self.stale.volumes |= !self.around.classes.list_ended().is_empty(),
             Kind::Owner(gang) => {
                 let gone = self.around.owners_ended(gang);
@@ -308,6 +359,8 @@ impl Mirror {
         let Some(entry) = self.pods.get_mut(ix).filter(|entry| entry.kept.uid == pod.uid) else { return };
         if let Some(why) = bind_failed {
             entry.binding = None;
+            let claims = entry.claims.to_vec();
+            self.stale.volumes |= self.around.forget(&pod.namespace, &claims);
             self.start_failed(ix, why);
             self.reseat(ix);
         } else if evict_failed {
@@ -358,10 +411,14 @@ impl Mirror {
     /// Reads a pod and gives it the seat that it should have.
     fn seat(&mut self, ix: u32, pod: &slim::Pod) {
         let project = self.organisation.project_of(pod.namespace()).map(|(id, _)| id);
+        if !pod.spec.resource_claims.is_empty() {
+            self.pods.uses_devices(ix, depends_on(pod).device_claims);
+            self.keep_template(ix, pod);
+        }
         let Some(entry) = self.pods.get(ix) else { return };
         let read = self.reader.read(pod, &entry.kept, project, &self.around);
         let on_node = entry.kept.node.is_some();
-        let misfit = entry.misfit;
+        let misfit = entry.misfit || on_node && self.has_lost_devices(entry);
         // While it is being bound it stays what was decided; once it is on a node, what it asks of its place is past.
         let settled = if on_node { read.is_err() && !misfit } else { entry.binding.is_some() };
         if settled && entry.seat.is_some() {
@@ -377,6 +434,7 @@ impl Mirror {
         };
         self.pods.depends(ix, &reading.claims, reading.about_namespaces);
         if let Some(entry) = self.pods.get_mut(ix) {
+            entry.misfit = misfit;
             entry.problem = problem.map(Into::into);
         }
         if !self.is_seated(ix, &reading) {
@@ -393,7 +451,8 @@ impl Mirror {
         self.touch(ix);
     }
 
-    /// True if a pod has the seat that the reading wants. What a pod on a node asks of its place does not matter any more.
+    /// True if a pod has the seat that the reading wants. What a pod on a node asks of its place does not matter any more, but
+    /// for what it is to others.
     fn is_seated(&self, ix: u32, reading: &Reading) -> bool {
         let Some(entry) = self.pods.get(ix) else { return false };
         let Some(seat) = entry.seat else { return false };
@@ -401,8 +460,7 @@ impl Mirror {
         let role = &group.roles[usize::from(seat.role)];
         let same = *role.name == *reading.role && *role.labels == *reading.labels;
         let spec = *role.spec == *reading.spec && role.min_members == reading.min_members;
-        let takes = role.spec.requests == reading.spec.requests && role.spec.gpu == reading.spec.gpu;
-        same && (spec || entry.kept.node.is_some() && takes)
+        same && (spec || entry.kept.node.is_some() && is_alike_to_others(&role.spec, &reading.spec))
     }
 
     /// A workload whose pods come from another remembers for whom that was evicted (S25).
@@ -450,6 +508,17 @@ impl Mirror {
 fn is_news<K: Resource + PartialEq>(known: &seen::Seen<K>, meta: &ObjectMeta) -> bool {
     let known = known.get(&Name::of(meta));
     known.is_none_or(|known| known.meta().generation != meta.generation)
+}
+
+/// True if pods that are on a node mean the same to others there: what they take, which volumes and ports are theirs, and
+/// whom they keep away.
+fn is_alike_to_others(one: &PodSpec, other: &PodSpec) -> bool {
+    let attached = |volume: &VolumeUse| (volume.handle.clone(), volume.driver.clone(), volume.exclusive);
+    one.requests == other.requests
+        && one.gpu == other.gpu
+        && one.host_ports == other.host_ports
+        && one.pod_anti_affinity.required == other.pod_anti_affinity.required
+        && one.volumes.iter().map(attached).eq(other.volumes.iter().map(attached))
 }
 
 fn wanted(reading: &Reading) -> Wanted<'_> {

@@ -1,11 +1,12 @@
-//! Nodes: seen, and told. A node is told when it is new or something that scheduling reads is different.
+//! Nodes: seen, and told. A node is told when it is new or something that scheduling reads is different, its devices included.
 
 use super::ids::Ids;
 use super::seen::Seen;
+use super::slices::Slices;
 use crate::change::Name;
 use berth_api::convert::{self, NodeFacts};
 use berth_api::slim;
-use berth_model::{Event, NodeId, NodeSpec};
+use berth_model::{DeviceIndex, DeviceSpec, Event, NodeId, NodeSpec};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -14,6 +15,7 @@ use std::sync::Arc;
 pub(crate) struct Nodes {
     seen: Seen<slim::Node>,
     csi: Seen<slim::CsiNode>,
+    slices: Slices,
     ids: Ids<Arc<str>>,
     told: BTreeMap<NodeId, NodeSpec>,
     dirty: BTreeSet<Name>,
@@ -26,6 +28,7 @@ impl Default for Nodes {
         Self {
             seen: Seen::default(),
             csi: Seen::default(),
+            slices: Slices::default(),
             ids: Ids::from(0),
             told: BTreeMap::new(),
             dirty: BTreeSet::new(),
@@ -41,6 +44,8 @@ pub(crate) struct Changed {
     pub(crate) set: Vec<Event>,
     /// Names of nodes that are new, for the pods that are bound to them.
     pub(crate) new: Vec<Arc<str>>,
+    /// Names of nodes that have other devices than before.
+    pub(crate) devices: Vec<Arc<str>>,
     /// Nodes that are gone, with their names.
     pub(crate) gone: Vec<(NodeId, Arc<str>)>,
 }
@@ -72,6 +77,25 @@ impl Nodes {
         }
     }
 
+    pub(crate) fn set_slice(&mut self, slice: slim::ResourceSlice) {
+        let nodes = self.slices.set(slice);
+        self.dirty.extend(nodes.iter().map(|node| Name::cluster(node)));
+    }
+
+    pub(crate) fn slice_gone(&mut self, name: &Name) {
+        let node = self.slices.gone(name);
+        self.dirty.extend(node.map(|node| Name::cluster(&node)));
+    }
+
+    pub(crate) fn slices_begun(&mut self) {
+        self.slices.list_begun();
+    }
+
+    pub(crate) fn slices_ended(&mut self) {
+        let nodes = self.slices.list_ended();
+        self.dirty.extend(nodes.iter().map(|node| Name::cluster(node)));
+    }
+
     pub(crate) fn list_begun(&mut self, csi: bool) {
         if csi { self.csi.list_begun() } else { self.seen.list_begun() }
     }
@@ -86,9 +110,25 @@ impl Nodes {
         self.ids.get(name).map(NodeId).filter(|id| self.told.contains_key(id))
     }
 
+    /// A node as last told.
+    pub(crate) fn spec(&self, id: NodeId) -> Option<&NodeSpec> {
+        self.told.get(&id)
+    }
+
     /// The name of a node.
     pub(crate) fn name(&self, id: NodeId) -> Option<&Arc<str>> {
         self.ids.name(id.0)
+    }
+
+    /// The number of a device of a node, by its name in a slice of Berth's driver.
+    pub(crate) fn device(&self, node: NodeId, device: &str) -> Option<DeviceIndex> {
+        self.slices.number(self.name(node)?, device)
+    }
+
+    /// The devices that Berth's driver has published of a node, by number, with their names; those that are gone are lost.
+    pub(crate) fn published(&self, node: NodeId) -> impl Iterator<Item = (&str, &DeviceSpec)> {
+        let devices = self.name(node).map_or(&[][..], |node| self.slices.numbered(node));
+        devices.iter().map(|device| (&*device.name, &device.spec))
     }
 
     /// The nodes as last told.
@@ -105,14 +145,19 @@ impl Nodes {
                     self.told.remove(&id);
                     changed.gone.push((id, Arc::from(&*name.name)));
                     self.ids.forget(&*name.name);
+                    self.slices.forget(&name.name);
                 }
                 self.problems.remove(&name.name);
                 continue;
             };
             let key: Arc<str> = Arc::from(&*name.name);
             let id = NodeId(self.ids.give(&key));
-            let facts = NodeFacts { id, csi: self.csi.get(&name), devices: None };
-            let spec = match convert::node(node, facts) {
+            let devices = self.slices.devices(&name.name);
+            let read = devices.and_then(|devices| {
+                let facts = NodeFacts { id, csi: self.csi.get(&name), devices: Some(&devices) };
+                convert::node(node, facts)
+            });
+            let spec = match read {
                 Ok(spec) => {
                     self.problems.remove(&name.name);
                     spec
@@ -124,14 +169,40 @@ impl Nodes {
                     NodeSpec { unschedulable: true, ..known.clone() }
                 }
             };
-            if self.told.get(&id) == Some(&spec) {
-                continue;
-            }
-            if self.told.insert(id, spec.clone()).is_none() {
-                changed.new.push(key);
-            }
-            changed.set.push(Event::NodeSet(spec));
+            changed.tell(self.told.get(&id), &spec, &key);
+            self.told.insert(id, spec);
         }
         changed
+    }
+}
+
+impl Changed {
+    /// Tells of a node what differs. That devices become well or unwell happens more often than all else, and costs less.
+    fn tell(&mut self, before: Option<&NodeSpec>, now: &NodeSpec, name: &Arc<str>) {
+        let Some(before) = before else {
+            self.new.push(name.clone());
+            self.set.push(Event::NodeSet(now.clone()));
+            return;
+        };
+        if before == now {
+            return;
+        }
+        let well = |spec: &NodeSpec| spec.devices.iter().map(|it| it.health).collect::<Vec<_>>();
+        let mut as_well = before.clone();
+        as_well.devices.iter_mut().zip(well(now)).for_each(|(device, health)| device.health = health);
+        if as_well == *now {
+            let both = well(before).into_iter().zip(well(now)).enumerate();
+            let differ = both.filter(|(_, (before, now))| before != now);
+            self.set.extend(differ.map(|(at, (_, health))| Event::DeviceHealth {
+                node: now.id,
+                device: DeviceIndex(at as u8),
+                health,
+            }));
+            return;
+        }
+        if before.devices != now.devices {
+            self.devices.push(name.clone());
+        }
+        self.set.push(Event::NodeSet(now.clone()));
     }
 }

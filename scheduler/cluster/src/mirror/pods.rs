@@ -37,6 +37,8 @@ pub(crate) struct Entry {
     pub(crate) problem: Option<Box<str>>,
     /// Claims it uses, by name.
     pub(crate) claims: Box<[String]>,
+    /// Claims of devices that it uses, by name.
+    pub(crate) device_claims: Box<[String]>,
     listed: u32,
 }
 
@@ -86,6 +88,8 @@ pub(crate) struct Pods {
     by_name: HashMap<Name, u32>,
     by_node: BTreeMap<Arc<str>, BTreeSet<u32>>,
     by_claim: BTreeMap<Name, BTreeSet<u32>>,
+    /// Pods on nodes that use devices of drivers.
+    by_uid: HashMap<Box<str>, u32>,
     /// Pods with selectors of namespaces.
     pub(crate) about_namespaces: BTreeSet<u32>,
     /// Grows with every list; pods set since have it.
@@ -121,6 +125,7 @@ impl Pods {
             misfit: false,
             problem: None,
             claims: Box::default(),
+            device_claims: Box::default(),
             listed: self.list,
         };
         let ix = match self.free.pop() {
@@ -155,14 +160,8 @@ impl Pods {
         let entry = self.entries.get_mut(ix as usize)?.take()?;
         self.by_name.remove(&Name::new(&entry.kept.namespace, &entry.kept.name));
         self.about_namespaces.remove(&ix);
-        for claim in &entry.claims {
-            let claim = Name::new(&entry.kept.namespace, claim);
-            if let Some(pods) = self.by_claim.get_mut(&claim) {
-                pods.remove(&ix);
-                if pods.is_empty() {
-                    self.by_claim.remove(&claim);
-                }
-            }
+        for claim in entry.claims.iter().chain(&entry.device_claims) {
+            self.uses_no_more(ix, &Name::new(&entry.kept.namespace, claim));
         }
         self.free.push(ix);
         Some(entry)
@@ -183,7 +182,32 @@ impl Pods {
         }
     }
 
-    /// Pods that use a claim.
+    /// Notes which claims of devices a pod uses; those that are made from templates come one by one.
+    pub(crate) fn uses_devices(&mut self, ix: u32, claims: Vec<String>) {
+        let Some(entry) = self.entries.get_mut(ix as usize).and_then(Option::as_mut) else { return };
+        if *entry.device_claims == *claims {
+            return;
+        }
+        let namespace = entry.kept.namespace.clone();
+        let before = std::mem::replace(&mut entry.device_claims, claims.clone().into());
+        for claim in &before {
+            self.uses_no_more(ix, &Name::new(&namespace, claim));
+        }
+        for claim in &claims {
+            self.by_claim.entry(Name::new(&namespace, claim)).or_default().insert(ix);
+        }
+    }
+
+    fn uses_no_more(&mut self, ix: u32, claim: &Name) {
+        if let Some(pods) = self.by_claim.get_mut(claim) {
+            pods.remove(&ix);
+            if pods.is_empty() {
+                self.by_claim.remove(claim);
+            }
+        }
+    }
+
+    /// Pods that use a claim, of volumes or of devices.
     pub(crate) fn using(&self, claim: &Name) -> impl Iterator<Item = u32> + '_ {
         self.by_claim.get(claim).into_iter().flatten().copied()
     }
@@ -196,6 +220,11 @@ impl Pods {
     /// Pods bound to a node.
     pub(crate) fn on(&self, node: &str) -> impl Iterator<Item = u32> + '_ {
         self.by_node.get(node).into_iter().flatten().copied()
+    }
+
+    /// The pod of a uid, if it is on a node and uses devices of drivers.
+    pub(crate) fn with_devices(&self, uid: &str) -> Option<u32> {
+        self.by_uid.get(uid).copied()
     }
 
     /// All pods, by index.
@@ -216,13 +245,19 @@ impl Pods {
     }
 
     fn index(&mut self, ix: u32) {
-        if let Some(node) = self.get(ix).and_then(|entry| entry.kept.node.clone()) {
-            self.by_node.entry(node).or_default().insert(ix);
+        let Some(entry) = self.get(ix) else { return };
+        let Some(node) = entry.kept.node.clone() else { return };
+        if !entry.kept.template.spec.resource_claims.is_empty() {
+            let uid = entry.kept.uid.clone();
+            self.by_uid.insert(uid, ix);
         }
+        self.by_node.entry(node).or_default().insert(ix);
     }
 
     fn unindex(&mut self, ix: u32) {
-        let Some(node) = self.get(ix).and_then(|entry| entry.kept.node.clone()) else { return };
+        let Some(entry) = self.entries.get(ix as usize).and_then(Option::as_ref) else { return };
+        self.by_uid.remove(&entry.kept.uid);
+        let Some(node) = entry.kept.node.clone() else { return };
         if let Some(pods) = self.by_node.get_mut(&node) {
             pods.remove(&ix);
             if pods.is_empty() {

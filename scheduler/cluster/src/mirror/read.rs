@@ -54,7 +54,10 @@ impl Reader {
         let asked = asked(pod)?;
         let member = member(pod, &asked);
         let depends = depends_on(pod);
-        let own = !depends.claims.is_empty() || depends.namespaces || kept.is_resized();
+        let own = !depends.claims.is_empty()
+            || !pod.spec.resource_claims.is_empty()
+            || depends.namespaces
+            || kept.is_resized();
         let address = Arc::as_ptr(&kept.template) as usize;
         let labels = role_labels(pod);
         let (spec, labels) = match self.known.get(&address).filter(|_| !own) {
@@ -97,6 +100,7 @@ impl Reader {
         bare.spec.topology_spread_constraints.clear();
         bare.spec.tolerations.clear();
         bare.spec.volumes.clear();
+        bare.spec.resource_claims.clear();
         let mut spec = convert::pod(&bare, around).unwrap_or_else(|bad| {
             tracing::error!(%bad, "a pod on a node cannot be read: what it takes is not counted");
             PodSpec::default()

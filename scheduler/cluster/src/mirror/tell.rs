@@ -4,17 +4,18 @@
 //! are gone included; what takes room; and at the end nodes and queues that are gone.
 
 use super::Mirror;
+use super::claims::Given;
 use super::groups::{Group, GroupKey, Slot, Told};
 use super::organisation::remembered;
 use super::pods::Entry;
-use crate::action::{Action, Bind, Reservation};
+use crate::action::{Action, Reservation};
 use crate::change::Name;
 use berth_api::asked::{Asked, asked};
 use berth_api::group::{self, Context, Identity, RolePods};
 use berth_api::names::{owner, written};
 use berth_model::{
-    DeviceMask, Event, Eviction, GpuGrant, NodeId, Placement, PodId, PodOutcome, PodState, RoleSpec,
-    Timestamp, WorkloadSpec,
+    Event, Eviction, GpuGrant, NodeId, Placement, PodId, PodOutcome, PodState, RoleSpec, Timestamp,
+    WorkloadSpec,
 };
 
 /// Events of one call, in the order in which they are told.
@@ -38,6 +39,8 @@ enum Wish {
         leaving: Option<Timestamp>,
         evicted: bool,
         starting: bool,
+        /// As its claim says; none if that is not known, or the kubelet picks them.
+        gpus: GpuGrant,
     },
 }
 
@@ -57,6 +60,21 @@ impl Mirror {
             let bound: Vec<u32> = self.pods.on(node).collect();
             bound.into_iter().for_each(|ix| self.touch(ix));
         }
+        // What did not fit the devices as they were may fit them as they are.
+        for node in nodes.new.iter().chain(&nodes.devices) {
+            let misfit = |ix: &u32| {
+                self.pods.get(*ix).is_some_and(|entry| entry.misfit || !entry.device_claims.is_empty())
+            };
+            let bound: Vec<u32> = self.pods.on(node).filter(misfit).collect();
+            bound.into_iter().for_each(|ix| self.fit_again(ix));
+        }
+        // Binds that were begun may be for such a node.
+        if !(nodes.new.is_empty() && nodes.devices.is_empty()) {
+            let begun = |entry: &Entry| entry.kept.node.is_none() && !entry.device_claims.is_empty();
+            let begun: Vec<u32> =
+                self.pods.iter().filter(|(_, entry)| begun(entry)).map(|(ix, _)| ix).collect();
+            begun.into_iter().for_each(|ix| self.touch(ix));
+        }
         // Pods on a node that is gone wait for nothing: their objects go too.
         for (_, node) in &nodes.gone {
             let bound: Vec<u32> = self.pods.on(node).collect();
@@ -72,6 +90,7 @@ impl Mirror {
         let mut kept = Vec::new();
         if !std::mem::replace(&mut self.restored, true) {
             kept = self.reservations_found();
+            self.find_begun_binds();
             self.find_starts();
             self.find_stale();
         }
@@ -99,6 +118,10 @@ impl Mirror {
         let mut pods: std::collections::BTreeSet<u32> = std::collections::BTreeSet::new();
         for claim in &stale.claims {
             pods.extend(self.pods.using(claim));
+        }
+        if stale.device_classes {
+            let using = self.pods.iter().filter(|(_, entry)| !entry.device_claims.is_empty());
+            pods.extend(using.map(|(ix, _)| ix));
         }
         if stale.volumes {
             pods.extend(self.pods.using_any());
@@ -155,6 +178,12 @@ impl Mirror {
         self.dirty.extend(touched);
     }
 
+    /// Reads a pod again that may have the devices that it had not.
+    fn fit_again(&mut self, ix: u32) {
+        self.pods.get_mut(ix).into_iter().for_each(|entry| entry.misfit = false);
+        self.reseat(ix);
+    }
+
     fn tell_group(&mut self, ix: u32, gone: &[NodeId], out: &mut Out) {
         let Some(mut group) = self.groups.take(ix) else { return };
         let expected = |slot: &Slot| slot.expected.is_some_and(|until| until > self.now);
@@ -195,8 +224,7 @@ impl Mirror {
         group.problem = problem.map(Into::into);
         let Some(mut spec) = spec else { return true };
         for (role, told) in group.roles.iter_mut().zip(&spec.roles) {
-            let new = Slot { pod: None, told: Told::New, gone: None, expected: None };
-            role.slots.resize((told.count as usize).max(role.slots.len()), new);
+            role.slots.resize((told.count as usize).max(role.slots.len()), Slot::NEW);
         }
         if group.told.is_none() {
             spec.evictions = group.evictions.clone();
@@ -293,6 +321,8 @@ impl Mirror {
         }
         let entry = slot.pod.and_then(|ix| self.pods.get(ix));
         let wish = match entry {
+            // What is written on its claim is what was decided.
+            Some(entry) if entry.binding.is_some() && matches!(slot.told, Told::Placed(_)) => Wish::Keep,
             Some(entry) => self.wish(entry, held),
             None if !held && slot.expected.is_some_and(|until| until > self.now) => Wish::Keep,
             None => Wish::Absent(PodOutcome::Deleted),
@@ -317,30 +347,29 @@ impl Mirror {
                 out.take.push(Event::PodWanted { pod: id });
                 slot.told = Told::Waiting;
             }
-            (told, Wish::On { node, since, leaving, evicted, starting }) => {
-                let state = PodState::new(id, node, GpuGrant::None, since);
+            (told, Wish::On { node, since, leaving, evicted, starting, gpus }) => {
+                let state = PodState::new(id, node, gpus, since);
                 let state = PodState { leaving, evicted, starting, ..state };
-                slot.told = on_node(told, state, out);
+                let same = gpus == GpuGrant::None || gpus == slot.gpus;
+                slot.told = on_node(told, same, state, out);
+                if told == Told::New {
+                    return;
+                }
+                if gpus != GpuGrant::None || told.node() != Some(node) {
+                    slot.gpus = gpus;
+                }
             }
         }
     }
 
     /// A pod has come for which a place was decided before it was there, or its bind has failed.
     fn bind_late(&mut self, id: PodId, slot: &mut Slot, node: NodeId, out: &mut Out) {
-        let name = self.nodes.name(node).cloned();
-        let entry = slot.pod.and_then(|ix| self.pods.get_mut(ix));
-        if slot.expected.take().is_some()
-            && let (Some(name), Some(entry)) = (name, entry)
-        {
-            entry.binding = Some(name.clone());
-            let claims = entry.claims.to_vec();
-            let pod = entry.reference();
-            self.waiting_actions.push(Action::Bind(vec![Bind {
-                pod,
-                node: name,
-                devices: DeviceMask(0),
-                claims,
-            }]));
+        let was_expected = slot.expected.take().is_some();
+        let ix = slot.pod.filter(|_| was_expected);
+        let bind = ix.and_then(|ix| self.bind_of(ix, Placement { node, gpus: slot.gpus }));
+        if let (Some(Ok(bind)), Some(entry)) = (bind, ix.and_then(|ix| self.pods.get_mut(ix))) {
+            entry.binding = Some(bind.node.clone());
+            self.waiting_actions.push(Action::Bind(vec![bind]));
             return;
         }
         out.free.push(Event::BindFailed { pod: id, node });
@@ -358,7 +387,14 @@ impl Mirror {
             let Some(node) = self.nodes.id(node) else { return Wish::Absent(PodOutcome::Deleted) };
             let evicted = entry.evicted || entry.kept.own_annotation(written::EVICTED).is_some();
             let (since, leaving, starting) = (entry.since(self.now), entry.leaving(), entry.is_starting());
-            return Wish::On { node, since, leaving, evicted, starting };
+            let given = self.given(entry).filter(|given| given.node == node && !entry.misfit);
+            let gpus = given.and_then(|given| given.gpus).unwrap_or_default();
+            return Wish::On { node, since, leaving, evicted, starting, gpus };
+        }
+        // A bind that was begun takes its devices until they are given back.
+        if let Some(Given { node, gpus: Some(gpus) }) = self.given(entry) {
+            let (since, leaving, evicted) = (entry.since(self.now), entry.leaving(), entry.evicted);
+            return Wish::On { node, since, leaving, evicted, starting: true, gpus };
         }
         let ours = entry.is_for(&self.settings.schedulers) && entry.problem.is_none();
         if !ours || entry.kept.deleted.is_some() {
@@ -464,12 +500,12 @@ impl Mirror {
     }
 }
 
-/// The events for a pod that is on a node.
-fn on_node(told: Told, state: PodState, out: &mut Out) -> Told {
+/// The events for a pod that is on a node; `same` if its devices are those that the engine knows.
+fn on_node(told: Told, same: bool, state: PodState, out: &mut Out) -> Told {
     let now = Told::On { node: state.node, leaving: state.leaving, starting: state.starting };
     match told {
         Told::New => return told,
-        Told::On { node, leaving, starting } if node == state.node => {
+        Told::On { node, leaving, starting } if node == state.node && same => {
             match state.leaving {
                 Some(until) if leaving != Some(until) => {
                     out.free.push(Event::PodLeaving { pod: state.pod, until });
@@ -479,7 +515,7 @@ fn on_node(told: Told, state: PodState, out: &mut Out) -> Told {
             }
             return now;
         }
-        Told::Placed(node) if node == state.node => {}
+        Told::Placed(node) if node == state.node && same => {}
         Told::Placed(node) => out.free.push(Event::BindFailed { pod: state.pod, node }),
         Told::On { .. } => {
             out.free.push(Event::PodEnded { pod: state.pod, outcome: PodOutcome::Deleted });

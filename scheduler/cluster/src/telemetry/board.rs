@@ -1,8 +1,12 @@
 //! What the agents have said, and what the engine has been told of it.
 //!
 //! Level-triggered, as the mirror is: an update changes what is *seen* of a node and marks it; [`Board::events`] compares the
-//! marked nodes with what was *told*. What cannot be told yet, because the mirror does not know the node, the device or the pod,
-//! is told when the node is marked again: by its next update, or by [`Board::look_again`].
+//! marked nodes with what was *told*. Of a device the engine knows what the mirror has told of it, which is its health as it is
+//! published and no foreign memory, and what was told here since. What cannot be told yet, because the mirror does not know the
+//! node, the device or the pod, is told when the node is marked again: by its next update, or because the mirror has told
+//! something new ([`Board::look_again`], [`Board::published`], [`Board::pods_again`]).
+//!
+//! A device is as well as the worse of what is published and what its agent says: published taints come from others, too.
 //!
 //! Foreign memory (S17) that rises is told at once, with a fall only of [`FALL_MIN`] or to nothing: what flickers by a
 //! few MiB would wake the workloads that wait for it, again and again, for nothing.
@@ -37,9 +41,9 @@ const MIB_MAX: u64 = u32::MAX as u64;
 pub trait Names {
     /// A node.
     fn node(&self, name: &str) -> Option<NodeId>;
-    /// A device of it, by its name in the node's ResourceSlice.
-    fn device(&self, node: NodeId, name: &str) -> Option<DeviceIndex>;
-    /// A pod, by its uid.
+    /// The devices that are published of it, by number: their names, and how well they are.
+    fn devices(&self, node: NodeId) -> impl Iterator<Item = (&str, DeviceHealth)>;
+    /// A pod that is on a node, by its uid.
     fn pod(&self, uid: &str) -> Option<PodId>;
 }
 
@@ -81,6 +85,8 @@ pub enum Refusal {
 pub struct Board {
     nodes: Vec<Node>,
     by_name: FxHashMap<Box<str>, u32>,
+    /// Places of nodes that are gone.
+    free: Vec<u32>,
     marked: Vec<u32>,
     /// Every node that can fall silent, once, and when to look at it.
     watched: VecDeque<(Timestamp, u32)>,
@@ -96,8 +102,10 @@ struct Node {
     watched: bool,
     silent: bool,
     /// When the agent was last heard, or was first expected.
-    heard: Timestamp,
+    heard: Option<Timestamp>,
     devices: Vec<Device>,
+    /// What the engine knows of the devices, by its numbers; of those beyond the end, what is published.
+    told: Vec<Told>,
     pods: BTreeMap<u32, Pod>,
     /// What was told and is no more.
     ended: Vec<(Box<str>, Box<str>)>,
@@ -108,8 +116,13 @@ struct Device {
     name: Box<str>,
     health: Option<DeviceHealth>,
     foreign: Option<u64>,
-    told_health: Option<DeviceHealth>,
-    told_foreign: Option<u64>,
+}
+
+/// What the engine knows of a device.
+#[derive(Clone, Copy, Debug)]
+struct Told {
+    health: DeviceHealth,
+    foreign: u64,
 }
 
 #[derive(Debug)]
@@ -132,16 +145,29 @@ impl Board {
         Self {
             nodes: Vec::new(),
             by_name: FxHashMap::default(),
+            free: Vec::new(),
             marked: Vec::new(),
             watched: VecDeque::new(),
             silent_after,
         }
     }
 
-    /// A node has an agent, by what it has published: from now on it may be silent for the time that is set.
+    /// A node has an agent, by what it has published: if that was never heard, it may be silent from now on for the time
+    /// that is set.
     pub fn expect(&mut self, name: &str, now: Timestamp) {
         let ix = self.node(name);
-        self.hear(ix, now);
+        if self.nodes[ix as usize].heard.is_none() {
+            self.hear(ix, now);
+        }
+    }
+
+    /// A node is gone; if an agent still speaks for it, its stream ends.
+    pub fn gone(&mut self, name: &str) {
+        let Some(ix) = self.by_name.remove(name) else { return };
+        let node = &mut self.nodes[ix as usize];
+        let (stream, marked, watched) = (node.stream + 1, node.marked, node.watched);
+        *node = Node { stream, marked, watched, ..Node::new("") };
+        self.free.push(ix);
     }
 
     /// A stream of a node begins; the one before it, if there is one, is superseded.
@@ -180,12 +206,27 @@ impl Board {
         Ok(())
     }
 
-    /// The model has something new of a node: all that is known is told again.
+    /// The engine has been told of a node anew, its devices as they are published: all that is known is told again.
     pub fn look_again(&mut self, name: &str) {
         let Some(ix) = self.by_name.get(name).copied() else { return };
-        for device in &mut self.nodes[ix as usize].devices {
-            (device.told_health, device.told_foreign) = (None, None);
+        self.nodes[ix as usize].told.clear();
+        self.pods_again(name);
+    }
+
+    /// The engine has been told how well a device is, as it is published.
+    pub fn published(&mut self, name: &str, device: DeviceIndex, health: DeviceHealth) {
+        let Some(ix) = self.by_name.get(name).copied() else { return };
+        if let Some(told) = self.nodes[ix as usize].told.get_mut(usize::from(device.0)) {
+            told.health = health;
         }
+        self.mark(ix);
+    }
+
+    /// The engine has been told of pods of a node anew, of which it has forgotten what they use.
+    pub fn pods_again(&mut self, name: &str) {
+        let Some(ix) = self.by_name.get(name).copied() else { return };
+        let pods = self.nodes[ix as usize].pods.values_mut();
+        pods.flat_map(|pod| &mut pod.memory).for_each(|memory| memory.told = None);
         self.mark(ix);
     }
 
@@ -210,20 +251,12 @@ impl Board {
         if let Some(ix) = self.by_name.get(name) {
             return *ix;
         }
-        let ix = self.nodes.len() as u32;
+        let ix = self.free.pop().unwrap_or(self.nodes.len() as u32);
         self.by_name.insert(name.into(), ix);
-        self.nodes.push(Node {
-            name: name.into(),
-            stream: 0,
-            sequence: 0,
-            marked: false,
-            watched: false,
-            silent: false,
-            heard: Timestamp(0),
-            devices: Vec::new(),
-            pods: BTreeMap::new(),
-            ended: Vec::new(),
-        });
+        match self.nodes.get_mut(ix as usize) {
+            Some(free) => free.name = name.into(),
+            None => self.nodes.push(Node::new(name)),
+        }
         ix
     }
 
@@ -236,11 +269,11 @@ impl Board {
 
     fn hear(&mut self, ix: u32, now: Timestamp) {
         let node = &mut self.nodes[ix as usize];
-        node.heard = node.heard.max(now);
+        let heard = node.heard.map_or(now, |before| before.max(now));
+        node.heard = Some(heard);
         let was_silent = std::mem::take(&mut node.silent);
         if !std::mem::replace(&mut node.watched, true) {
-            let at = Timestamp(node.heard.0 + self.silent_after.0);
-            self.watched.push_back((at, ix));
+            self.watched.push_back((heard.plus(self.silent_after), ix));
         }
         if was_silent {
             self.mark(ix);
@@ -251,7 +284,11 @@ impl Board {
         while let Some((_, ix)) = self.watched.front().copied().filter(|(at, _)| *at <= now) {
             self.watched.pop_front();
             let node = &mut self.nodes[ix as usize];
-            let at = Timestamp(node.heard.0 + self.silent_after.0);
+            let Some(heard) = node.heard else {
+                node.watched = false;
+                continue;
+            };
+            let at = heard.plus(self.silent_after);
             if at > now {
                 self.watched.push_back((at, ix));
                 continue;
@@ -264,6 +301,22 @@ impl Board {
 }
 
 impl Node {
+    fn new(name: &str) -> Self {
+        Self {
+            name: name.into(),
+            stream: 0,
+            sequence: 0,
+            marked: false,
+            watched: false,
+            silent: false,
+            heard: None,
+            devices: Vec::new(),
+            told: Vec::new(),
+            pods: BTreeMap::new(),
+            ended: Vec::new(),
+        }
+    }
+
     /// An update that was checked.
     fn take_in(&mut self, update: &wire::Update) {
         let mut before = BTreeMap::new();
@@ -303,27 +356,14 @@ impl Node {
         self.ended.extend(names.map(|device| (uid.into(), device)));
     }
 
-    /// Devices and pods anew. What was told of devices with the same name stands; the pods' memory that was told is given
-    /// back by uid, with the devices' new numbers and nothing in use.
+    /// Devices and pods anew. The pods' memory that was told is given back by uid, with the devices' new numbers and nothing in use.
     fn begin_anew(&mut self, snapshot: &wire::Snapshot) -> BTreeMap<Box<str>, Vec<Memory>> {
         let old = std::mem::take(&mut self.devices);
         let place = |name: &str| snapshot.devices.iter().position(|new| new == name);
         let moved: Vec<Option<u32>> =
             old.iter().map(|device| place(&device.name).map(|at| at as u32)).collect();
-        self.devices = snapshot
-            .devices
-            .iter()
-            .map(|name| {
-                let known = old.iter().find(|device| *device.name == **name);
-                Device {
-                    name: name.as_str().into(),
-                    health: None,
-                    foreign: None,
-                    told_health: known.and_then(|device| device.told_health),
-                    told_foreign: known.and_then(|device| device.told_foreign),
-                }
-            })
-            .collect();
+        let new = |name: &String| Device { name: name.as_str().into(), health: None, foreign: None };
+        self.devices = snapshot.devices.iter().map(new).collect();
         std::mem::take(&mut self.pods)
             .into_values()
             .map(|pod| {
@@ -339,38 +379,52 @@ impl Node {
     fn tell(&mut self, names: &impl Names, events: &mut Vec<Event>) {
         let Some(id) = names.node(&self.name) else { return };
         let mut indices = [None; DEVICES_MAX];
-        for (device, index) in self.devices.iter_mut().zip(&mut indices) {
-            *index = names.device(id, &device.name);
-            if let Some(index) = *index {
-                device.tell(id, index, self.silent, events);
+        for (at, (name, published)) in names.devices(id).take(DEVICES_MAX).enumerate() {
+            let device = DeviceIndex(at as u8);
+            let seen = self.devices.iter().position(|seen| *seen.name == *name);
+            if let Some(index) = seen.and_then(|number| indices.get_mut(number)) {
+                *index = Some(device);
+            }
+            if self.told.len() == at {
+                self.told.push(Told { health: published, foreign: 0 });
+            }
+            let seen = seen.map(|number| &self.devices[number]);
+            let health = worse(published, self.silent, seen.and_then(|seen| seen.health));
+            let told = &mut self.told[at];
+            if told.health != health {
+                events.push(Event::DeviceHealth { node: id, device, health });
+                told.health = health;
+            }
+            if let Some(mib) = seen.and_then(|seen| seen.foreign).filter(|mib| differs(told.foreign, *mib)) {
+                events.push(Event::DeviceForeign { node: id, device, memory: GpuMemoryMib(mib as i64) });
+                told.foreign = mib;
             }
         }
         for pod in self.pods.values_mut() {
             pod.tell(names, &indices, events);
         }
-        for (uid, device) in self.ended.drain(..) {
-            if let (Some(pod), Some(device)) = (names.pod(&uid), names.device(id, &device)) {
+        for (uid, name) in self.ended.drain(..) {
+            let at = names.devices(id).position(|(known, _)| *known == *name);
+            if let (Some(pod), Some(at)) = (names.pod(&uid), at) {
+                let device = DeviceIndex(at as u8);
                 events.push(Event::PodMemory { pod, device, memory: GpuMemoryMib(0) });
             }
         }
     }
 }
 
-impl Device {
-    fn tell(&mut self, node: NodeId, device: DeviceIndex, silent: bool, events: &mut Vec<Event>) {
-        let seen = self.health.map(|health| if silent { DeviceHealth::Silent } else { health });
-        if let Some(health) = seen.filter(|health| self.told_health != Some(*health)) {
-            events.push(Event::DeviceHealth { node, device, health });
-            self.told_health = Some(health);
-        }
-        let Some(now) = self.foreign else { return };
-        let told = self.told_foreign;
-        let same = told.is_some_and(|told| now == told || (now < told && now > 0 && told - now < FALL_MIN));
-        if !same {
-            events.push(Event::DeviceForeign { node, device, memory: GpuMemoryMib(now as i64) });
-            self.told_foreign = Some(now);
-        }
+/// How well a device is, by what is published of it and what its agent says.
+fn worse(published: DeviceHealth, silent: bool, said: Option<DeviceHealth>) -> DeviceHealth {
+    match (published, silent) {
+        (DeviceHealth::Healthy, true) => DeviceHealth::Silent,
+        (DeviceHealth::Healthy, false) => said.unwrap_or(DeviceHealth::Healthy),
+        _ => published,
     }
+}
+
+/// True if foreign memory that is now so much is to be told.
+fn differs(told: u64, now: u64) -> bool {
+    now > told || (now < told && (now == 0 || told - now >= FALL_MIN))
 }
 
 impl Pod {

@@ -1,14 +1,12 @@
 //! Which claims of volumes are bound: what binds that wait for their volumes ask (S11).
 
 use crate::change::{Change, Kind, Name, Object};
+use berth_api::convert::SELECTED_NODE;
 use berth_api::slim::{PersistentVolumeClaim, named};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
-
-/// The annotation by which a node is chosen for a claim that waits for its first consumer.
-pub(crate) const SELECTED_NODE: &str = "volume.kubernetes.io/selected-node";
 
 /// How a claim stands.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]

@@ -84,10 +84,10 @@ impl Others {
             groups.groups.into_iter().flat_map(|group| group.versions).map(|it| it.group_version).collect();
         let mut started = 0;
         macro_rules! other {
-            ($type:ty, $gang:expr, $object:expr, $shared:expr) => {
+            ($type:ty, $kind:expr, $object:expr, $shared:expr) => {
                 let key = stringify!($type);
                 if !self.running.contains_key(key) && self.serves::<$type>(&versions).await? {
-                    let kind = Kind::Owner($gang);
+                    let kind = $kind;
                     let it = follow!(self.client, self.feed, $type, kind, $object, $shared, true);
                     tracing::info!(kind = key, "followed");
                     self.running.insert(key, it);
@@ -95,16 +95,29 @@ impl Others {
                 }
             };
         }
-        other!(owners::JobSet, Gang::JobSet, Object::JobSet, false);
-        other!(owners::LeaderWorkerSet, Gang::LeaderWorkerSet, Object::LeaderWorkerSet, false);
-        other!(owners::RayCluster, Gang::RayCluster, Object::RayCluster, false);
-        other!(owners::PodGroup, Gang::PodGroup, Object::PodGroup, false);
-        other!(owners::PyTorchJob, Gang::TrainingJob, |job| training(*job, |job| job.spec), true);
-        other!(owners::TFJob, Gang::TrainingJob, |job| training(*job, |job| job.spec), true);
-        other!(owners::MPIJob, Gang::TrainingJob, |job| training(*job, |job| job.spec), true);
-        other!(owners::XGBoostJob, Gang::TrainingJob, |job| training(*job, |job| job.spec), true);
-        other!(owners::PaddleJob, Gang::TrainingJob, |job| training(*job, |job| job.spec), true);
-        other!(owners::JAXJob, Gang::TrainingJob, |job| training(*job, |job| job.spec), true);
+        other!(slim::ResourceSlice, Kind::Slice, Object::Slice, false);
+        other!(slim::ResourceClaim, Kind::DeviceClaim, Object::DeviceClaim, false);
+        other!(slim::DeviceClass, Kind::DeviceClass, Object::DeviceClass, false);
+        other!(owners::JobSet, Kind::Owner(Gang::JobSet), Object::JobSet, false);
+        other!(owners::LeaderWorkerSet, Kind::Owner(Gang::LeaderWorkerSet), Object::LeaderWorkerSet, false);
+        other!(owners::RayCluster, Kind::Owner(Gang::RayCluster), Object::RayCluster, false);
+        other!(owners::PodGroup, Kind::Owner(Gang::PodGroup), Object::PodGroup, false);
+        other!(
+            owners::PyTorchJob,
+            Kind::Owner(Gang::TrainingJob),
+            |job| training(*job, |job| job.spec),
+            true
+        );
+        other!(owners::TFJob, Kind::Owner(Gang::TrainingJob), |job| training(*job, |job| job.spec), true);
+        other!(owners::MPIJob, Kind::Owner(Gang::TrainingJob), |job| training(*job, |job| job.spec), true);
+        other!(
+            owners::XGBoostJob,
+            Kind::Owner(Gang::TrainingJob),
+            |job| training(*job, |job| job.spec),
+            true
+        );
+        other!(owners::PaddleJob, Kind::Owner(Gang::TrainingJob), |job| training(*job, |job| job.spec), true);
+        other!(owners::JAXJob, Kind::Owner(Gang::TrainingJob), |job| training(*job, |job| job.spec), true);
         Ok(started)
     }
 

@@ -20,8 +20,9 @@ mod kinds;
 use crate::change::{Change, Kind, Name, Object};
 use crate::metrics::Metrics;
 use crate::pause::Pause;
+use berth_api::names::driver;
+pub(crate) use claims::Claim;
 pub use claims::Claims;
-pub(crate) use claims::{Claim, SELECTED_NODE};
 use futures::StreamExt;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client, Resource};
@@ -115,6 +116,11 @@ where
     let mut streamed = true;
     loop {
         let config = watcher::Config::default().page_size(PAGE);
+        // Devices of other drivers are many, and none of our business.
+        let config = match it.kind {
+            Kind::Slice => config.fields(&format!("spec.driver={}", driver::NAME)),
+            _ => config,
+        };
         let config = if streamed { config.streaming_lists() } else { config };
         let mut events = pin!(watcher(it.api.clone(), config).ready_chunks(BATCH_MAX));
         let next = loop {

@@ -16,8 +16,10 @@ use crate::change::Name;
 use crate::lease::Lease;
 use crate::metrics::Metrics;
 use crate::mirror::Status;
+use berth_api::convert;
 use berth_api::names::written;
 use berth_api::slim;
+use berth_model::GpuRequest;
 use k8s_openapi::api::core::v1::{ObjectReference, Pod};
 use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
@@ -158,6 +160,13 @@ impl Writer {
     /// The finalizers that a project should have.
     pub(crate) fn finalizers(&self, project: Name, version: String, finalizers: Vec<String>) {
         self.put(|queue| queue.object(OnObject::Finalizers { project, version, finalizers }));
+    }
+
+    /// A template of claims that pods ask for.
+    pub(crate) fn template(&self, namespace: &str, gpu: GpuRequest) {
+        if let Some(template) = convert::template(namespace, gpu) {
+            self.put(|queue| queue.object(OnObject::Template(template)));
+        }
     }
 
     /// A pod is about to be bound.

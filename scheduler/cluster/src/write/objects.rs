@@ -1,19 +1,25 @@
-//! NodePools, Departments and Projects: status and finalizers.
+//! NodePools, Departments and Projects: status and finalizers; templates of claims.
 //!
 //! Everything is written over exactly the version that was looked at; if the object has changed since, the next look says what
-//! is to be written then. So nothing is tried again here.
+//! is to be written then. So nothing is tried again here, but for templates, which are made once.
 
 use super::Shared;
 use super::queue::OnObject;
 use crate::answer::{Answer, ask};
 use crate::mirror::Status;
+use crate::pause::Pause;
 use berth_api::objects::Project;
+use k8s_openapi::api::resource::v1::ResourceClaimTemplate;
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Resource};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::fmt::Debug;
+use std::time::Duration;
+
+/// How often a template is tried to be made before that is left to the next pod that asks for it.
+const TEMPLATE_TRIES: usize = 10;
 
 impl Shared {
     pub(super) async fn object(&self, it: OnObject) {
@@ -21,6 +27,7 @@ impl Shared {
             OnObject::Status(Status::NodePool(it)) => self.replace_status(&*it).await,
             OnObject::Status(Status::Department(it)) => self.replace_status(&*it).await,
             OnObject::Status(Status::Project(it)) => self.replace_status(&*it).await,
+            OnObject::Template(template) => self.template(template).await,
             OnObject::Finalizers { project, version, finalizers } => {
                 let projects: Api<Project> = Api::all(self.client.clone());
                 let patch = json!({ "metadata": { "resourceVersion": version, "finalizers": finalizers } });
@@ -29,6 +36,31 @@ impl Shared {
                 let answer = ask(self.settings.timeout, sent).await;
                 self.say_of_object("finalizers", &project.name, &answer);
             }
+        }
+    }
+
+    /// Makes a template of claims; one that is there is what it should be, since its name says what it is.
+    async fn template(&self, template: Value) {
+        let template: ResourceClaimTemplate = match serde_json::from_value(template) {
+            Ok(template) => template,
+            Err(error) => return tracing::error!(%error, "a template of claims is malformed"),
+        };
+        let namespace = template.metadata.namespace.clone().unwrap_or_default();
+        let templates: Api<ResourceClaimTemplate> = Api::namespaced(self.client.clone(), &namespace);
+        let name = template.metadata.name.clone().unwrap_or_default();
+        let mut pause = Pause::new(Duration::from_millis(200), Duration::from_secs(5));
+        for _ in 0..TEMPLATE_TRIES {
+            if !self.lease.allows().await {
+                return;
+            }
+            let options = PostParams::default();
+            let sent = async { templates.create(&options, &template).await.map(drop) };
+            let answer = ask(self.settings.timeout, sent).await;
+            self.say_of_object("template", &name, &answer);
+            if !matches!(answer, Answer::Busy(_) | Answer::Lost(_)) {
+                return;
+            }
+            pause.wait().await;
         }
     }
 

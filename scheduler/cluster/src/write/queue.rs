@@ -7,6 +7,7 @@ use crate::action::{PodRef, Reservation};
 use crate::change::Name;
 use crate::mirror::Status;
 use berth_model::Timestamp;
+use serde_json::Value;
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 /// The most Events that wait; the oldest are dropped first.
@@ -45,7 +46,13 @@ pub(super) struct Said {
 #[derive(Clone, PartialEq, Debug)]
 pub(super) enum OnObject {
     Status(Status),
-    Finalizers { project: Name, version: String, finalizers: Vec<String> },
+    Finalizers {
+        project: Name,
+        version: String,
+        finalizers: Vec<String>,
+    },
+    /// Made, if it is not there.
+    Template(Value),
 }
 
 impl OnObject {
@@ -57,6 +64,7 @@ impl OnObject {
             Self::Status(Status::Department(it)) => ("Department", name(&it.metadata.name)),
             Self::Status(Status::Project(it)) => ("Project", name(&it.metadata.name)),
             Self::Finalizers { project, .. } => ("finalizers", project.name.to_string()),
+            Self::Template(it) => ("template", it["metadata"].to_string()),
         }
     }
 }

@@ -306,6 +306,58 @@ fn s11_a_pod_that_is_being_bound_stays_what_was_decided_whatever_becomes_of_its_
     assert!(said.contains(&"b -> n0".to_owned()), "{said:?}");
 }
 
+/// A class whose volumes are there already, a volume of it, and an open claim.
+fn local_volumes(world: &mut World, volumes: &[&str], claims: &[&str]) {
+    let class =
+        json!({"provisioner": "kubernetes.io/no-provisioner", "volumeBindingMode": "WaitForFirstConsumer"});
+    world.set(Kind::StorageClass, "", "local", class);
+    for volume in volumes {
+        let spec = json!({"storageClassName": "local", "accessModes": ["ReadWriteOnce"], "capacity": {"storage": "1Gi"}});
+        world.set(Kind::Volume, "", volume, json!({"spec": spec, "status": {"phase": "Available"}}));
+    }
+    for claim in claims {
+        let spec = json!({"storageClassName": "local", "accessModes": ["ReadWriteOnce"]});
+        world.set(Kind::Claim, "open", claim, json!({"spec": spec, "status": {"phase": "Pending"}}));
+    }
+}
+
+fn with_claims(claims: &[&str]) -> serde_json::Value {
+    let volume = |claim: &&str| json!({"name": claim, "persistentVolumeClaim": {"claimName": claim}});
+    json!({"spec": {"volumes": claims.iter().map(volume).collect::<Vec<_>>()}})
+}
+
+#[test]
+fn s11_two_pods_of_one_round_do_not_get_the_same_volume() {
+    let mut world = World::new();
+    world.node("n0", 2);
+    local_volumes(&mut world, &["v0"], &["c0", "c1"]);
+    world.pod("a", 1, with_claims(&["c0"]));
+    world.pod("b", 1, with_claims(&["c1"]));
+    let actions = world.round();
+    let [Action::Bind(binds)] = &actions[..] else { panic!("{actions:?}") };
+    assert_eq!(binds.len(), 1);
+    assert_eq!((&*binds[0].pod.name, binds[0].open[0].volume.as_deref()), ("a", Some("v0")));
+    assert_eq!(
+        world.says(),
+        ["b pending: feasibility"],
+        "its volume is another's, though no watch has shown it"
+    );
+    // The bind has failed: the volume is free again, for either of them.
+    world.pending.push(Change::Outcome(Outcome::BindFailed(binds[0].pod.clone(), "no".to_owned())));
+    assert!(world.says().iter().any(|said| said.ends_with("-> n0")));
+}
+
+#[test]
+fn s11_claims_of_one_pod_need_a_volume_each() {
+    let mut world = World::new();
+    world.node("n0", 2);
+    local_volumes(&mut world, &["v0"], &["c0", "c1"]);
+    world.pod("a", 1, with_claims(&["c0", "c1"]));
+    assert_eq!(world.says(), ["a pending: feasibility"]);
+    local_volumes(&mut world, &["v1"], &[]);
+    assert_eq!(world.says(), ["a -> n0"]);
+}
+
 #[test]
 fn a_running_pod_that_cannot_be_read_any_more_stays_in_its_workload() {
     let mut world = World::new();

@@ -12,8 +12,15 @@ use serde_json::json;
 enum Step {
     Node(u8),
     NodeGone(u8),
+    /// What the driver publishes of a node, by generation; which of two devices are there, and whether they are well.
+    Slice(u8, i64, [bool; 2], bool),
+    SliceGone(u8, i64),
     Pod(u8, u8, u32),
     Gang(u8, u8),
+    /// A pod with a claim of so much of a device.
+    Claiming(u8, u32),
+    /// Its claim is written for a place, as by somebody who dies before he binds it.
+    Begun(u8, bool),
     Bound(u8, u8),
     Ended(u8, bool),
     Leaving(u8),
@@ -39,10 +46,15 @@ enum Step {
 fn step() -> BoxedStrategy<Step> {
     let pod = 0..8u8;
     prop_oneof![
-        2 => (0..3u8).prop_map(Step::Node).boxed(),
-        1 => (0..3u8).prop_map(Step::NodeGone).boxed(),
+        2 => (0..5u8).prop_map(Step::Node).boxed(),
+        1 => (0..5u8).prop_map(Step::NodeGone).boxed(),
+        2 => (3..5u8, 1..4i64, any::<[bool; 2]>(), any::<bool>())
+            .prop_map(|(node, generation, there, well)| Step::Slice(node, generation, there, well)).boxed(),
+        1 => (3..5u8, 1..4i64).prop_map(|(node, generation)| Step::SliceGone(node, generation)).boxed(),
         5 => (pod.clone(), 0..3u8, 0..3u32).prop_map(|(pod, owner, gpus)| Step::Pod(pod, owner, gpus)).boxed(),
         2 => (pod.clone(), 0..2u8).prop_map(|(pod, gang)| Step::Gang(pod, gang)).boxed(),
+        3 => (pod.clone(), 1..4u32).prop_map(|(pod, part)| Step::Claiming(pod, part * 300)).boxed(),
+        1 => (pod.clone(), any::<bool>()).prop_map(|(pod, back)| Step::Begun(pod, back)).boxed(),
         2 => (pod.clone(), 0..3u8).prop_map(|(pod, node)| Step::Bound(pod, node)).boxed(),
         2 => (pod.clone(), any::<bool>()).prop_map(|(pod, well)| Step::Ended(pod, well)).boxed(),
         2 => pod.clone().prop_map(Step::Leaving).boxed(),
@@ -82,7 +94,17 @@ fn pod(world: &mut World, number: u8, gpus: u32, more: serde_json::Value) {
 fn take(world: &mut World, step: &Step) {
     match step {
         // The number of GPUs stays: lost devices are remembered by an engine that has seen them.
+        Step::Node(node @ 3..) => world.node(&format!("n{node}"), 0),
         Step::Node(node) => world.node(&format!("n{node}"), u32::from(*node) + 1),
+        Step::Slice(node, generation, there, well) => {
+            let names = if *well { ["a", "b"] } else { ["a!", "b"] };
+            let devices: Vec<&str> =
+                names.into_iter().zip(there).filter_map(|(n, t)| t.then_some(n)).collect();
+            world.slice(&format!("n{node}"), *generation, &devices);
+        }
+        Step::SliceGone(node, generation) => {
+            world.delete(Kind::Slice, "", &format!("n{node}-{generation}"));
+        }
         Step::NodeGone(node) => world.delete(Kind::Node, "", &format!("n{node}")),
         Step::Pod(number, owner, gpus) => {
             let job = json!({"metadata": {"ownerReferences": [{
@@ -100,6 +122,10 @@ fn take(world: &mut World, step: &Step) {
                 "annotations": {"berth.dev/min-members": "2"},
             }}),
         ),
+        Step::Claiming(number, mib) if there(world, *number).is_none() => {
+            world.claiming(&format!("{}/pod-{number}", namespace(*number)), Some(*mib));
+        }
+        Step::Begun(number, back) => begun(world, *number, *back),
         Step::ProjectGone(project) => world.delete(Kind::Project, "", &format!("p{project}")),
         Step::Budget(project, app, left) => {
             world.budget(&format!("p{project}/budget"), &format!("app-{app}"), *left);
@@ -117,6 +143,22 @@ fn take(world: &mut World, step: &Step) {
         Step::Backwards => world.pending.reverse(),
         Step::Relist => world.relist(),
         other => change(world, other),
+    }
+}
+
+/// Somebody has written on a claim, or takes that back.
+fn begun(world: &mut World, number: u8, back: bool) {
+    let (namespace, name) = (namespace(number), format!("pod-{number}"));
+    let pod = world.api.get(&(Kind::Pod, namespace.to_owned(), name.clone()));
+    let Some(pod) = pod.filter(|pod| pod["spec"]["nodeName"].is_null()) else { return };
+    let user = json!({"resource": "pods", "name": name, "uid": pod["metadata"]["uid"]});
+    let result = json!({
+        "request": "gpu", "driver": "gpu.berth.dev", "pool": "n3", "device": "a",
+        "consumedCapacity": {"memory": "300Mi"},
+    });
+    let status = json!({"allocation": {"devices": {"results": [result]}}, "reservedFor": [user]});
+    if world.api.contains_key(&(Kind::DeviceClaim, namespace.to_owned(), name.clone())) {
+        world.allocate(namespace, &name, if back { json!({}) } else { status });
     }
 }
 
@@ -172,6 +214,10 @@ proptest! {
     fn the_picture_comes_to_what_is_there(steps in prop::collection::vec(step(), 1..60)) {
         let mut world = World::new();
         steps.iter().for_each(|step| take(&mut world, step));
+        // A device that was lost is remembered by a mirror that has seen it.
+        for node in ["n3", "n4"] {
+            world.slice(node, 9, &["a", "b"]);
+        }
         // What was under way comes to an end: answers that were lost are looked up as failed, lists are made again.
         world.relist();
         world.now += 120_000;

@@ -2,7 +2,9 @@
 
 mod budgets;
 mod cases;
+mod claims;
 mod convergence;
+mod slices;
 mod starts;
 mod status;
 mod world;

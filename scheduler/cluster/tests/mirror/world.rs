@@ -4,10 +4,11 @@
 //! it get lost.
 
 use berth_api::convert::selects;
+use berth_api::convert::template_name;
 use berth_api::slim;
 use berth_cluster::change::Name;
 use berth_cluster::mirror::Settings;
-use berth_cluster::{Action, Bind, Change, Kind, Mirror, Object, Outcome, PodRef};
+use berth_cluster::{Action, Allocation, Bind, Change, Kind, Mirror, Object, Outcome, PodRef};
 use berth_engine::Engine;
 use berth_model::{Budget, Decision, Event, Timestamp};
 use serde::de::DeserializeOwned;
@@ -15,11 +16,14 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 /// The kinds that tests make.
-pub(crate) const KINDS: [Kind; 9] = [
+pub(crate) const KINDS: [Kind; 12] = [
+    Kind::DeviceClass,
+    Kind::DeviceClaim,
     Kind::NodePool,
     Kind::Department,
     Kind::Project,
     Kind::Node,
+    Kind::Slice,
     Kind::Claim,
     Kind::Volume,
     Kind::StorageClass,
@@ -49,6 +53,9 @@ pub(crate) fn object(kind: Kind, value: &Value) -> Object {
     match kind {
         Kind::Pod => Object::Pod(read(value)),
         Kind::Node => Object::Node(read(value)),
+        Kind::Slice => Object::Slice(read(value)),
+        Kind::DeviceClaim => Object::DeviceClaim(read(value)),
+        Kind::DeviceClass => Object::DeviceClass(read(value)),
         Kind::NodePool => Object::NodePool(read(value)),
         Kind::Department => Object::Department(read(value)),
         Kind::Project => Object::Project(read(value)),
@@ -128,6 +135,59 @@ impl World {
                 },
             }),
         );
+    }
+
+    /// A slice of Berth's driver on a node, of this generation, with these devices of 1000 MiB; `d0!` takes no new pods.
+    pub(crate) fn slice(&mut self, node: &str, generation: i64, devices: &[&str]) {
+        let device = |name: &&str| {
+            let taint = json!({"key": "gpu.berth.dev/unhealthy", "value": "xid-79", "effect": "NoSchedule"});
+            let taints = if name.ends_with('!') { json!([taint]) } else { json!(null) };
+            json!({
+                "name": name.trim_end_matches('!'), "taints": taints,
+                "capacity": {"memory": {"value": "1000Mi"}},
+            })
+        };
+        let devices: Vec<Value> = devices.iter().map(device).collect();
+        let pool = json!({"name": node, "generation": generation, "resourceSliceCount": 1});
+        let spec = json!({"driver": "gpu.berth.dev", "nodeName": node, "pool": pool, "devices": devices});
+        self.set(Kind::Slice, "", &format!("{node}-{generation}"), json!({"spec": spec}));
+    }
+
+    /// A pod with a claim of its own that asks for so many MiB of a device of Berth's driver, or for a whole one.
+    pub(crate) fn claiming(&mut self, name: &str, mib: Option<u32>) {
+        let (namespace, short) = name.split_once('/').unwrap_or(("open", name));
+        let selector = json!({"cel": {"expression": "device.driver == 'gpu.berth.dev'"}});
+        self.set(Kind::DeviceClass, "", "gpu.berth.dev", json!({"spec": {"selectors": [selector]}}));
+        let capacity = mib.map(|mib| json!({"requests": {"memory": format!("{mib}Mi")}}));
+        let exactly = json!({"deviceClassName": "gpu.berth.dev", "capacity": capacity});
+        let requests = json!([{"name": "gpu", "exactly": exactly}]);
+        self.set(Kind::DeviceClaim, namespace, short, json!({"spec": {"devices": {"requests": requests}}}));
+        let claims = json!([{"name": "gpu", "resourceClaimName": short}]);
+        self.pod(name, 0, json!({"spec": {"resourceClaims": claims}}));
+    }
+
+    /// Writes what a claim was given, as whoever binds its pod does; nothing, if that is taken back.
+    pub(crate) fn allocate(&mut self, namespace: &str, claim: &str, status: Value) {
+        let key = (Kind::DeviceClaim, namespace.to_owned(), claim.to_owned());
+        let mut value = self.api[&key].clone();
+        value["status"] = status;
+        self.set(Kind::DeviceClaim, namespace, claim, value);
+    }
+
+    /// What the engine may give out of each device of a node, by name.
+    pub(crate) fn devices(&self, node: &str) -> Vec<String> {
+        let node = self.mirror.node_named(node);
+        let published = node.into_iter().flat_map(|node| self.mirror.published(node));
+        let word = |health| match health {
+            berth_model::DeviceHealth::Healthy => "",
+            _ => "!",
+        };
+        let mut names: Vec<_> = published
+            .filter(|(_, spec)| spec.health != berth_model::DeviceHealth::Lost)
+            .map(|(name, spec)| format!("{name}{}", word(spec.health)))
+            .collect();
+        names.sort();
+        names
     }
 
     /// A pod for Berth with one CPU and so many GPUs, in the namespace before the `/`, or in `open`; `more` is merged into it.
@@ -235,6 +295,10 @@ impl World {
                         continue;
                     }
                     let node = bind.node.to_string();
+                    if let Some(allocation) = &bind.allocation {
+                        let namespace = bind.pod.namespace.to_string();
+                        self.allocate(&namespace, &allocation.claim, given(bind, allocation));
+                    }
                     self.edit(&full(&bind.pod), |pod| pod["spec"]["nodeName"] = json!(node));
                     self.pending.push(Change::Outcome(Outcome::Bound(bind.pod.clone())));
                 }
@@ -272,6 +336,7 @@ impl World {
                 });
             }
             Action::Status(_) | Action::Finalizers { .. } => unreachable!("no round asks for them"),
+            Action::Template { .. } => {}
             Action::Release { .. } | Action::Pending { .. } | Action::Warn { .. } => {}
         }
     }
@@ -364,6 +429,21 @@ impl World {
     }
 }
 
+/// What a claim says that was given this.
+pub(crate) fn given(bind: &Bind, allocation: &Allocation) -> Value {
+    let result = |(device, memory): &(Box<str>, berth_model::GpuMemoryMib)| {
+        json!({
+            "request": allocation.request, "driver": "gpu.berth.dev", "pool": &*bind.node, "device": device,
+            "consumedCapacity": {"memory": format!("{}Mi", memory.0)},
+        })
+    };
+    let results: Vec<Value> = allocation.devices.iter().map(result).collect();
+    json!({
+        "allocation": {"devices": {"results": results}},
+        "reservedFor": [{"resource": "pods", "name": bind.pod.name, "uid": bind.pod.uid}],
+    })
+}
+
 fn full(pod: &PodRef) -> String {
     format!("{}/{}", pod.namespace, pod.name)
 }
@@ -388,6 +468,7 @@ fn say(action: &Action) -> String {
         Action::Finalizers { project, finalizers, .. } => {
             format!("finalizers of {}: {finalizers:?}", project.name)
         }
+        Action::Template { gpu, .. } => format!("template {}", template_name(*gpu).unwrap_or_default()),
         Action::Warn { pod, reason, .. } => format!("warn {}: {reason}", pod.name),
     }
 }
@@ -415,5 +496,7 @@ pub(crate) fn view(world: &World) -> Vec<String> {
         let told = world.mirror.told(namespace, name);
         view.push(format!("{namespace}/{} {told}", pod.name()));
     }
+    let nodes = world.api.keys().filter(|(kind, ..)| *kind == Kind::Node);
+    view.extend(nodes.map(|(_, _, name)| format!("{name} has {:?}", world.devices(name))));
     view
 }

@@ -35,7 +35,7 @@ fn resources(words: &Words<'_>, cpu: &str, memory: i64, pods: u32) -> Resources 
     }
 }
 
-/// A node; words with a colon are labels.
+/// A node; words with a colon are labels. Its name is its host name unless it is `nameless`.
 pub(super) fn node(words: &Words<'_>) -> NodeSpec {
     let links = words.list("links");
     let devices = words.get("gpus").map_or_else(Vec::new, |text| text.split('+').collect());
@@ -48,15 +48,13 @@ pub(super) fn node(words: &Words<'_>) -> NodeSpec {
         ..DeviceSpec::new(GpuMemoryMib(memory), "")
     };
     let taint = words.get("taint").and_then(|t| t.split_once(':'));
+    let host = ("kubernetes.io/hostname", words.args[0]);
+    let host = (!words.has("nameless")).then_some(host);
+    let labels = host.into_iter().chain(words.args.iter().filter_map(|word| word.split_once(':')));
     NodeSpec {
         id: words.node_id(words.args[0]),
         name: words.args[0].to_owned(),
-        labels: words
-            .args
-            .iter()
-            .filter_map(|w| w.split_once(':'))
-            .map(|(k, v)| (k.into(), v.into()))
-            .collect(),
+        labels: labels.map(|(key, value)| (key.into(), value.into())).collect(),
         taints: taint
             .map(|(key, effect)| Taint {
                 key: key.into(),

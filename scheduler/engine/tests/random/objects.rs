@@ -21,7 +21,9 @@ pub(crate) fn node() -> BoxedStrategy<NodeSpec> {
         label("zone", vec!["a", "b", "c"]),
         label("rack", vec!["r1", "r2"]),
         label("gen", vec!["5", "6", "7"]),
-        prop::option::weighted(0.05, Just((HOSTNAME.to_owned(), "other".to_owned()))),
+        // None = its name; empty = no host name.
+        prop::option::weighted(0.08, select(vec!["other", ""]))
+            .prop_map(|host| host.map(|host| (HOSTNAME.to_owned(), host.to_owned()))),
     );
     let labels = labels.prop_map(|(a, b, c, d, e)| [a, b, c, d, e].into_iter().flatten().collect());
     let limits = prop::option::weighted(0.3, 0..=2u32);

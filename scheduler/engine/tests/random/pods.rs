@@ -259,5 +259,6 @@ fn volume(which: usize) -> VolumeUse {
         },
         exclusive: which == 2,
         unusable: if which == 5 { "claim not bound" } else { "" }.to_owned(),
+        choices: Vec::new(),
     }
 }

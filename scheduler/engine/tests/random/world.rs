@@ -5,7 +5,7 @@ use super::setup::{budget, changed, department, pool, project, queue_id, set_ter
 use super::{DEPARTMENTS, History, PROJECTS, Step};
 use crate::reference::Reference;
 use crate::reference::devices::choose;
-use crate::reference::state::{Seat, State};
+use crate::reference::state::{HOSTNAME, Seat, State};
 use berth_engine::{Engine, Settings};
 use berth_model::{
     Budget, Decision, DepartmentId, DepartmentSpec, DeviceIndex, Event, EventError, GpuMemoryMib, NodeId,
@@ -210,14 +210,16 @@ impl World {
             Step::NodeNew(spec) => {
                 let id = NodeId(self.nodes);
                 self.nodes += 1;
-                Some(Event::NodeSet(NodeSpec { id, name: format!("n{}", id.0), ..(**spec).clone() }))
+                Some(Event::NodeSet(named(id, format!("n{}", id.0), spec)))
             }
             Step::NodeLike(which, spec) => {
                 let NodeSpec { id, name, .. } = self.some_node(*which)?;
-                Some(Event::NodeSet(NodeSpec { id, name, ..(**spec).clone() }))
+                Some(Event::NodeSet(named(id, name, spec)))
             }
             Step::Relabel(which, spec) => {
-                Some(Event::NodeSet(NodeSpec { labels: spec.labels.clone(), ..self.some_node(*which)? }))
+                let node = self.some_node(*which)?;
+                let labels = named(node.id, node.name.clone(), spec).labels;
+                Some(Event::NodeSet(NodeSpec { labels, ..node }))
             }
             Step::NodeGone(which) => Some(Event::NodeRemoved(self.some_node(*which)?.id)),
             _ => None,
@@ -341,4 +343,15 @@ impl World {
             _ => None,
         }
     }
+}
+
+/// A node with an identifier and a name, which is its host name unless it says another, or that it has none.
+fn named(id: NodeId, name: String, spec: &NodeSpec) -> NodeSpec {
+    let mut labels = spec.labels.clone();
+    if labels.get(HOSTNAME).is_some_and(String::is_empty) {
+        labels.remove(HOSTNAME);
+    } else {
+        labels.entry(HOSTNAME.to_owned()).or_insert_with(|| name.clone());
+    }
+    NodeSpec { id, name, labels, ..spec.clone() }
 }

@@ -5,7 +5,8 @@ use super::labels::{affine, selects_node, tolerated};
 use super::state::{Shape, State};
 use super::views::Seats;
 use berth_model::{
-    DeviceIndex, GpuGrant, GpuRequest, HostPort, NodeId, NodeSpec, Placement, PodSpec, VolumeUse,
+    DeviceIndex, GpuGrant, GpuRequest, HostPort, NodeId, NodeSpec, Placement, PodSpec, VolumeChoice,
+    VolumeUse,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -96,6 +97,17 @@ pub(crate) fn could_take(shape: &Shape, node: &NodeSpec, names: bool) -> bool {
         && devices_suffice(pod.gpu, node)
 }
 
+/// True if the volumes of the pod can become different ones that are reached from the node, the first choosing first.
+fn volumes_differ(pod: &PodSpec, node: &NodeSpec) -> bool {
+    let mut taken = BTreeSet::new();
+    pod.volumes.iter().filter(|v| !v.choices.is_empty()).all(|volume| {
+        let reached =
+            |c: &&VolumeChoice| c.reachable_from.as_ref().is_none_or(|s| selects_node(s, node, true));
+        let mut choices = volume.choices.iter().filter(reached);
+        choices.any(|choice| choice.volume.is_empty() || taken.insert(&choice.volume))
+    })
+}
+
 fn devices_suffice(request: GpuRequest, node: &NodeSpec) -> bool {
     let empty = |(at, d): (usize, &berth_model::DeviceSpec)| Device {
         index: DeviceIndex(at as u8),
@@ -129,6 +141,7 @@ impl State {
                 && self.neighbours_agree(shape, node, seats)
         };
         could_take(shape, node, true)
+            && volumes_differ(&shape.spec, node)
             && among(&self.seats_now())
             && (self.kept.is_empty() || among(&self.seats_together()))
             && (self.guests.is_empty() || among(&self.seats_without_guests()))

@@ -6,10 +6,9 @@ use berth_model::{
     Toleration, TolerationOperator,
 };
 
-/// The value of a node's label; the hostname is the node's name unless its labels say otherwise.
+/// The value of a node's label.
 pub(crate) fn label<'a>(node: &'a NodeSpec, key: &str) -> Option<&'a str> {
-    let name = (key == HOSTNAME).then_some(node.name.as_str());
-    node.labels.get(key).map(String::as_str).or(name)
+    node.labels.get(key).map(String::as_str)
 }
 
 fn holds(requirement: &Requirement, value: Option<&str>) -> bool {
@@ -88,7 +87,12 @@ pub(crate) fn taints(node: &NodeSpec) -> Vec<Taint> {
 
 /// True if no taint keeps the pod off the node.
 pub(crate) fn tolerated(pod: &PodSpec, node: &NodeSpec) -> bool {
-    taints(node)
+    all_tolerated(pod, &taints(node))
+}
+
+/// True if none of the taints keeps the pod off.
+pub(crate) fn all_tolerated(pod: &PodSpec, taints: &[Taint]) -> bool {
+    taints
         .iter()
         .filter(|taint| taint.effect != Effect::PreferNoSchedule)
         .all(|taint| pod.tolerations.iter().any(|t| tolerates(t, taint)))

@@ -1,6 +1,6 @@
 //! What pods say about other pods (S11, S12), as Kubernetes understands it.
 
-use super::labels::{affine, label, selects_pod, tolerated};
+use super::labels::{affine, all_tolerated, label, selects_pod};
 use super::state::{Seat, Shape, State};
 use super::views::Seats;
 use berth_model::{NodeSpec, PodAffinityTerm, TopologySpread, Unsatisfiable};
@@ -105,7 +105,7 @@ impl State {
         let counts = |node: &&NodeSpec| {
             hard.iter().all(|c| label(node, &c.topology_key).is_some())
                 && (!constraint.honor_affinity || affine(&shape.spec, node, true))
-                && (!constraint.honor_taints || tolerated(&shape.spec, node))
+                && (!constraint.honor_taints || all_tolerated(&shape.spec, &node.taints))
         };
         let mut domains = BTreeMap::new();
         for node in self.nodes.values().filter(counts) {

@@ -8,7 +8,7 @@
 use super::census::{Heads, Kind, Shape, term_selects};
 use super::cluster::Cluster;
 use super::load::volume_key;
-use super::selectors::{node_affinity, node_label, selects_pod, untolerated};
+use super::selectors::{node_affinity, node_label, repels, selects_pod};
 use super::violation::Findings;
 use crate::{NodeId, NodeSpec, PodSpec, TopologySpread, Unsatisfiable};
 use std::collections::BTreeMap;
@@ -142,8 +142,8 @@ impl Cluster {
     }
 }
 
-/// True if the node's domain counts for the constraint.
+/// True if the node's domain counts for the constraint; of a cordoned one only the taints that it carries are looked at.
 fn counts(constraint: &TopologySpread, pod: &PodSpec, node: &NodeSpec) -> bool {
     (!constraint.honor_affinity || node_affinity(pod, node))
-        && (!constraint.honor_taints || untolerated(pod, node).is_none())
+        && (!constraint.honor_taints || !node.taints.iter().any(|taint| repels(pod, taint)))
 }

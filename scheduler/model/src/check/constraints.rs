@@ -3,7 +3,7 @@
 use super::cluster::{Cluster, Node, Workload};
 use super::selectors::{node_affinity, node_label, selects_node, untolerated};
 use super::violation::Findings;
-use crate::{NodeSpec, NodeTypeRule, PodSpec, PoolId};
+use crate::{NodeSpec, NodeTypeRule, PodSpec, PoolId, VolumeUse};
 
 impl Cluster {
     /// What a place must meet, however empty the node, its pool apart.
@@ -17,6 +17,9 @@ impl Cluster {
             f.want(why.is_empty(), "S11", || format!("volume {} cannot be used: {why}", volume.handle));
             let reachable = volume.reachable_from.as_ref().is_none_or(|from| selects_node(from, node));
             f.want(reachable, "S11", || format!("volume {} is out of reach of {}", volume.handle, node.id));
+        }
+        if let Some(volume) = without_volume(pod, node) {
+            f.add("S11", format!("on {} no volume is left for {}", node.id, volume.handle));
         }
     }
 
@@ -58,6 +61,20 @@ impl Cluster {
             format!("{} is in {pool}, the workload may use {listed:?}", node.spec.id)
         });
     }
+}
+
+/// The first volume that finds none of its choices on the node, because others of the pod have taken them.
+fn without_volume<'a>(pod: &'a PodSpec, node: &NodeSpec) -> Option<&'a VolumeUse> {
+    let mut taken: Vec<&str> = Vec::new();
+    let choosing = pod.volumes.iter().filter(|volume| !volume.choices.is_empty());
+    choosing.into_iter().find(|volume| {
+        let free = volume.choices.iter().find(|choice| {
+            let reached = choice.reachable_from.as_ref().is_none_or(|from| selects_node(from, node));
+            reached && (choice.volume.is_empty() || !taken.contains(&choice.volume.as_str()))
+        });
+        taken.extend(free.map(|choice| choice.volume.as_str()));
+        free.is_none()
+    })
 }
 
 /// S11: readiness, cordon, taints, node selector, node affinity.

@@ -9,10 +9,9 @@ use crate::{
 
 const HOSTNAME: &str = "kubernetes.io/hostname";
 
-/// The node's value of a label; `kubernetes.io/hostname` is its name unless the labels say otherwise.
+/// The node's value of a label.
 pub(super) fn node_label<'a>(node: &'a NodeSpec, key: &str) -> Option<&'a str> {
-    let implied = (key == HOSTNAME).then_some(node.name.as_str());
-    node.labels.get(key).map(String::as_str).or(implied)
+    node.labels.get(key).map(String::as_str)
 }
 
 /// True if the node meets the pod's node selector and required node affinity.
@@ -21,18 +20,20 @@ pub(super) fn node_affinity(pod: &PodSpec, node: &NodeSpec) -> bool {
         && pod.node_affinity.as_ref().is_none_or(|selector| selects_node(selector, node))
 }
 
-/// The pod without what it says about names of nodes.
+/// The pod without what it says about names of nodes, and without what is chosen node by node.
 pub(super) fn nameless(pod: &PodSpec) -> Cow<'_, PodSpec> {
     let hostname = |r: &Requirement| r.key == HOSTNAME;
     let names =
         |term: &NodeTerm| !term.match_fields.is_empty() || term.match_expressions.iter().any(hostname);
     let reach = pod.volumes.iter().filter_map(|volume| volume.reachable_from.as_ref());
     let mut terms = pod.node_affinity.iter().chain(reach).flat_map(|s| &s.node_selector_terms);
-    if !pod.node_selector.contains_key(HOSTNAME) && !terms.any(names) {
+    let chooses = pod.volumes.iter().any(|volume| !volume.choices.is_empty());
+    if !pod.node_selector.contains_key(HOSTNAME) && !chooses && !terms.any(names) {
         return Cow::Borrowed(pod);
     }
     let mut pod = pod.clone();
     pod.node_selector.remove(HOSTNAME);
+    pod.volumes.iter_mut().for_each(|volume| volume.choices.clear());
     let reach = pod.volumes.iter_mut().filter_map(|volume| volume.reachable_from.as_mut());
     for selector in pod.node_affinity.iter_mut().chain(reach) {
         for term in &mut selector.node_selector_terms {
@@ -104,10 +105,12 @@ pub(super) fn untolerated(pod: &PodSpec, node: &NodeSpec) -> Option<Taint> {
         value: String::new(),
         effect: Effect::NoSchedule,
     });
-    let repels = |taint: &&Taint| {
-        taint.effect != Effect::PreferNoSchedule && !pod.tolerations.iter().any(|t| tolerates(t, taint))
-    };
-    cordon.iter().chain(&node.taints).find(repels).cloned()
+    cordon.iter().chain(&node.taints).find(|taint| repels(pod, taint)).cloned()
+}
+
+/// True if the taint keeps the pod off.
+pub(super) fn repels(pod: &PodSpec, taint: &Taint) -> bool {
+    taint.effect != Effect::PreferNoSchedule && !pod.tolerations.iter().any(|t| tolerates(t, taint))
 }
 
 fn tolerates(toleration: &Toleration, taint: &Taint) -> bool {

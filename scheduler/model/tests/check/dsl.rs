@@ -86,7 +86,7 @@ pub(crate) fn node(id: u32, edit: impl FnOnce(&mut NodeSpec)) -> NodeSpec {
     let mut node = NodeSpec {
         id: NodeId(id),
         name: format!("n{id}"),
-        labels: Labels::new(),
+        labels: labels(&[("kubernetes.io/hostname", &format!("n{id}"))]),
         taints: Vec::new(),
         allocatable: Resources {
             cpu: MilliCpu(64_000),

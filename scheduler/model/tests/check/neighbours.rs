@@ -10,7 +10,7 @@ const HOST: &str = "kubernetes.io/hostname";
 fn world() -> World {
     let mut world = World::new();
     for (id, zone) in [(1, "a"), (2, "a"), (3, "b")] {
-        world.node(id, |n| n.labels = labels(&[(ZONE, zone)]));
+        world.node(id, |n| n.labels.extend(labels(&[(ZONE, zone)])));
     }
     world.node(4, |_| {});
     world
@@ -109,8 +109,8 @@ fn domains_follow_the_nodes() {
     let mut world = world();
     world.workload(1, app("db", 1, |_| {})).running(first(1), 1, GpuGrant::None);
     world.workload(2, app("web", 2, |p| p.pod_affinity = affinity(&[term("db", ZONE)])));
-    world.node(3, |n| n.labels = labels(&[(ZONE, "a")])).decides(0, &[put(2, 3)], &[]);
-    world.node(1, |n| n.labels = labels(&[(ZONE, "c")]));
+    world.node(3, |n| n.labels.extend(labels(&[(ZONE, "a")]))).decides(0, &[put(2, 3)], &[]);
+    world.node(1, |n| n.labels.extend(labels(&[(ZONE, "c")])));
     world.decides(1, &[place(pod(2, 1), 2, GpuGrant::None)], &["S11"]);
 }
 

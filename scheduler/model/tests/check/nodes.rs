@@ -57,7 +57,7 @@ fn readiness_cordons_and_taints() {
 fn node_selector_and_affinity() {
     use Operator::*;
     fn labelled(node: &mut NodeSpec) {
-        node.labels = labels(&[("zone", "a"), ("gpus", "4")]);
+        node.labels.extend(labels(&[("zone", "a"), ("gpus", "4")]));
     }
     fn wants(pod: &mut PodSpec, key: &str, operator: Operator, values: &[&str]) {
         pod.node_affinity = Some(nodes_where(vec![requirement(key, operator, values)], vec![]));
@@ -68,11 +68,12 @@ fn node_selector_and_affinity() {
     check(&[
         ("selector", labelled, |p| p.node_selector = labels(&[("zone", "a")]), ""),
         ("selector, other value", labelled, |p| p.node_selector = labels(&[("zone", "b")]), "S11"),
+        ("hostname", labelled, |p| p.node_selector = labels(&[("kubernetes.io/hostname", "n1")]), ""),
         (
-            "hostname is implied",
-            labelled,
+            "hostname is not implied",
+            |n| n.labels.clear(),
             |p| p.node_selector = labels(&[("kubernetes.io/hostname", "n1")]),
-            "",
+            "S11",
         ),
         ("in", labelled, |p| wants(p, "zone", In, &["b", "a"]), ""),
         ("in, other", labelled, |p| wants(p, "zone", In, &["b"]), "S11"),

@@ -12,12 +12,14 @@ const MINUTE: Millis = Millis::from_secs(60);
 struct Known {
     nodes: BTreeSet<String>,
     pods: BTreeSet<String>,
+    devices: Vec<(String, DeviceHealth)>,
 }
 
 impl Known {
     fn all() -> Self {
         let names = |letter: &str| (0..8).map(|number| format!("{letter}-{number}")).collect();
-        Self { nodes: names("n"), pods: names("p") }
+        let devices = (0..8).map(|number| (format!("d-{number}"), DeviceHealth::Healthy)).collect();
+        Self { nodes: names("n"), pods: names("p"), devices }
     }
 }
 
@@ -34,8 +36,8 @@ impl Names for Known {
         self.nodes.contains(name).then(|| NodeId(number(name)))
     }
 
-    fn device(&self, _: NodeId, name: &str) -> Option<DeviceIndex> {
-        Some(DeviceIndex(number(name) as u8))
+    fn devices(&self, _: NodeId) -> impl Iterator<Item = (&str, DeviceHealth)> {
+        self.devices.iter().map(|(name, health)| (&**name, *health))
     }
 
     fn pod(&self, uid: &str) -> Option<PodId> {
@@ -82,7 +84,7 @@ fn begun() -> (Board, StreamId) {
     };
     board.apply(stream, &first, Timestamp(0)).unwrap();
     let told = board.events(&Known::all(), Timestamp(0));
-    assert_eq!(told, [health(0, DeviceHealth::Healthy), foreign(0, 100), memory(3, 0, 10)]);
+    assert_eq!(told, [foreign(0, 100), memory(3, 0, 10)]);
     assert_eq!(board.events(&Known::all(), Timestamp(0)), []);
     (board, stream)
 }
@@ -115,7 +117,7 @@ fn foreign_memory_that_flickers_is_not_told() {
 #[test]
 fn a_silent_agent_makes_its_devices_silent_until_it_is_heard() {
     let (mut board, stream) = begun();
-    let known = Known::all();
+    let known = Known { devices: vec![("d-0".to_owned(), DeviceHealth::Healthy)], ..Known::all() };
     board.apply(stream, &next(2, vec![], vec![]), Timestamp(50_000)).unwrap();
     assert_eq!(board.events(&known, Timestamp(60_000)), [], "a heartbeat is a word");
     assert_eq!(board.events(&known, Timestamp(109_999)), []);
@@ -125,6 +127,54 @@ fn a_silent_agent_makes_its_devices_silent_until_it_is_heard() {
     board.apply(stream, &next(3, vec![], vec![]), Timestamp(300_001)).unwrap();
     assert_eq!(board.events(&known, Timestamp(300_001)), [health(0, DeviceHealth::Healthy)]);
     assert_eq!(board.events(&known, Timestamp(360_001)), [health(0, DeviceHealth::Silent)]);
+}
+
+#[test]
+fn s18_an_agent_that_was_never_heard_is_silent_once_it_was_expected_for_long_enough() {
+    let mut board = Board::new(MINUTE);
+    let known = Known { devices: vec![("d-0".to_owned(), DeviceHealth::Healthy)], ..Known::all() };
+    board.expect("n-1", Timestamp(1000));
+    board.expect("n-1", Timestamp(50_000));
+    assert_eq!(board.events(&known, Timestamp(60_999)), []);
+    assert_eq!(board.events(&known, Timestamp(61_000)), [health(0, DeviceHealth::Silent)]);
+    board.expect("n-1", Timestamp(62_000));
+    assert_eq!(board.events(&known, Timestamp(62_000)), [], "that it is expected is no word of it");
+}
+
+#[test]
+fn s18_a_device_is_as_well_as_the_worse_of_what_is_published_and_what_is_said() {
+    let (mut board, stream) = begun();
+    let mut known = Known::all();
+    let mut published = |board: &mut Board, health| {
+        known.devices[0].1 = health;
+        board.published("n-1", DeviceIndex(0), health);
+        board.events(&known, Timestamp(1))
+    };
+    assert_eq!(published(&mut board, DeviceHealth::Unhealthy), []);
+    board.apply(stream, &next(2, vec![state(0, wire::Health::Lost, 100)], vec![]), Timestamp(1)).unwrap();
+    // The taint goes, and what the agent says still counts.
+    assert_eq!(published(&mut board, DeviceHealth::Healthy), [health(0, DeviceHealth::Lost)]);
+    board.apply(stream, &next(3, vec![state(0, HEALTHY, 100)], vec![]), Timestamp(1)).unwrap();
+    assert_eq!(board.events(&Known::all(), Timestamp(1)), [health(0, DeviceHealth::Healthy)]);
+}
+
+#[test]
+fn what_the_engine_has_forgotten_is_told_again() {
+    let (mut board, stream) = begun();
+    board
+        .apply(stream, &next(2, vec![state(0, wire::Health::Unhealthy, 100)], vec![]), Timestamp(1))
+        .unwrap();
+    board.events(&Known::all(), Timestamp(1));
+    board.pods_again("n-1");
+    assert_eq!(board.events(&Known::all(), Timestamp(1)), [memory(3, 0, 10)]);
+    board.look_again("n-1");
+    let all = [health(0, DeviceHealth::Unhealthy), foreign(0, 100), memory(3, 0, 10)];
+    assert_eq!(board.events(&Known::all(), Timestamp(1)), all);
+    board.gone("n-1");
+    assert_eq!(board.apply(stream, &next(3, vec![], vec![]), Timestamp(1)), Err(Refusal::Superseded));
+    assert_eq!(board.events(&Known::all(), Timestamp(100_000)), [], "who is gone is not silent");
+    board.open("n-2", Timestamp(100_000));
+    assert_eq!(board.nodes.len(), 1, "its place is taken by another");
 }
 
 #[test]
@@ -138,11 +188,11 @@ fn what_the_model_does_not_know_yet_is_told_later() {
         ..snapshot("n-1", &["d-0"])
     };
     board.apply(stream, &first, Timestamp(0)).unwrap();
-    let mut known = Known { nodes: BTreeSet::new(), pods: BTreeSet::new() };
+    let mut known = Known { nodes: BTreeSet::new(), pods: BTreeSet::new(), ..Known::all() };
     assert_eq!(board.events(&known, Timestamp(0)), []);
     known.nodes = Known::all().nodes;
     board.look_again("n-1");
-    assert_eq!(board.events(&known, Timestamp(0)), [health(0, DeviceHealth::Healthy), foreign(0, 1)]);
+    assert_eq!(board.events(&known, Timestamp(0)), [foreign(0, 1)]);
     known.pods = Known::all().pods;
     board.apply(stream, &next(2, vec![state(0, HEALTHY, 1)], vec![]), Timestamp(1)).unwrap();
     assert_eq!(board.events(&known, Timestamp(1)), [memory(3, 0, 10)]);
@@ -162,7 +212,7 @@ fn a_new_stream_supersedes_the_old_and_only_differences_are_told() {
     };
     board.apply(new, &first, Timestamp(1)).unwrap();
     let told = board.events(&Known::all(), Timestamp(1));
-    assert_eq!(told, [health(5, DeviceHealth::Healthy), foreign(5, 5)]);
+    assert_eq!(told, [foreign(5, 5)]);
     let newer = board.open("n-1", Timestamp(2));
     let first = Update { devices: vec![state(0, HEALTHY, 100)], ..snapshot("n-1", &["d-0"]) };
     board.apply(newer, &first, Timestamp(2)).unwrap();
