@@ -144,10 +144,12 @@ impl Engine {
         for pool in self.pools.by_name().to_vec() {
             let known = before.remove(&pool);
             let hold = self.hold_in(pool, &aged, known.as_ref());
-            if !same(known.as_ref(), hold.as_ref()) {
-                self.wake_held_back(pool);
-            }
+            let unchanged = same(known.as_ref(), hold.as_ref());
             self.holds.by_pool.extend(hold.map(|hold| (pool, hold)));
+            match unchanged {
+                true => self.wake_released(pool),
+                false => self.wake_held_back(pool),
+            }
         }
         before.into_keys().for_each(|pool| self.wake_held_back(pool));
         self.holds.made_of = Some(self.second.stamp);
@@ -235,9 +237,14 @@ impl Engine {
         if aged || self.first_short(pool, Some(group)) != Some(group) {
             return;
         }
-        if let Some(plan) = self.plan_start(group, pool, true) {
+        let hold = self.plan_start(group, pool, true).map(|plan| Hold { workload, aged: false, plan });
+        let before = match hold {
+            Some(hold) => self.holds.by_pool.insert(pool, hold),
+            // If there is none for the first, nobody has.
+            None => self.holds.by_pool.remove(&pool).inspect(|_| self.holds.given_up = self.cycle),
+        };
+        if before.is_some() || self.holds.by_pool.contains_key(&pool) {
             self.wake_held_back(pool);
-            self.holds.by_pool.insert(pool, Hold { workload, aged: false, plan });
         }
     }
 
@@ -254,6 +261,19 @@ impl Engine {
             self.holds.by_pool.remove(&pool);
             self.wake_held_back(pool);
         }
+    }
+
+    /// Wakes those who are not bound any more by what is held in a pool, though it is the same as before: whose turn
+    /// comes first also depends on other pools, and on shares (S8).
+    fn wake_released(&mut self, pool: PoolIx) {
+        let groups = self.holds.held_back.get(&pool).cloned().unwrap_or_default();
+        let (bound, released): (BTreeSet<_>, BTreeSet<_>) =
+            groups.into_iter().partition(|group| self.is_bound(*group, pool, false));
+        if !released.is_empty() {
+            self.holds.held_back.insert(pool, released);
+            self.wake_held_back(pool);
+        }
+        self.holds.held_back.insert(pool, bound);
     }
 
     /// What is held in a pool has changed: for whoever is bound by it, that is as if nodes had (S30).

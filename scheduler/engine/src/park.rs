@@ -4,9 +4,10 @@ use crate::Engine;
 use crate::device::Devices;
 use crate::ix::{GroupIx, NodeIx, PoolIx, QueueIx, ShapeIx};
 use crate::node::{Free, slots};
-use crate::org::Triple;
+use crate::org::{Shut, Triple, resource};
 use crate::waiting::Said;
 use crate::watch::{Watched, Watcher};
+use berth_model::Reason;
 
 /// A node, its pool then, and what was free on it then; none if it took no pods then.
 type Noted = (NodeIx, Option<PoolIx>, Option<(Free, Devices)>);
@@ -218,10 +219,27 @@ impl Engine {
         let watchers = self.watches.of(Watched::Queue(queue, pool)).to_vec();
         for Watcher { group, ask, preemptible } in watchers {
             let project = self.waiting.at(group).queue;
-            if self.org.gate_later(project, pool, ask, preemptible).is_ok() {
+            let later = self.org.gate_later(project, pool, ask, preemptible);
+            let now = self.org.gate(project, pool, ask, preemptible);
+            if !self.is_shut_as_said(group, pool, later) || !self.is_shut_as_said(group, pool, now) {
                 self.wake(group);
             }
         }
+    }
+
+    /// True if the gate is shut of which a parked group was told. Behind it there may be another: a limit, at which the second
+    /// pass can help, where a quota was that nobody could give back (S20).
+    fn is_shut_as_said(&self, group: GroupIx, pool: PoolIx, gate: Result<(), Shut>) -> bool {
+        let Err(shut) = gate else { return false };
+        let (pool, shut_queue) = (self.pools.spec(pool).id, self.org.at(shut.queue).id);
+        let verdict = self.waiting.at(group).verdict.as_ref();
+        let said = verdict.and_then(|(said, _)| said.iter().find(|said| said.pool == pool));
+        let (limit, queue, at) = match said.map(|said| &said.reason) {
+            Some(Reason::Limit { queue, resource, .. }) => (true, *queue, resource),
+            Some(Reason::Quota { queue, resource, .. }) => (false, *queue, resource),
+            _ => return false,
+        };
+        (shut.limit, shut_queue, &resource(shut.resource)) == (limit, Some(queue), at)
     }
 
     fn look_at_node(&mut self, ix: NodeIx, was: Option<&(Free, Devices)>) {

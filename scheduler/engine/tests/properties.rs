@@ -194,6 +194,7 @@ fn wakes_whoever_can_start(history: &History) {
             continue;
         }
         come_to_an_end(&mut world, deeds);
+        let Some(entry) = world.entry(&Step::Decide) else { unreachable!() };
         let fresh = enter(&mut started(&world.state), &entry);
         let Outcome::Decided(missed) = fresh else { unreachable!() };
         assert!(deeds(&missed).is_empty(), "S30: these should have been woken: {:?}", deeds(&missed));
