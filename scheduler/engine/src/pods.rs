@@ -481,6 +481,7 @@ impl Engine {
         self.second.stamp += 1;
         self.note_staleness(ix);
         let workload = self.workloads.at(ix.0);
+        self.holds.some_declared |= workload.expected_runtime.is_some();
         let stays = |(at, pod): (usize, &Pod)| {
             let moved = self.reservations.moved(PodIx { workload: ix, pod: at as u32 });
             if pod.stays() { pod.node } else { moved?.node }
@@ -507,7 +508,6 @@ impl Engine {
             let alone = together.then_some(workload.id);
             let runtime = WorkloadSpec::runtime_step(self.workloads.at(ix.0).expected_runtime);
             let key = GroupKey { template: of, pool, want: missing, elastic: false, alone, runtime };
-            self.holds.some_declared |= runtime.is_some();
             self.enter_group(ix, key);
             self.note_due(ix);
             return;

@@ -334,6 +334,8 @@ cases! {
     s8_who_cannot_be_helped_has_his_turn_when_others_take_back
     s22_nobody_is_stopped_only_to_pass_by_what_is_held
     s9_who_is_bound_no_more_starts_in_the_next_cycle
+    s7_each_role_above_the_minimums_is_demand_by_itself
+    s9_who_has_no_minimum_may_say_for_how_long_it_runs_too
     s9_if_the_first_cannot_be_helped_in_time_nobody_is
     s30_behind_a_quota_that_is_raised_is_a_limit_at_which_taking_back_helps
 }

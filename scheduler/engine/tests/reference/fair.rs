@@ -2,6 +2,7 @@
 
 use super::fits::could_take;
 use super::gates::{Ask, bounds};
+use super::order::Want;
 use super::state::State;
 use berth_model::{
     Amounts, Bytes, DeviceHealth, GpuRequest, GpuShare, MilliCpu, PoolId, ProjectId, QueueId, Quota,
@@ -125,26 +126,29 @@ impl State {
     fn demand(&self, project: ProjectId, pool: PoolId) -> Ask {
         let mut demand = self.used(Some(QueueId::Project(project)), pool, false);
         for workload in self.workloads.values().filter(|w| w.project == Some(project)) {
-            if self.could_use(workload, pool) {
-                let waiting: Vec<u32> =
-                    (0..workload.roles.len()).map(|r| self.waiting(workload, r).len() as u32).collect();
-                let asked = self.charge_of(workload, &waiting, pool);
-                (0..3).for_each(|r| demand[r] += asked[r]);
+            for want in self.wants_of(workload) {
+                let counts = |role: &usize| !want.elastic || want.pods[*role] > 0;
+                let waiting = |role| self.waiting(workload, role).len() as u32;
+                let waiting: Vec<u32> = (0..workload.roles.len())
+                    .map(|role| if counts(&role) { waiting(role) } else { 0 })
+                    .collect();
+                if self.could_use(workload, &want, &waiting, pool) {
+                    let asked = self.charge_of(workload, &waiting, pool);
+                    (0..3).for_each(|r| demand[r] += asked[r]);
+                }
             }
         }
         demand
     }
 
-    /// True if what waits of a workload counts as demand in a pool.
-    fn could_use(&self, workload: &WorkloadSpec, pool: PoolId) -> bool {
-        let Some(next) = self.wants_of(workload).into_iter().next() else { return false };
+    /// True if pods that wait count as demand in a pool, when this is what is wanted of them next.
+    fn could_use(&self, workload: &WorkloadSpec, next: &Want, waiting: &[u32], pool: PoolId) -> bool {
         let nodes = self.ready_nodes(pool);
-        let waits = (0..workload.roles.len()).filter(|role| !self.waiting(workload, *role).is_empty());
-        let mut shapes = waits.map(|role| self.shape_of(workload, role));
-        self.pools_for(&next).contains(&pool)
+        let mut shapes = (0..waiting.len()).filter(|r| waiting[*r] > 0).map(|r| self.shape_of(workload, r));
+        self.pools_for(next).contains(&pool)
             && !self.forbidden(workload)
             && shapes.all(|shape| nodes.iter().any(|node| could_take(&shape, node, false)))
-            && self.gate_alone(workload, pool, self.ask(&next, pool)).is_ok()
+            && self.gate_alone(workload, pool, self.ask(next, pool)).is_ok()
     }
 
     /// The fair shares of all departments and projects in a pool. What is not managed has none.

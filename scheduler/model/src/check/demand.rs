@@ -150,22 +150,21 @@ impl<'a> Reading<'a> {
         Self { cluster, pool, nodes, largest, feasible: HashMap::new() }
     }
 
-    /// What all waiting pods of a workload ask for, if they count in this pool.
+    /// What the waiting pods of a workload ask for that count in this pool.
     fn waits_for(&mut self, w: &'a Workload) -> Triple {
-        let waiting = self.waiting(w);
-        let Some(next) = next(w, &waiting, self.cluster.kept_of(w.spec.id).next().is_some()) else {
-            return [0; 3];
-        };
-        if !self.may_use(w) || !self.passes_gates(w, &next) {
-            return [0; 3];
-        }
         let mut sum = [0; 3];
-        for (shape, pods) in w.shapes.iter().zip(waiting).filter(|(_, pods)| *pods > 0) {
-            if !self.feasible(w, shape) {
-                return [0; 3];
+        if !self.may_use(w) {
+            return sum;
+        }
+        for (next, pods) in wants(w, &self.waiting(w), self.cluster.kept_of(w.spec.id).next().is_some()) {
+            let waiting = || w.shapes.iter().zip(&pods).filter(|(_, pods)| **pods > 0);
+            if !self.passes_gates(w, &next) || !waiting().all(|(shape, _)| self.feasible(w, shape)) {
+                continue;
             }
-            let each = triple(&self.charge(shape));
-            (0..3).for_each(|m| sum[m] += each[m] * i64::from(pods));
+            for (shape, pods) in waiting() {
+                let each = triple(&self.charge(shape));
+                (0..3).for_each(|m| sum[m] += each[m] * i64::from(*pods));
+            }
         }
         sum
     }
@@ -255,16 +254,17 @@ impl<'a> Reading<'a> {
     }
 }
 
-/// What a workload wants next: its missing minimums if it can have them and has no room kept, else one pod more of the
-/// first role that waits.
-fn next(w: &Workload, waiting: &[u32], has_kept: bool) -> Option<Vec<u32>> {
+/// What a workload wants next, and the waiting pods that it stands for: its missing minimums for all, if it can have them
+/// and has no room kept, else one pod more of each role that waits for those of the role.
+fn wants(w: &Workload, waiting: &[u32], has_kept: bool) -> Vec<(Vec<u32>, Vec<u32>)> {
     let roles = w.spec.roles.iter().zip(&w.heads);
     let missing: Vec<u32> =
         roles.map(|(role, heads)| role.min.saturating_sub(heads.standing + heads.succeeded)).collect();
     if missing.iter().any(|pods| *pods > 0) {
         let possible = missing.iter().zip(waiting).all(|(missing, waiting)| missing <= waiting);
-        return (possible && !has_kept).then_some(missing);
+        return (possible && !has_kept).then(|| (missing, waiting.to_vec())).into_iter().collect();
     }
-    let first = waiting.iter().position(|pods| *pods > 0)?;
-    Some((0..waiting.len()).map(|role| u32::from(role == first)).collect())
+    let only = |role: usize, pods: u32| (0..waiting.len()).map(|r| if r == role { pods } else { 0 }).collect();
+    let growing = waiting.iter().enumerate().filter(|(_, pods)| **pods > 0);
+    growing.map(|(role, pods)| (only(role, 1), only(role, *pods))).collect()
 }

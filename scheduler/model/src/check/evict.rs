@@ -9,6 +9,7 @@ use super::violation::Findings;
 use crate::{
     Cause, GpuGrant, GpuMemoryMib, Millis, OverLimit, PodId, PoolSpec, Priority, Timestamp, WorkloadId,
 };
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 impl Cluster {
@@ -121,23 +122,30 @@ impl Cluster {
                     "is evicted, and all of its workload run or may take longer".to_owned()
                 });
             }
-            Cause::Stale => self.stale(w, pool, now, f),
+            Cause::Stale => self.stale(w, now, f),
             Cause::Reclaim => f.add("S22", "is reclaimed for nobody".to_owned()),
             Cause::Preempt => f.add("S21", "is preempted for nobody".to_owned()),
             Cause::Consolidate => f.add("S26", "is moved for nobody".to_owned()),
         }
     }
 
-    fn stale(&self, w: &Workload, pool: Option<&PoolSpec>, now: Timestamp, f: &mut Findings<'_>) {
+    /// Its pods may be in several pools, since nodes change theirs: it is stale by one of them.
+    fn stale(&self, w: &Workload, now: Timestamp, f: &mut Findings<'_>) {
         f.want(w.spec.preemptible, "S28", || "is evicted and is not preemptible".to_owned());
-        let grace = w.spec.stale_grace.or(pool.map(|p| p.stale_grace)).unwrap_or_default();
         let Some(since) = w.below_since else {
             f.add("S27", "is evicted as stale and has its minimum".to_owned());
             return;
         };
         let below = now.since(since);
-        f.want(grace >= Millis::ZERO && below >= grace, "S27", || {
-            format!("is evicted as stale, below its minimum for at most {below}, allowed {grace}")
+        let pools = self.pods_of(w.spec.id).filter_map(|(_, pod)| self.nodes.get(&pod.node)?.pool);
+        let of_pools = pools.filter_map(|pool| Some(self.pools.get(&pool)?.stale_grace));
+        let graces: BTreeSet<Millis> = match w.spec.stale_grace {
+            Some(own) => BTreeSet::from([own]),
+            None => of_pools.collect(),
+        };
+        f.want(graces.iter().any(|grace| *grace >= Millis::ZERO && below >= *grace), "S27", || {
+            let allowed = graces.first().copied().unwrap_or_default();
+            format!("is evicted as stale, below its minimum for at most {below}, allowed {allowed}")
         });
     }
 
