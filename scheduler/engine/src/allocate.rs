@@ -8,7 +8,7 @@
 use crate::Engine;
 use crate::choose::{Choice, Scope};
 use crate::device::charge;
-use crate::ix::{GroupIx, PodIx, PoolIx, QueueIx};
+use crate::ix::{GroupIx, NodeIx, PodIx, PoolIx, QueueIx};
 use crate::org::Triple;
 use crate::park::Unblock;
 use crate::place::Step;
@@ -16,7 +16,7 @@ use crate::rest::{Hope, Means};
 use crate::verdict::{Refusal, nearest};
 use crate::waiting::Said;
 use crate::workload::Template;
-use berth_model::{Budget, Cause, Decision, GpuRequest, Placement, PoolState, Reason, ReasonKind};
+use berth_model::{Budget, Cause, Decision, GpuRequest, NodeId, Placement, PoolState, Reason, ReasonKind};
 use smallvec::SmallVec;
 use std::cmp::Reverse;
 
@@ -240,9 +240,9 @@ impl Engine {
                 let chosen = self.choose(pod, pool, scope).or_else(|| self.beside_hold(pod, pool, scope));
                 let refusal = match chosen {
                     None => self.no_room(pod, pool, (placed as u32, want[role]), at > 0, want),
-                    Some(choice) => match self.gate_of(pod, &choice, pool, want) {
+                    Some(choice) => match self.through_gates(pod, choice, (pool, scope), want) {
                         Err(shut) => shut,
-                        Ok(()) => {
+                        Ok(choice) => {
                             self.try_put(pod, choice.node, choice.gpus);
                             continue;
                         }
@@ -255,21 +255,61 @@ impl Engine {
         Ok(())
     }
 
-    /// The gates once the devices are known: only MiB of a device are charged by the device (S13), all else has passed.
-    fn gate_of(&self, pod: PodIx, choice: &Choice, pool: PoolIx, want: &[u32]) -> Result<(), Refusal> {
+    /// The gates once the devices are known: only MiB of a device are charged by the device (S13), all else has passed. If
+    /// the chosen ones do not pass, others may that are charged less.
+    fn through_gates(
+        &mut self,
+        pod: PodIx,
+        choice: Choice,
+        (pool, scope): (PoolIx, Scope),
+        want: &[u32],
+    ) -> Result<Choice, Refusal> {
         let shape = self.kind_of(pod).0;
-        let template = self.templates.at(self.workloads.at(pod.workload.0).template);
-        if !self.asks_for_memory(template) {
-            return Ok(());
+        let of = self.workloads.at(pod.workload.0).template;
+        if !self.asks_for_memory(self.templates.at(of)) {
+            return Ok(choice);
         }
         let cost = self.cost(shape, choice.node, choice.gpus);
-        self.org.gate(template.queue, pool, cost, template.preemptible).map_err(|shut| {
-            let ask = self.ask(template, want, pool);
-            let mut refusal = self.shut(shut, template.queue, pool, ask, cost);
-            // MiB of another device may come to less.
-            refusal.unblock.push(Unblock::Everywhere);
-            refusal
-        })
+        let template = self.templates.at(of);
+        let Err(shut) = self.org.gate(template.queue, pool, cost, template.preemptible) else {
+            return Ok(choice);
+        };
+        if let Some(choice) = self.cheapest_through_gates(pod, pool, scope) {
+            return Ok(choice);
+        }
+        let template = self.templates.at(of);
+        let ask = self.ask(template, want, pool);
+        let mut refusal = self.shut(shut, template.queue, pool, ask, cost);
+        // MiB of another device may come to less.
+        refusal.unblock.push(Unblock::Everywhere);
+        Err(refusal)
+    }
+
+    /// The node that takes a pod whose devices are charged least, then with the smallest id, if that passes the gates. Costs a
+    /// look at every node of the pool; where all devices are alike, nobody comes here with hope, and few in vain (S30).
+    fn cheapest_through_gates(&mut self, pod: PodIx, pool: PoolIx, scope: Scope) -> Option<Choice> {
+        let kind = self.kind_of(pod);
+        let (gpu, strategy) = (self.shapes.at(kind.0).gpu, self.pools.spec(pool).device);
+        let template = self.workloads.at(pod.workload.0).template;
+        let there = self.nodes.iter().filter(|(_, node)| node.pool == Some(pool));
+        let there: Vec<(NodeId, NodeIx)> = there.map(|(ix, node)| (node.id, NodeIx(ix))).collect();
+        let mut best: Option<(i64, NodeId, Choice)> = None;
+        for (id, node) in there {
+            if self.is_held_from_others(node) || !self.could_take(kind, pool, scope, node) {
+                continue;
+            }
+            let Some(gpus) = self.nodes.at(node.0).devices.choose(gpu, strategy) else { continue };
+            let cost = self.cost(kind.0, node, gpus);
+            let template = self.templates.at(template);
+            let better = best.as_ref().is_none_or(|(charge, other, _)| (cost[0], id) < (*charge, *other));
+            if better
+                && self.org.gate(template.queue, pool, cost, template.preemptible).is_ok()
+                && self.accepts(kind, pool, node)
+            {
+                best = Some((cost[0], id, Choice { node, gpus }));
+            }
+        }
+        best.map(|(_, _, choice)| choice)
     }
 
     /// The roles that want pods, those with the most devices per pod first, then the most CPU.

@@ -316,6 +316,12 @@ impl Engine {
         }
     }
 
+    /// True if a node is hidden from whose turn it is, because it is held for another.
+    pub(crate) fn is_held_from_others(&self, ix: NodeIx) -> bool {
+        let Some(pool) = self.holds.hidden else { return false };
+        self.holds.by_pool[&pool].plan.nodes.keys().any(|(_, node)| *node == ix)
+    }
+
     /// True if the first member of a group must leave alone what is held in a pool: it comes after the one for whom it is
     /// held, and does not say that it will be done in time.
     fn is_bound(&mut self, group: GroupIx, pool: PoolIx, now: bool) -> bool {

@@ -4,7 +4,7 @@ use super::fits::could_take;
 use super::labels::label;
 use super::order::Want;
 use super::prefer::Domain;
-use super::state::State;
+use super::state::{Shape, State};
 use berth_model::{
     GpuRequest, NodeSpec, Placement, PodId, PodOutcome, PoolId, ReasonKind, TopologyRequest, WorkloadSpec,
 };
@@ -152,9 +152,35 @@ impl State {
             let some = nodes.iter().any(allowed);
             return Err(if some { ReasonKind::Capacity } else { ReasonKind::Feasibility });
         };
-        self.gate(workload, pool, self.cost(pod, at.node, at.gpus))?;
+        let at = match self.gate(workload, pool, self.cost(pod, at.node, at.gpus)) {
+            Ok(()) => at,
+            Err(shut) => self.cheapest(workload, (pod, &shape), pool, domain).ok_or(shut)?,
+        };
         self.place(pod, at, self.now);
         Ok(at)
+    }
+
+    /// Of the places that pass the gates with the devices that they would take, the one that is charged least (S13).
+    fn cheapest(
+        &self,
+        workload: &WorkloadSpec,
+        (pod, shape): (PodId, &Shape),
+        pool: PoolId,
+        domain: Option<&Domain>,
+    ) -> Option<Placement> {
+        let inside = |node: &&NodeSpec| {
+            domain.is_none_or(|(key, value)| label(node, key) == Some(value.as_str()))
+                && self.is_open(pool, node)
+                && self.takes(shape, node)
+        };
+        let nodes = self.ready_nodes(pool).into_iter().filter(inside);
+        let places = nodes.filter_map(|node| {
+            let gpus = self.choose_devices(node.id, shape.spec.gpu, self.pools[&pool].device)?;
+            Some(Placement { node: node.id, gpus })
+        });
+        let cost = |at: &Placement| self.cost(pod, at.node, at.gpus);
+        let passing = places.filter(|at| self.gate(workload, pool, cost(at)).is_ok());
+        passing.min_by_key(|at| (cost(at)[0], at.node))
     }
 }
 

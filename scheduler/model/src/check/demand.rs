@@ -264,7 +264,8 @@ fn wants(w: &Workload, waiting: &[u32], has_kept: bool) -> Vec<(Vec<u32>, Vec<u3
         let possible = missing.iter().zip(waiting).all(|(missing, waiting)| missing <= waiting);
         return (possible && !has_kept).then(|| (missing, waiting.to_vec())).into_iter().collect();
     }
-    let only = |role: usize, pods: u32| (0..waiting.len()).map(|r| if r == role { pods } else { 0 }).collect();
+    let only =
+        |role: usize, pods: u32| (0..waiting.len()).map(|r| if r == role { pods } else { 0 }).collect();
     let growing = waiting.iter().enumerate().filter(|(_, pods)| **pods > 0);
     growing.map(|(role, pods)| (only(role, 1), only(role, *pods))).collect()
 }
