@@ -1,7 +1,8 @@
 //! Measures every target once and prints the table of docs/PERFORMANCE.md: `cargo bench -p berth-bench --bench table`.
 //!
 //! Times are the shortest of a few runs on one thread. The plain programs run beside Berth in the same process; what they
-//! leave out is said in `berth_bench::plain`.
+//! leave out is said in `berth_bench::plain`. Words after `--` choose: only the steps whose name contains one of them are
+//! measured, `cargo bench -p berth-bench --bench table -- claims gang`.
 
 use berth_bench::cases::{self, Case};
 use berth_bench::cluster::{self, GPUS_PER_NODE, POOL};
@@ -21,14 +22,35 @@ const PLAIN_PODS: usize = 300;
 /// GPU kinds that plain FGD looks at, as in the paper's simulator.
 const FGD_KINDS: usize = 35;
 
+/// What measures one or more rows.
+type Step = fn(&Openb) -> Vec<Row>;
+
+/// All steps, by name, in the order of the table; those of `taking_back` come after them.
+const STEPS: [(&str, Step); 8] = [
+    ("whole-gpus", whole_gpus),
+    ("openb-mix", openb_mix),
+    ("growth", growth),
+    ("half-full", gang),
+    ("verdict", verdict),
+    ("simulator", simulator),
+    ("memory", memory),
+    ("unallocated", unallocated),
+];
+
 fn main() {
+    // Cargo itself hands over an option.
+    let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
+    let wanted = |name: &str| words.is_empty() || words.iter().any(|word| name.contains(word));
     let openb = Openb::load();
     let mut rows = Vec::new();
-    for step in [whole_gpus, openb_mix, growth, gang, verdict, simulator, memory, unallocated] {
+    for (_, step) in STEPS.into_iter().filter(|(name, _)| wanted(name)) {
         rows.extend(step(&openb));
         eprintln!("measured: {}", rows.last().map_or("", |row| &row.what));
     }
-    rows.extend(taking_back::rows());
+    for (_, step) in taking_back::STEPS.into_iter().filter(|(name, _)| wanted(name)) {
+        rows.extend(step());
+        eprintln!("measured: {}", rows.last().map_or("", |row| &row.what));
+    }
     if !openb.published {
         println!("The openb files are not there: the mix is that of their commonest shapes.\n");
     }

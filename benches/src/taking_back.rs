@@ -18,16 +18,18 @@ const RUNS: u32 = 3;
 /// A running pod, as the plain program knows it: since when, and where.
 type Running = (i64, u32);
 
-/// All rows, in the order of the table.
-pub fn rows() -> Vec<Row> {
-    let steps = [claims, single, gang, moves, impossible, shares];
-    let mut rows = Vec::new();
-    for step in steps {
-        rows.extend(step());
-        eprintln!("measured: {}", rows.last().map_or("", |row| &row.what));
-    }
-    rows
-}
+/// What measures one or more rows.
+pub type Step = fn() -> Vec<Row>;
+
+/// All steps, by name, in the order of the table.
+pub const STEPS: [(&str, Step); 6] = [
+    ("claims", claims),
+    ("single", single),
+    ("gang", gang),
+    ("moves", moves),
+    ("impossible", impossible),
+    ("shares", shares),
+];
 
 /// One decision of an engine to which events are submitted before.
 fn decided(before: &Engine, events: &[Event]) -> (Duration, Vec<Decision>) {
