@@ -4,7 +4,8 @@
 //! A set of moves counts only if, with the beneficiary in its place, every pod that is stopped finds another one. New
 //! places are kept from the start.
 //! Costs: a set costs the placements of what it moves; a pool without enough free GPU share in all is not looked at, and
-//! for each pod only [`MOST_PLAYS`] sets are played through, those whose candidates started last.
+//! for each pod only [`MOST_PLAYS`] sets are played through, those whose candidates started last. Putting a victim back costs
+//! the pods of the beneficiary on its nodes; all of them where pods are particular about other pods.
 
 use crate::Engine;
 use crate::choose::Scope;
@@ -28,6 +29,43 @@ const ROUNDING: [i64; 3] = [1000, 0, 0];
 
 /// S9, among those that are moved.
 pub(crate) type Turn = (Reverse<Priority>, bool, Timestamp, WorkloadId);
+
+/// The pods of a beneficiary in the trial under way, in the order in which they got their places, and where they are.
+#[derive(Debug)]
+struct Seated {
+    pods: Vec<PodIx>,
+    /// By node: positions in that list.
+    by_node: FxHashMap<NodeIx, SmallVec<[usize; 2]>>,
+}
+
+impl Seated {
+    fn of(engine: &Engine, pods: Vec<PodIx>) -> Self {
+        let all: SmallVec<[usize; 8]> = (0..pods.len()).collect();
+        let mut seated = Self { pods, by_node: FxHashMap::default() };
+        seated.reseat(engine, &[], &all);
+        seated
+    }
+
+    /// Positions of those on some nodes, in order.
+    fn on(&self, nodes: &[NodeIx]) -> SmallVec<[usize; 8]> {
+        let here = nodes.iter().filter_map(|node| self.by_node.get(node)).flatten();
+        let mut here: SmallVec<[usize; 8]> = here.copied().collect();
+        here.sort_unstable();
+        here
+    }
+
+    /// Those that were on some nodes are elsewhere now.
+    fn reseat(&mut self, engine: &Engine, nodes: &[NodeIx], moved: &[usize]) {
+        for node in nodes {
+            self.by_node.remove(node);
+        }
+        for at in moved {
+            if let Some(node) = engine.pod(self.pods[*at]).node {
+                self.by_node.entry(node).or_default().push(*at);
+            }
+        }
+    }
+}
 
 impl Engine {
     /// The one layer of consolidation, if the pool allows it and has enough free in all.
@@ -220,10 +258,13 @@ impl Engine {
             let whole = matches!(unit.id, UnitId::Whole(_));
             Reverse((unit.lost(), pods.len(), self.workloads.at(unit.pods[0].workload.0).id, whole, pods))
         });
-        let seats: FxHashMap<PodIx, Option<Pod>> = self.touched_by_trial().into_iter().collect();
+        let touched = self.touched_by_trial();
+        let own = touched.iter().map(|(pod, _)| *pod).filter(|pod| pod.workload == hunt.beneficiary);
+        let mut own = Seated::of(self, own.collect());
+        let seats: FxHashMap<PodIx, Option<Pod>> = touched.into_iter().collect();
         let mut needed = vec![true; taken.units.len()];
         for at in order {
-            needed[at] = !self.can_return(hunt, &taken.units[at].pods, &seats, scope);
+            needed[at] = !self.can_return(hunt, &taken.units[at].pods, &seats, &mut own, scope);
         }
         for at in (0..needed.len()).rev().filter(|at| !needed[*at]) {
             let department = self.judged_department(hunt, taken.units[at].queue);
@@ -238,27 +279,28 @@ impl Engine {
         hunt: &Hunt,
         victim: &[PodIx],
         seats: &FxHashMap<PodIx, Option<Pod>>,
+        own: &mut Seated,
         scope: Scope,
     ) -> bool {
         let mark = self.trial.len();
         let mut nodes: Vec<NodeIx> = victim.iter().filter_map(|pod| seats[pod]?.node).collect();
         nodes.sort_unstable();
         nodes.dedup();
-        let own: Vec<PodIx> = self.touched_by_trial().into_iter().map(|(pod, _)| pod).collect();
-        let own: Vec<PodIx> = own.into_iter().filter(|pod| pod.workload == hunt.beneficiary).collect();
-        let on_them =
-            |engine: &Self, pod: &PodIx| engine.pod(*pod).node.is_some_and(|node| nodes.contains(&node));
-        let (moving, staying): (Vec<PodIx>, Vec<PodIx>) = own.into_iter().partition(|pod| on_them(self, pod));
+        let on_them = own.on(&nodes);
+        let moving: SmallVec<[PodIx; 8]> = on_them.iter().map(|at| own.pods[*at]).collect();
         moving.iter().for_each(|pod| self.try_lift(*pod));
         for pod in victim {
             if let Some(was) = seats[pod] {
                 self.try_return(*pod, was);
             }
         }
+        let mut staying = (0..own.pods.len()).filter(|at| !on_them.contains(at)).map(|at| own.pods[at]);
         let fits = moving.iter().all(|pod| self.move_into(hunt, &[*pod], scope))
-            && (self.local_to_pools() || staying.iter().all(|pod| self.still_fits(hunt, *pod)))
+            && (self.local_to_pools() || staying.all(|pod| self.still_fits(hunt, pod)))
             && self.within_bounds(hunt);
-        if !fits {
+        if fits {
+            own.reseat(self, &nodes, &on_them);
+        } else {
             self.roll_back_to(mark);
         }
         fits
