@@ -28,6 +28,7 @@ impl Engine {
         self.warn(&mut decisions);
         self.show_all();
         self.deciding = false;
+        self.keep_victims();
         self.say_waiting(&mut decisions);
         self.report(&mut decisions);
         decisions

@@ -2,7 +2,8 @@
 //!
 //! In each cycle after something has happened, in the order of S9, on the live state in a trial, by what is there. A
 //! workload that lacks its minimum starts with all its room or not at all; else each pod by itself. Costs: the leaving
-//! pods and those with room kept, each once without and once with those that leave.
+//! pods and those with room kept, each once without those that leave, and once with them unless they are all still on the
+//! devices that are kept.
 
 use crate::Engine;
 use crate::ix::{NodeIx, PodIx, PoolIx, WorkloadIx};
@@ -102,6 +103,9 @@ impl Engine {
     /// Starts those whose room is free beside everybody who is still there.
     fn start_kept(&mut self, decisions: &mut Vec<Decision>) {
         let batches = self.batches();
+        if batches.iter().all(|batch| self.is_in_use(batch)) {
+            return;
+        }
         let rooms = self.lift_kept();
         let mut started: Vec<Batch> = Vec::new();
         for batch in batches {
@@ -126,6 +130,17 @@ impl Engine {
             self.enqueue(workload);
             self.wake_neighbours();
         }
+    }
+
+    /// True if somebody is still on a device that one of these pods is to have for itself: then they cannot start yet.
+    fn is_in_use(&self, batch: &[PodIx]) -> bool {
+        batch.iter().any(|pod| {
+            let GpuGrant::Whole(devices) = self.pod(*pod).gpus else { return false };
+            let Some(node) = self.pod(*pod).node else { return false };
+            let there = self.nodes.at(node.0).pods.iter().map(|other| self.pod(*other));
+            let mut present = there.filter(|other| other.on_node() && other.node == Some(node));
+            present.any(|other| other.gpus.devices().0 & devices.0 != 0)
+        })
     }
 
     /// Puts pods of one workload where their room is, in the trial under way, or changes nothing: into one pool of its

@@ -74,6 +74,8 @@ struct FromQueue {
 pub(crate) struct Taken {
     pub(crate) units: Vec<Unit>,
     by_queue: FxHashMap<QueueIx, FromQueue>,
+    /// How many of the units are single pods, by workload.
+    singles: FxHashMap<WorkloadIx, u32>,
     /// Pods taken, by disruption budget.
     by_budget: FxHashMap<BudgetId, u32>,
 }
@@ -81,7 +83,8 @@ pub(crate) struct Taken {
 impl Taken {
     /// What of a workload was taken pod by pod.
     pub(crate) fn singles_of(&self, workload: WorkloadIx) -> impl Iterator<Item = &Unit> {
-        self.units.iter().filter(move |unit| unit.is_single_of(workload))
+        let units = if self.singles.contains_key(&workload) { &self.units[..] } else { &[] };
+        units.iter().filter(move |unit| unit.is_single_of(workload))
     }
 
     /// Takes a unit. A whole workload goes with its pods that were taken one by one before.
@@ -101,9 +104,13 @@ impl Taken {
         for (budget, pods) in &unit.disruption.pods {
             *self.by_budget.entry(*budget).or_default() += pods;
         }
-        if let UnitId::Whole(workload) = unit.id {
-            let singles = self.units.extract_if(.., |other| other.is_single_of(workload));
-            singles.for_each(|single| unit.absorb(single));
+        match unit.id {
+            UnitId::Pod(pod) => *self.singles.entry(pod.workload).or_default() += 1,
+            UnitId::Whole(workload) if self.singles.remove(&workload).is_some() => {
+                let singles = self.units.extract_if(.., |other| other.is_single_of(workload));
+                singles.for_each(|single| unit.absorb(single));
+            }
+            UnitId::Whole(_) => {}
         }
         self.units.push(unit);
     }
@@ -116,6 +123,14 @@ impl Taken {
     /// Gives a unit back.
     pub(crate) fn remove(&mut self, at: usize, department: Option<QueueIx>) -> Unit {
         let unit = self.units.remove(at);
+        if let UnitId::Pod(pod) = unit.id
+            && let Some(singles) = self.singles.get_mut(&pod.workload)
+        {
+            *singles -= 1;
+            if *singles == 0 {
+                self.singles.remove(&pod.workload);
+            }
+        }
         for (budget, pods) in &unit.disruption.pods {
             self.by_budget.entry(*budget).and_modify(|taken| *taken -= pods);
         }
@@ -233,7 +248,11 @@ impl Engine {
         }
         let is_fresh = match unit {
             UnitId::Pod(pod) => self.second.fresh.binary_search(&pod).is_ok(),
-            UnitId::Whole(_) => self.second.fresh.iter().any(|pod| pod.workload == workload),
+            UnitId::Whole(_) => {
+                // In order: those of one workload stand together.
+                let first = self.second.fresh.partition_point(|pod| pod.workload < workload);
+                self.second.fresh.get(first).is_some_and(|pod| pod.workload == workload)
+            }
         };
         if is_fresh {
             // Who has just been placed is no victim before the next cycle.

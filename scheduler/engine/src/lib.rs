@@ -14,6 +14,7 @@
 //! | `reserve`, `kept`, `overlap` | room that will be free soon, kept for those it was freed for (S23) |
 //! | `hold`, `backfill` | room in time for those who would wait for ever, and who may use it meanwhile (decision 0003) |
 //! | `take_back` | the second pass: reclaim, preempt, consolidate, phase by phase (S10, S32) |
+//! | `round` | whose turn it is in a phase of it (S8, S25) |
 //! | `rest` | whom the second pass does not look at, and until when (S30) |
 //! | `victims`, `legal`, `room`, `search` | who may be stopped, which sets are allowed, the best set on a node and over all nodes (S20 to S22) |
 //! | `budgets` | how many pods of an application may be stopped at a time (S20) |
@@ -68,6 +69,7 @@ mod remember;
 mod reserve;
 mod rest;
 mod room;
+mod round;
 mod score;
 mod search;
 mod shape;

@@ -245,6 +245,11 @@ impl Org {
         &self.departments
     }
 
+    /// True if there are several projects.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.departments.iter().flat_map(|department| self.children(*department)).nth(1).is_some()
+    }
+
     /// A queue in a pool, to change it.
     pub(crate) fn in_pool_mut(&mut self, queue: QueueIx, pool: PoolIx) -> &mut InPool {
         let all = &mut self.all[queue.i()].in_pool;

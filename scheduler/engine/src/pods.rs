@@ -452,7 +452,8 @@ impl Engine {
 
     /// The turns of a workload's groups change, while the second pass goes from one to the next.
     pub(crate) fn touch_turns(&mut self, ix: WorkloadIx) {
-        self.second.touched.extend(self.workloads.at(ix.0).groups.iter().copied());
+        let groups = self.workloads.at(ix.0).groups.iter();
+        self.second.touched.extend(groups.map(|group| (*group, ix)));
     }
 
     /// Takes a workload out of all groups it waits in.

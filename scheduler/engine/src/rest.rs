@@ -3,8 +3,8 @@
 //! A refusal to take back stands until something it depends on has changed. It is noted per pool and means, with the
 //! pool's count of *stirs*: that grows with everything that happens in the pool outside of trials (who is on which node,
 //! nodes, fair shares). A group that was refused everything *rests* on what could help it, which is often much less than
-//! the whole pool: a project beyond what it may take back rests on its own share and use, one that could only gain by
-//! moves rests on the free share it lacks for them. Searches that failed for lack of room are noted by what was wanted,
+//! the whole pool: a project beyond what it may take back rests on its own share and use, one that has the pool for itself
+//! on another that comes, one that could only gain by moves rests on the free share it lacks for them. Searches that failed for lack of room are noted by what was wanted,
 //! so that groups that want the same do not repeat them before a pod or node has changed.
 //!
 //! Absent: evidence about time other than the earliest moment at which only time stood in the way.
@@ -46,8 +46,18 @@ pub(crate) enum Hope {
     Own(PoolIx, QueueIx, Triple, bool),
     /// This much GPU share of the pool is claimed by nobody.
     Free(PoolIx, i64),
+    /// Another project than this uses anything of the pool.
+    Others(PoolIx, QueueIx),
     /// A workload of the project with a lower priority than this.
     Lower(QueueIx, Priority),
+}
+
+/// Which projects use anything of a pool.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Users {
+    None,
+    One(QueueIx),
+    Several,
 }
 
 /// What is wanted, if nothing else about a group matters to where it fits: shapes and numbers of pods.
@@ -93,6 +103,7 @@ struct InPool {
     any: BTreeSet<GroupIx>,
     own: BTreeMap<QueueIx, BTreeMap<GroupIx, (Triple, bool)>>,
     free: BTreeSet<(i64, GroupIx)>,
+    others: BTreeMap<QueueIx, BTreeMap<GroupIx, ()>>,
     /// What does not fit as if all leaving pods were gone, and what no moves help, at this count of shifts. Moves may
     /// help at a later time.
     searched: u64,
@@ -148,6 +159,7 @@ impl Rests {
                 Hope::Free(pool, amount) => {
                     self.pool(pool).free.remove(&(amount, group));
                 }
+                Hope::Others(pool, queue) => remove_of(&mut self.pool(pool).others, queue, group),
                 Hope::Lower(queue, _) => remove_of(&mut self.lower, queue, group),
             }
         }
@@ -177,6 +189,7 @@ impl Rests {
         let mut groups: Vec<GroupIx> = here.any.iter().copied().collect();
         groups.extend(here.own.values().flat_map(BTreeMap::keys));
         groups.extend(here.free.iter().map(|(_, group)| *group));
+        groups.extend(here.others.values().flat_map(BTreeMap::keys));
         groups.into_iter().for_each(|group| self.wake(group));
     }
 
@@ -239,6 +252,9 @@ impl Rests {
                 }
                 Hope::Free(pool, amount) => {
                     self.pool(pool).free.insert((amount, group));
+                }
+                Hope::Others(pool, queue) => {
+                    self.pool(pool).others.entry(queue).or_default().insert(group, ());
                 }
                 Hope::Lower(queue, priority) => {
                     self.lower.entry(queue).or_default().insert(group, priority);
@@ -327,12 +343,13 @@ impl Engine {
         for at in 0..self.second.rests.pools.len() {
             let pool = PoolIx::of(at);
             let here = &self.second.rests.pools[at];
-            if (here.any.is_empty() && here.own.is_empty() && here.free.is_empty())
-                || self.pools.at(pool).spec.is_none()
-            {
+            let by_shares = !(here.any.is_empty() && here.own.is_empty() && here.free.is_empty());
+            if (!by_shares && here.others.is_empty()) || self.pools.at(pool).spec.is_none() {
                 continue;
             }
-            self.refresh_shares(pool);
+            if by_shares {
+                self.refresh_shares(pool);
+            }
             let stirs = self.pools.at(pool).stirs;
             if std::mem::replace(&mut self.second.rests.pools[at].seen, stirs) != stirs {
                 self.rouse_pool(pool);
@@ -350,7 +367,32 @@ impl Engine {
                 |(ask, preemptible): &(Triple, bool)| self.may_reclaim(*queue, pool, *ask, *preemptible);
             groups.extend(of_queue.iter().filter(|(_, wants)| may(wants)).map(|(group, _)| *group));
         }
+        if !here.others.is_empty() {
+            let users = self.users_of(pool);
+            let hopeful = here.others.iter().filter(|(queue, _)| self.users_but(users, **queue));
+            groups.extend(hopeful.flat_map(|(_, of_queue)| of_queue.keys()));
+        }
         groups.into_iter().for_each(|group| self.second.rests.wake(group));
+    }
+
+    /// Which projects use anything of a pool, as far as two.
+    pub(crate) fn users_of(&self, pool: PoolIx) -> Users {
+        let projects = self.org.departments().iter().flat_map(|department| self.org.children(*department));
+        let mut users = projects.filter(|project| self.org.in_pool(*project, pool).allocated != [0; 3]);
+        match (users.next(), users.next()) {
+            (None, _) => Users::None,
+            (Some(one), None) => Users::One(one),
+            (Some(_), Some(_)) => Users::Several,
+        }
+    }
+
+    /// True if another project than this is one of them.
+    pub(crate) fn users_but(&self, users: Users, project: QueueIx) -> bool {
+        match users {
+            Users::None => false,
+            Users::One(one) => one != project,
+            Users::Several => true,
+        }
     }
 
     /// After a pass: groups that were refused everything, as things are now, rest. Those that lack something else than

@@ -10,13 +10,13 @@
 
 use crate::Engine;
 use crate::consolidate::Turn;
-use crate::ix::{NodeIx, PodIx, ShapeIx};
+use crate::ix::{NodeIx, PodIx, ShapeIx, WorkloadIx};
 use crate::legal::{Hunt, Rule, Taken};
 use crate::node::hold;
 use crate::org::{Triple, add};
 use crate::victims::{Cost, Unit, UnitId};
 use crate::workload::Stage;
-use berth_model::{GpuRequest, NodeId, PodId, Timestamp};
+use berth_model::{DeviceMask, GpuRequest, NodeId, PodId, Timestamp};
 use rustc_hash::FxHashSet;
 use smallvec::SmallVec;
 use std::cmp::Reverse;
@@ -42,8 +42,8 @@ pub(crate) struct SetKey {
 pub(crate) struct Elsewhere {
     /// By rules about other pods, and exclusive volumes (S11).
     pub(crate) about: Vec<UnitId>,
-    /// Under the limits and bounds that are to be passed.
-    pub(crate) debtors: Vec<UnitId>,
+    /// Under the limits and bounds that are to be passed, once they are asked for.
+    pub(crate) debtors: Option<Vec<UnitId>>,
 }
 
 /// Victims for one pod on one node.
@@ -51,6 +51,8 @@ pub(crate) struct Elsewhere {
 pub(crate) struct Set {
     pub(crate) key: SetKey,
     pub(crate) units: Vec<Unit>,
+    /// It is the best for the room alone, all sets of units on the node considered, and nothing elsewhere can matter.
+    lasting: bool,
 }
 
 /// The pod that needs room, and what else must be freed for it.
@@ -104,23 +106,91 @@ impl Engine {
         taken: &Taken,
         need: &Need,
         node: NodeIx,
-        elsewhere: &Elsewhere,
+        elsewhere: &mut Elsewhere,
     ) -> Option<Set> {
         if need.debts == [[0; 3]; 2] {
             return self.best_of_items(hunt, taken, need, node, &elsewhere.about);
         }
+        if !self.could_pay(hunt, need, node, &elsewhere.about) {
+            let all = self.with_debtors(hunt, taken, need, elsewhere);
+            if !self.could_pay(hunt, need, node, &all) {
+                return None;
+            }
+        }
         let room_alone = Need { debts: [[0; 3]; 2], ..*need };
         let set = self.best_of_items(hunt, taken, &room_alone, node, &elsewhere.about)?;
+        if self.pay_all(hunt, need, &set.units) {
+            return Some(set);
+        }
+        let all = self.with_debtors(hunt, taken, need, elsewhere);
+        let set = self.best_of_items(hunt, taken, need, node, &all)?;
+        Some(Set { lasting: false, ..set })
+    }
+
+    /// All units that can matter on a node without being there.
+    fn with_debtors(
+        &mut self,
+        hunt: &Hunt,
+        taken: &Taken,
+        need: &Need,
+        elsewhere: &mut Elsewhere,
+    ) -> Vec<UnitId> {
+        let debtors = elsewhere.debtors.take().unwrap_or_else(|| self.debtors(hunt, taken, need));
+        let all = [&elsewhere.about[..], &debtors].concat();
+        elsewhere.debtors = Some(debtors);
+        all
+    }
+
+    /// False if the debts would not be paid even if all went that have pods on a node or are elsewhere.
+    fn could_pay(&self, hunt: &Hunt, need: &Need, node: NodeIx, elsewhere: &[UnitId]) -> bool {
+        let here = self.nodes.at(node.0).pods.iter().map(|pod| pod.workload);
+        let those = elsewhere.iter().map(|id| match *id {
+            UnitId::Pod(PodIx { workload, .. }) | UnitId::Whole(workload) => workload,
+        });
+        let mut workloads: SmallVec<[WorkloadIx; 32]> = here.chain(those).collect();
+        workloads.sort_unstable();
+        workloads.dedup();
         let mut paid = [[0; 3]; 2];
-        for unit in &set.units {
+        for workload in workloads {
+            let state = self.workloads.at(workload.0);
+            let path = &self.org.at(self.templates.at(state.template).queue).path;
+            let charge = state.placed().fold([0; 3], |mut sum, pod| {
+                let pod = PodIx { workload, pod };
+                let Some(there) = self.pod(pod).node else { return sum };
+                add(&mut sum, self.cost(self.kind_of(pod).0, there, self.pod(pod).gpus), 1);
+                sum
+            });
+            for (queue, paid) in [hunt.project, hunt.department].iter().zip(&mut paid) {
+                if path.contains(queue) {
+                    add(paid, charge, 1);
+                }
+            }
+        }
+        covers(&paid, &need.debts)
+    }
+
+    /// True if these units pay the debts.
+    fn pay_all(&self, hunt: &Hunt, need: &Need, units: &[Unit]) -> bool {
+        let mut paid = [[0; 3]; 2];
+        for unit in units {
             let pays = self.pays(hunt, unit);
             paid.iter_mut().zip(pays).for_each(|(sum, more)| add(sum, more, 1));
         }
-        if covers(&paid, &need.debts) {
-            return Some(set);
-        }
-        let all = [&elsewhere.about[..], &elsewhere.debtors].concat();
-        self.best_of_items(hunt, taken, need, node, &all)
+        covers(&paid, &need.debts)
+    }
+
+    /// True if a set found earlier in an attempt, on a node that has not changed since, is still the best there. The more
+    /// is taken the fewer sets are legal, and of units that have not changed none gets cheaper.
+    pub(crate) fn lasts(&self, hunt: &Hunt, taken: &Taken, need: &Need, set: &Set) -> bool {
+        let as_it_was = |unit: &Unit| {
+            let (UnitId::Pod(PodIx { workload, .. }) | UnitId::Whole(workload)) = unit.id;
+            taken.singles_of(workload).next().is_none()
+        };
+        let units: SmallVec<[&Unit; 8]> = set.units.iter().collect();
+        set.lasting
+            && set.units.iter().all(as_it_was)
+            && self.pay_all(hunt, need, &set.units)
+            && self.legal(hunt, taken, &units)
     }
 
     fn best_of_items(
@@ -145,14 +215,17 @@ impl Engine {
             let stream = (template.queue, template.priority, 0);
             self.stream_allowed(hunt, taken, stream) && self.may_be_stopped(hunt, *id)
         });
-        let mut items: Vec<Unit> = ids.into_iter().map(|id| self.unit_beside(id, taken)).collect();
-        if hunt.rule == Rule::Consolidate {
-            // What is moved loses its running time, however large it is (S26).
-            for unit in &mut items {
+        let mut items: Vec<Unit> = Vec::with_capacity(ids.len());
+        for id in ids {
+            let mut unit = self.unit_beside(id, taken);
+            if hunt.rule == Rule::Consolidate {
+                // What is moved loses its running time, however large it is (S26).
                 unit.cost = [i128::from(unit.age.0), 0, unit.cost[2], unit.cost[3]];
             }
+            if self.legal(hunt, taken, &[&unit]) {
+                items.push(unit);
+            }
         }
-        items.retain(|unit| self.legal(hunt, taken, &[unit]));
         // Single pods before their workload, else by time.
         items.sort_by(|a, b| (&a.order, a.pods.len()).cmp(&(&b.order, b.pods.len())));
         let single = items.iter().all(|unit| unit.pods.len() == 1);
@@ -182,9 +255,12 @@ impl Engine {
             search.decide(self, 0, [0; 4]);
         }
         let key = search.best?;
+        let whole = hunt.rule != Rule::Consolidate && search.steps <= STEPS;
+        let lasting = whole && !search.fickle && elsewhere.is_empty();
         let chosen = search.best_states.iter().map(|state| *state == State::Stopped);
         let units = search.items.into_iter().zip(chosen).filter(|(_, chosen)| *chosen).map(|(unit, _)| unit);
-        Some(Set { key, units: units.collect() })
+        let lasting = lasting && self.local_to_pools();
+        Some(Set { key, units: units.collect(), lasting })
     }
 
     /// A unit; a whole workload with what was taken of it pod by pod.
@@ -199,6 +275,14 @@ impl Engine {
     /// True if a pod of the kind fits on a node once these pods are gone.
     fn would_fit(&mut self, need: &Need, ix: NodeIx, pool: crate::ix::PoolIx, gone: &[PodIx]) -> bool {
         let (node, shape) = (self.nodes.at(ix.0), self.shapes.at(need.kind.0));
+        if let GpuRequest::Whole(count) = shape.gpu {
+            let there = gone.iter().map(|pod| self.pod(*pod)).filter(|state| state.node == Some(ix));
+            let open =
+                there.fold(node.devices.free, |open, state| DeviceMask(open.0 | state.gpus.devices().0));
+            if open.count() < count {
+                return false;
+            }
+        }
         if self.neighbours.idle() && !shape.local {
             // Also where room is kept: what stays, or does not, is counted beside the larger of what leaves and is kept.
             let (mut free, mut devices) = (node.free.clone(), node.devices.clone());

@@ -3,7 +3,8 @@
 //! Candidates come most recently started first, pods above their minimum before all others. Freeing `m` devices' worth
 //! on a node costs at least `m` times the running time of its most recently started candidate, and nodes are met in the
 //! order of those: once the best set found costs no more than that bound, no node not met yet can be better. Sets found
-//! stay in a heap for the next pod of the same attempt and are verified before they are used.
+//! stay in a heap for the next pod of the same attempt; before one is used it is judged again (S22), and found anew only where
+//! that is not enough: the node has changed, or what happens elsewhere matters there.
 //! Costs: one reclaim among many equal ones solves one node; an attempt for n pods solves each node about once.
 
 use crate::Engine;
@@ -56,11 +57,11 @@ impl Engine {
             frontier.cursor.elastic = true;
             self.open_streams(hunt, taken, &mut frontier.cursor);
         }
-        let elsewhere = self.units_elsewhere(hunt, taken, need);
-        self.look_again(hunt, taken, need, scope, frontier, &elsewhere);
+        let mut elsewhere = self.units_elsewhere(hunt, taken, need);
+        self.look_again(hunt, taken, need, scope, frontier, &mut elsewhere);
         let missing = self.least_missing(hunt, need);
         if !elsewhere.about.is_empty() && frontier.met.is_empty() {
-            self.meet_all(hunt, taken, need, scope, frontier, &elsewhere);
+            self.meet_all(hunt, taken, need, scope, frontier, &mut elsewhere);
         }
         let most = match hunt.rule {
             Rule::Consolidate => self.second.plays + MOST_PLAYS,
@@ -76,13 +77,11 @@ impl Engine {
                 if settled {
                     let (node, found_at) = (*node, *found_at);
                     let known = frontier.sets.pop().map(|Reverse((key, _, _))| key);
-                    let stale = frontier.found.get(&node).is_none_or(|set| Some(&set.key) != known.as_ref());
-                    if stale {
-                        continue;
-                    }
+                    let current = frontier.found.get(&node).filter(|set| Some(&set.key) == known.as_ref());
+                    let Some(set) = current else { continue };
                     // What was found before the last steps of the trial may have changed since.
-                    if found_at < self.trial.len() {
-                        self.renew(hunt, taken, need, frontier, node, &elsewhere);
+                    if found_at < self.trial.len() && !self.lasts(hunt, taken, need, set) {
+                        self.renew(hunt, taken, need, frontier, node, &mut elsewhere);
                         let renewed = frontier.found.get(&node).map(|set| &set.key);
                         if renewed != known.as_ref() {
                             continue;
@@ -93,7 +92,7 @@ impl Engine {
             }
             bound?;
             let Some((_, _, pod)) = self.next_candidate(hunt, taken, &mut frontier.cursor) else { continue };
-            self.meet(hunt, taken, need, scope, frontier, pod, &elsewhere);
+            self.meet(hunt, taken, need, scope, frontier, pod, &mut elsewhere);
         }
     }
 
@@ -105,7 +104,7 @@ impl Engine {
         need: &Need,
         scope: Scope,
         frontier: &mut Frontier,
-        elsewhere: &Elsewhere,
+        elsewhere: &mut Elsewhere,
     ) {
         let all: Vec<NodeIx> = self.nodes.iter().map(|(slot, _)| NodeIx(slot)).collect();
         for node in all {
@@ -125,7 +124,7 @@ impl Engine {
         scope: Scope,
         frontier: &mut Frontier,
         pod: PodIx,
-        elsewhere: &Elsewhere,
+        elsewhere: &mut Elsewhere,
     ) {
         let units: SmallVec<[UnitId; 2]> = self.units_of(pod).collect();
         for id in units {
@@ -166,7 +165,7 @@ impl Engine {
         need: &Need,
         scope: Scope,
         frontier: &mut Frontier,
-        elsewhere: &Elsewhere,
+        elsewhere: &mut Elsewhere,
     ) {
         let mut changed = std::mem::take(&mut frontier.changed);
         changed.sort_unstable();
@@ -185,7 +184,7 @@ impl Engine {
         need: &Need,
         frontier: &mut Frontier,
         node: NodeIx,
-        elsewhere: &Elsewhere,
+        elsewhere: &mut Elsewhere,
     ) {
         let best = self.best_on(hunt, taken, need, node, elsewhere);
         // Room that is held for another is open only to who must stop somebody there (decision 0003).
@@ -279,7 +278,7 @@ impl Engine {
 
     /// Units that can matter on a node without being there.
     pub(crate) fn units_elsewhere(&mut self, hunt: &Hunt, taken: &Taken, need: &Need) -> Elsewhere {
-        Elsewhere { about: self.units_about(hunt, taken, need), debtors: self.debtors(hunt, taken, need) }
+        Elsewhere { about: self.units_about(hunt, taken, need), debtors: None }
     }
 
     /// Units with pods that keep the pod away from nodes, or let it there, other than by what they take (S11).
@@ -314,7 +313,7 @@ impl Engine {
     }
 
     /// Units of the queues whose limit or bound is to be passed, the most recently started first.
-    fn debtors(&mut self, hunt: &Hunt, taken: &Taken, need: &Need) -> Vec<UnitId> {
+    pub(crate) fn debtors(&mut self, hunt: &Hunt, taken: &Taken, need: &Need) -> Vec<UnitId> {
         if need.debts == [[0; 3]; 2] {
             return Vec::new();
         }

@@ -5,22 +5,20 @@
 //! that phase. What is found is first played through on the live state, then undone and decided: evictions, and room
 //! kept for the beneficiary (S23).
 //! Costs: a group for which nothing was found is not tried again until something that it depends on has changed: see
-//! [`crate::rest`] (S30). If nobody is to be tried, a phase costs one look at each of them. Else all groups that wait are
-//! put in order, a set entry and a comparison between queues each, until the last that is to be tried has had its turn.
+//! [`crate::rest`] (S30). If nobody is to be tried, a phase costs a look at each that has been woken. What the order of the
+//! turns costs, see [`crate::round`].
 
 use crate::Engine;
 use crate::choose::Scope;
-use crate::ix::{GroupIx, PodIx, PoolIx, QueueIx, WorkloadIx};
+use crate::ix::{GroupIx, PodIx, PoolIx, WorkloadIx};
 use crate::legal::{Hunt, Rule, Taken};
 use crate::org::{Triple, add};
 use crate::reserve::{Outcome, PING_PONG};
 use crate::rest::{Hope, Means, NoMoves, Rests};
 use crate::room::Need;
 use crate::search::Frontier;
-use crate::turns::{Entry, Turns};
-use crate::waiting::{Member, Said};
-use berth_model::{Budget, Decision, GpuRequest, Reason, ReasonKind, Timestamp, WorkloadId};
-use rustc_hash::{FxHashMap, FxHashSet};
+use crate::waiting::Said;
+use berth_model::{Budget, Cause, Decision, GpuRequest, Reason, ReasonKind, Timestamp};
 use smallvec::SmallVec;
 use std::collections::BTreeSet;
 
@@ -59,39 +57,8 @@ pub(crate) struct SecondPass {
     pub(crate) rests: Rests,
     /// Workloads that were evicted for somebody, of late or longer ago (S25).
     pub(crate) evicted: BTreeSet<WorkloadIx>,
-    /// Groups that workloads have left or joined since the last turn.
-    pub(crate) touched: Vec<GroupIx>,
-}
-
-/// One phase: whose turn it is, and who was refused. Identical workloads share a refusal, unless they differ in whom they
-/// may not stop (S25). All that wait have their turn, for the order between queues depends on who is next in each (S8); that
-/// of a group that rests, or lacks something else than room, costs only its place in the order.
-#[derive(Default)]
-struct Round {
-    turns: Turns,
-    entered: FxHashMap<GroupIx, Entries>,
-    refused: FxHashSet<(GroupIx, Vec<WorkloadId>)>,
-    /// Groups that something is still to be tried for.
-    open: FxHashSet<GroupIx>,
-}
-
-/// Members of one group: of those who may not stop the same the first.
-type Entries = SmallVec<[Entry; 1]>;
-
-impl Round {
-    /// A member of a group, and those who may not stop the same, have no turn any more.
-    fn refuse(&mut self, project: QueueIx, entry: &Entry, class: Vec<WorkloadId>) {
-        let group = entry.5;
-        self.turns.remove(project, entry);
-        self.refused.insert((group, class));
-        if let Some(entries) = self.entered.get_mut(&group) {
-            entries.retain(|entered| entered != entry);
-            if entries.is_empty() {
-                self.entered.remove(&group);
-                self.open.remove(&group);
-            }
-        }
-    }
+    /// Groups that workloads have left or joined since the last turn, and which.
+    pub(crate) touched: Vec<(GroupIx, WorkloadIx)>,
 }
 
 impl Engine {
@@ -126,91 +93,24 @@ impl Engine {
         if self.groups_to_try().all(|group| self.all_refused(group)) {
             return;
         }
-        let mut round = Round::default();
-        for group in self.waiting.with_members() {
-            self.enter_round(&mut round, group);
-        }
-        self.open_turns(&mut round);
-        self.rank_all(&mut round.turns);
-        while let Some(entry) = round.turns.next_entry().filter(|_| *steps > 0 && !round.open.is_empty()) {
-            let (_, _, submitted, id, _, group) = entry;
-            let project = self.waiting.at(group).queue;
-            let member = self.workload_ids.get(&id).map(|ix| (submitted, id, *ix));
-            let waits = |member: &Member| self.waiting.at(group).members.contains_key(member);
-            let member = member.filter(waits).expect("a member that left has no turn");
-            let class = self.may_not_stop(member.2);
-            let helped = self.may_be_helped(group) && !self.all_refused(group) && {
-                *steps -= 1;
-                self.waiting.at_mut(group).acting = Some(member);
-                let helped = self.help(group, phase, decisions);
-                self.waiting.at_mut(group).acting = None;
-                helped
-            };
-            if !helped {
-                round.refuse(project, &entry, class);
-                self.rank(&mut round.turns, project);
-                continue;
+        let mut round = self.begin_round();
+        while let Some(entry) = round.next_entry().filter(|_| *steps > 0) {
+            let group = entry.5;
+            let member = self.member_of(&entry);
+            let tried = round.is_open(group) && self.may_be_helped(group) && !self.all_refused(group);
+            *steps -= u64::from(tried);
+            self.waiting.at_mut(group).acting = Some(member);
+            let found = if tried { self.help(group, phase) } else { None };
+            if let Some((outcome, cause)) = &found {
+                self.complete_round(&mut round, &entry);
+                self.keep_room(member.2, outcome, *cause, decisions);
             }
-            self.enter_round(&mut round, group);
-            for group in std::mem::take(&mut self.second.touched) {
-                self.enter_round(&mut round, group);
+            self.waiting.at_mut(group).acting = None;
+            match found {
+                Some(_) => self.continue_round(&mut round, group),
+                None => self.refuse_turn(&mut round, &entry),
             }
-            self.open_turns(&mut round);
-            self.rank_all(&mut round.turns);
         }
-    }
-
-    /// Those to be looked at, and those that the allocation loop is to try again: they wait for it, as long as they found no
-    /// room yet.
-    fn groups_to_try(&self) -> impl Iterator<Item = GroupIx> + '_ {
-        self.second.rests.awake().chain(self.waiting.turns.groups())
-    }
-
-    /// Notes for whom something is still to be tried.
-    fn open_turns(&self, round: &mut Round) {
-        round.open = self.groups_to_try().filter(|group| round.entered.contains_key(group)).collect();
-    }
-
-    /// Enters the members of a group whose turn may come: of those who may not stop the same the first, unless they were
-    /// refused.
-    fn enter_round(&self, round: &mut Round, group: GroupIx) {
-        let state = self.waiting.at(group);
-        for entry in round.entered.remove(&group).unwrap_or_default() {
-            round.turns.remove(state.queue, &entry);
-        }
-        let plain = state.members.keys().find(|member| self.may_not_stop(member.2).is_empty());
-        let mut members: Vec<Member> = plain.copied().into_iter().collect();
-        let mine = |ix: &&WorkloadIx| self.workloads.at(ix.0).groups.contains(&group);
-        members.extend(self.second.evicted.iter().filter(mine).map(|ix| {
-            let workload = self.workloads.at(ix.0);
-            (workload.submitted, workload.id, *ix)
-        }));
-        members.sort_unstable();
-        let mut classes: Vec<Vec<WorkloadId>> = Vec::new();
-        for member in members {
-            let class = self.may_not_stop(member.2);
-            if classes.contains(&class) || round.refused.contains(&(group, class.clone())) {
-                continue;
-            }
-            classes.push(class);
-            let entry = state.entry_for(group, member);
-            round.turns.insert(state.queue, entry);
-            round.entered.entry(group).or_default().push(entry);
-        }
-    }
-
-    /// Whom a workload may not stop, of those that could be stopped at all (S25).
-    fn may_not_stop(&self, workload: WorkloadIx) -> Vec<WorkloadId> {
-        let recent =
-            self.workloads.at(workload.0).evictions.iter().filter(|e| e.at.plus(PING_PONG) > self.now);
-        let could_be_stopped = |id: &WorkloadId| {
-            let other = self.workload_ids.get(id).map(|ix| self.workloads.at(ix.0));
-            other.is_some_and(|other| self.templates.at(other.template).preemptible && other.running() > 0)
-        };
-        let mut others: Vec<WorkloadId> = recent.map(|e| e.beneficiary).filter(could_be_stopped).collect();
-        others.sort_unstable();
-        others.dedup();
-        others
     }
 
     fn forget_old_evictions(&mut self) {
@@ -247,14 +147,14 @@ impl Engine {
         fits
     }
 
-    /// Finds room for the first member of a group, if its time has come; true if it did.
-    fn help(&mut self, group: GroupIx, phase: Phase, decisions: &mut Vec<Decision>) -> bool {
+    /// Finds room for the first member of a group, if its time has come. The state is unchanged afterwards.
+    fn help(&mut self, group: GroupIx, phase: Phase) -> Option<(Outcome, Cause)> {
         if !self.fits_no_more(group) && self.fits_now(group) {
-            return false;
+            return None;
         }
         if self.fits_later(group).is_some() {
-            self.keep_leaving(group, decisions);
-            return true;
+            let (_, _, workload) = self.waiting.at(group).first().expect("a group with members");
+            return Some((self.conclude(workload), Cause::Reclaim));
         }
         let pools: SmallVec<[PoolIx; 4]> = self.pools_of(group).collect();
         for (at, pool) in pools.iter().copied().enumerate() {
@@ -265,15 +165,10 @@ impl Engine {
                     continue;
                 }
                 let Some((outcome, rule)) = self.means_for(group, pool, means) else { continue };
-                if means > phase {
-                    return false;
-                }
-                let (_, _, workload) = self.waiting.at(group).first().expect("a group with members");
-                self.keep_room(workload, &outcome, rule.cause(), decisions);
-                return true;
+                return (means <= phase).then(|| (outcome, rule.cause()));
             }
         }
-        false
+        None
     }
 
     /// Tries one means in one pool, unless that was refused and the refusal stands. Whoever may stop fewer than others of the
@@ -362,8 +257,8 @@ impl Engine {
         let priority = self.waiting.at(group).priority;
         match means {
             Phase::Reclaim => {
-                if !self.others_use(hunt) {
-                    return Err(Some(Hope::Pool(hunt.pool)));
+                if !self.users_but(self.users_of(hunt.pool), hunt.project) {
+                    return Err(Some(Hope::Others(hunt.pool, hunt.project)));
                 }
                 self.refresh_shares(hunt.pool);
                 let may = self.may_reclaim(hunt.project, hunt.pool, hunt.ask, hunt.preemptible);
@@ -405,15 +300,6 @@ impl Engine {
             }
         }
         true
-    }
-
-    /// True if another project uses anything of the pool.
-    fn others_use(&self, hunt: &Hunt) -> bool {
-        let departments = self.org.departments().iter();
-        let mut projects = departments.flat_map(|department| self.org.children(*department));
-        projects.any(|project| {
-            project != hunt.project && self.org.in_pool(project, hunt.pool).allocated != [0; 3]
-        })
     }
 
     /// Who looks for room for the first member of a group. None if no victims could help it there.
@@ -517,8 +403,8 @@ impl Engine {
         }
         let found = match free {
             Some(choice) => {
-                let elsewhere = self.units_elsewhere(hunt, taken, &need);
-                self.best_on(hunt, taken, &need, choice.node, &elsewhere).map(|set| (choice.node, set))
+                let mut elsewhere = self.units_elsewhere(hunt, taken, &need);
+                self.best_on(hunt, taken, &need, choice.node, &mut elsewhere).map(|set| (choice.node, set))
             }
             None => self.best_set(hunt, taken, &need, scope, frontier),
         };

@@ -3,8 +3,11 @@
 //! A *unit* is what is stopped together: one pod of a role that has more than its minimum, or a whole workload. The
 //! index lists preemptible placed pods by pool, project and priority, most recently started first, because stopping n
 //! devices' worth of pods on a node costs at least n times the running time of the most recent one: that bounds the
-//! search from below. It is only kept for pools in which somebody has looked for victims; until then nothing is noted.
-//! Costs: a pod that comes or goes is noted in O(1) and sorted in, O(log pods), when a search begins.
+//! search from below. It is kept where there are several projects, of which one may take back from another at any time, and
+//! for pools in which somebody has looked for victims; elsewhere nothing is noted.
+//! Costs: a pod that comes or goes is noted in O(1) and sorted in, O(log pods), at the end of a cycle if many have been
+//! noted, else when a search begins: so a search never has more than [`MOST_NOTED`] to sort in, but the first one of a
+//! project that is alone.
 
 use crate::Engine;
 use crate::budgets::Disruption;
@@ -16,6 +19,9 @@ use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
+
+/// Notes that are left for the next search to sort in; more are sorted in at the end of a cycle.
+const MOST_NOTED: usize = 256;
 
 /// What is stopped together.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -95,6 +101,12 @@ impl Victims {
         }
     }
 
+    /// How much has been noted in a pool that is not sorted in; none if nothing is noted there.
+    fn noted(&self, pool: PoolIx) -> Option<usize> {
+        let here = self.pools.get(pool.i())?;
+        here.touched.as_ref().map(|touched| touched.len().max(here.changed.len()))
+    }
+
     /// For how many pods with `count` whole devices the nodes of a class could be cleared at most.
     pub(crate) fn clearable_for(&self, pool: PoolIx, class: ClassIx, count: u32) -> u64 {
         let by_count = self.pools[pool.i()].by_clearable.get(&class).map_or(&[][..], Vec::as_slice);
@@ -158,6 +170,17 @@ impl Unit {
 }
 
 impl Engine {
+    /// Where somebody may look for victims at any time, brings the candidates in order, if that is more than a little work.
+    pub(crate) fn keep_victims(&mut self) {
+        for at in 0..self.pools.by_name().len() {
+            let pool = self.pools.by_name()[at];
+            let noted = self.victims.noted(pool);
+            if noted.is_none_or(|noted| noted > MOST_NOTED) && (noted.is_some() || self.org.is_shared()) {
+                self.refresh_victims(pool);
+            }
+        }
+    }
+
     /// Brings the candidates of a pool in order.
     pub(crate) fn refresh_victims(&mut self, pool: PoolIx) {
         let mut all = std::mem::take(&mut self.victims.pools);
