@@ -25,6 +25,12 @@ fn openb() -> (Engine, Vec<Event>) {
     (case.engine(), events)
 }
 
+/// More than there is room for: in the end most cycles find others waiting.
+fn openb_to_the_brim() -> (Engine, Vec<Event>) {
+    let case = Case::openb(&Openb::common(), 60);
+    (case.engine(), case.events())
+}
+
 fn before_gang() -> Engine {
     cases::before_gang(500, 64)
 }
@@ -63,6 +69,20 @@ fn second_claim() -> Engine {
     engine
 }
 
+fn first_claim() -> Engine {
+    borrowed(contention::claims(1))
+}
+
+/// One more claim while a hundred wait for their victims to leave.
+fn late_claim() -> Engine {
+    let mut claims = contention::claims(101);
+    let last = claims.pop();
+    let mut engine = borrowed(claims);
+    contention::decide_now(&mut engine);
+    cases::submit(&mut engine, last);
+    engine
+}
+
 fn scattered() -> Engine {
     let mut engine = contention::scattered(100);
     cases::submit(&mut engine, contention::patient_gangs(4, 5));
@@ -92,6 +112,20 @@ fn reclaim_200(mut engine: Engine) -> (Engine, Vec<Decision>) {
 #[library_benchmark(setup = second_claim)]
 #[bench::n100()]
 fn reclaim_one_more(mut engine: Engine) -> (Engine, Vec<Decision>) {
+    let decisions = contention::decide_now(&mut engine);
+    (engine, decisions)
+}
+
+#[library_benchmark(setup = first_claim)]
+#[bench::n100()]
+fn reclaim_the_first(mut engine: Engine) -> (Engine, Vec<Decision>) {
+    let decisions = contention::decide_now(&mut engine);
+    (engine, decisions)
+}
+
+#[library_benchmark(setup = late_claim)]
+#[bench::n100()]
+fn reclaim_beside_100_that_wait(mut engine: Engine) -> (Engine, Vec<Decision>) {
     let decisions = contention::decide_now(&mut engine);
     (engine, decisions)
 }
@@ -138,6 +172,13 @@ fn openb_one_by_one((mut engine, events): (Engine, Vec<Event>)) -> (Engine, usiz
     (engine, placed)
 }
 
+#[library_benchmark(setup = openb_to_the_brim)]
+#[bench::n60()]
+fn openb_one_by_one_to_the_brim((mut engine, events): (Engine, Vec<Event>)) -> (Engine, usize) {
+    let placed = cases::one_by_one(&mut engine, events);
+    (engine, placed)
+}
+
 #[library_benchmark(setup = before_gang)]
 #[bench::n500()]
 fn gang_of_64(mut engine: Engine) -> (Engine, Vec<Decision>) {
@@ -161,13 +202,13 @@ fn verdict_again_1000_times(mut engine: Engine) -> (Engine, usize) {
 
 library_benchmark_group!(
     name = taking_back;
-    benchmarks = reclaim_200, reclaim_one_more, reclaim_for_a_gang_of_40, consolidate_20, reclaim_refused,
+    benchmarks = reclaim_200, reclaim_the_first, reclaim_one_more, reclaim_beside_100_that_wait, reclaim_for_a_gang_of_40, consolidate_20, reclaim_refused,
         reclaim_refused_again_1000_times
 );
 
 library_benchmark_group!(
     name = engine;
-    benchmarks = fill, openb_one_by_one, gang_of_64, verdict, verdict_again_1000_times
+    benchmarks = fill, openb_one_by_one, openb_one_by_one_to_the_brim, gang_of_64, verdict, verdict_again_1000_times
 );
 
 main!(
