@@ -9,7 +9,7 @@
 //!
 //! Absent: evidence about time other than the earliest moment at which only time stood in the way.
 //! Costs: a stir is an addition. A cycle after stirs costs O(projects with resting groups of the pool) and O(log groups)
-//! per group that wakes.
+//! per group that wakes; where a project rests on others coming, a look at the projects up to the second that uses anything.
 
 use crate::Engine;
 use crate::ix::{GroupIx, PoolIx, QueueIx, ShapeIx};
