@@ -89,6 +89,9 @@ pub struct Evict {
     pub concurrency: u32,
     /// How long a disruption budget may forbid one before it is given up.
     pub refused_within_seconds: u32,
+    /// Nobody is told to end for so long after Berth was first started in a cluster, which is when its Lease was made (S3);
+    /// without a Lease, after each start.
+    pub none_for_seconds: u32,
 }
 
 /// Conditions, annotations and Events.
@@ -213,7 +216,7 @@ impl Default for Bind {
 
 impl Default for Evict {
     fn default() -> Self {
-        Self { concurrency: 16, refused_within_seconds: 60 }
+        Self { concurrency: 16, refused_within_seconds: 60, none_for_seconds: 600 }
     }
 }
 

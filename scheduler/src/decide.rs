@@ -15,7 +15,7 @@ use crate::record::Record;
 use berth_cluster::lease::Lease;
 use berth_cluster::{Act, Change, Mirror};
 use berth_engine::Engine;
-use berth_model::{Budget, Decision, Event, Timestamp};
+use berth_model::{Budget, Decision, Event, Millis, Timestamp};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -37,6 +37,8 @@ pub(crate) struct Limits {
     pub(crate) binds_max: usize,
     /// How often it is looked what our objects should say of themselves.
     pub(crate) status_every: Duration,
+    /// For how long after the first start nobody is told to end (S3).
+    pub(crate) adopting: Duration,
 }
 
 /// The thread's state.
@@ -150,9 +152,24 @@ impl Decider {
             self.round.leads = true;
             self.round.open = true;
             self.mirror.take_reservations_for_told(false);
+            self.adopt();
             if let Some(live) = &self.live {
                 live.begin(&self.mirror, self.round.now);
             }
+        }
+    }
+
+    /// S3: what runs at the first start in a cluster is adopted before anybody is told to end.
+    fn adopt(&mut self) {
+        let now = self.round.now;
+        let first = self.lease.made().map_or(now, |made| {
+            Timestamp(made.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as i64)
+        });
+        let at = first.plus(Millis(self.limits.adopting.as_millis() as i64));
+        if at > now {
+            let seconds = at.since(now).0 / 1000;
+            tracing::info!(seconds, "nobody is told to end before this time is over");
+            self.tell_one(Event::EvictionsFrom { at });
         }
     }
 

@@ -122,6 +122,7 @@ fn limits(config: &Config) -> Limits {
         budget: Budget { steps: config.decide.steps_max },
         binds_max: config.decide.binds_max as usize,
         status_every: Duration::from_secs(config.write.status_every_seconds.into()),
+        adopting: Duration::from_secs(config.evict.none_for_seconds.into()),
     }
 }
 

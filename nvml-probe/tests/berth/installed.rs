@@ -37,6 +37,7 @@ impl Installed {
             "kubeconfig": account,
             "listen": "127.0.0.1:0",
             "lease": { "enabled": false },
+            "evict": { "noneForSeconds": 0 },
             "telemetry": {
                 "listen": format!("127.0.0.1:{port}"),
                 "certificate": certificate.certificate,

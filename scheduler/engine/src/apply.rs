@@ -62,6 +62,10 @@ impl Engine {
             }
             Event::BudgetSet(spec) => self.set_budget(spec),
             Event::BudgetRemoved(id) => self.remove_budget(id),
+            Event::EvictionsFrom { at } => {
+                self.evictions_from = at;
+                Ok(())
+            }
             Event::PodReserved { pod, at, until } => self.pod_reserved(pod, at, until),
             Event::EvictFailed { pod } => self.evict_failed(pod),
             Event::WorkloadSet(spec) => self.set_workload(spec),

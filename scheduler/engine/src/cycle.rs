@@ -21,10 +21,14 @@ impl Engine {
         self.renew_holds();
         self.deciding = true;
         self.allocate(budget, &mut decisions);
-        self.take_back(budget, &mut decisions);
-        self.evict_stale(&mut decisions);
-        self.evict_not_started(&mut decisions);
-        self.evict_over_limit(&mut decisions);
+        if self.may_evict() {
+            self.take_back(budget, &mut decisions);
+            self.evict_stale(&mut decisions);
+            self.evict_not_started(&mut decisions);
+            self.evict_over_limit(&mut decisions);
+        } else {
+            self.date_stale();
+        }
         self.warn(&mut decisions);
         self.show_all();
         self.deciding = false;
@@ -32,5 +36,9 @@ impl Engine {
         self.say_waiting(&mut decisions);
         self.report(&mut decisions);
         decisions
+    }
+    /// S3: false while what runs is only being adopted.
+    fn may_evict(&self) -> bool {
+        self.now >= self.evictions_from
     }
 }

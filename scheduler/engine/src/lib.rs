@@ -113,6 +113,8 @@ impl Default for Settings {
 pub struct Engine {
     settings: Settings,
     now: Timestamp,
+    /// Nobody is told to end before (S3).
+    evictions_from: Timestamp,
     nodes: Slab<node::Node>,
     node_ids: FxHashMap<NodeId, NodeIx>,
     node_names: FxHashMap<Box<str>, NodeIx>,
@@ -171,6 +173,7 @@ impl Engine {
         Self {
             settings,
             now: Timestamp(i64::MIN),
+            evictions_from: Timestamp(i64::MIN),
             nodes: Slab::default(),
             node_ids: FxHashMap::default(),
             node_names: FxHashMap::default(),

@@ -75,12 +75,17 @@ impl Engine {
         (grace >= Millis::ZERO).then(|| since.plus(grace))
     }
 
-    /// Evicts the gangs that have been stale for too long.
-    pub(crate) fn evict_stale(&mut self, decisions: &mut Vec<Decision>) {
+    /// From this cycle on those are stale who have become so since the last one, or since when is written down.
+    pub(crate) fn date_stale(&mut self) {
         let written = std::mem::take(&mut self.stale.written);
         for (id, since) in &mut self.stale.since {
             since.get_or_insert(written.get(id).copied().unwrap_or(self.now));
         }
+    }
+
+    /// Evicts the gangs that have been stale for too long.
+    pub(crate) fn evict_stale(&mut self, decisions: &mut Vec<Decision>) {
+        self.date_stale();
         let due: Vec<WorkloadIx> = self
             .stale
             .since

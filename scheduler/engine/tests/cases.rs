@@ -337,6 +337,8 @@ cases! {
     s7_each_role_above_the_minimums_is_demand_by_itself
     s9_who_has_no_minimum_may_say_for_how_long_it_runs_too
     s13_mib_go_to_a_device_whose_charge_passes_the_gate
+    s3_what_runs_is_adopted_before_anybody_is_evicted
+    s3_a_stale_gang_is_adopted_too
     s9_if_the_first_cannot_be_helped_in_time_nobody_is
     s30_behind_a_quota_that_is_raised_is_a_limit_at_which_taking_back_helps
 }

@@ -122,6 +122,11 @@ pub enum Event {
     BudgetSet(BudgetSpec),
     /// A disruption budget is removed.
     BudgetRemoved(BudgetId),
+    /// Nobody is told to end before this time: what runs when a cluster is taken over is adopted first (S3).
+    EvictionsFrom {
+        /// The time.
+        at: Timestamp,
+    },
     /// A workload is submitted or changed.
     WorkloadSet(WorkloadSpec),
     /// A workload is gone, with all its pods.

@@ -205,6 +205,7 @@ impl World {
             "kubeconfig": self.kubeconfig,
             "listen": address.to_string(),
             "lease": { "enabled": false },
+            "evict": { "noneForSeconds": 0 },
             "eventLog": { "path": self.event_log(name) },
         });
         merge(&mut config, change);

@@ -18,7 +18,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::PostParams;
 use kube::{Api, Client};
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, SystemTime};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -54,17 +55,23 @@ pub enum Leading {
 #[derive(Clone, Debug)]
 pub struct Lease {
     leading: watch::Receiver<Leading>,
+    made: Arc<OnceLock<Timestamp>>,
 }
 
 impl Lease {
     /// For a single replica: it always leads.
     pub fn always() -> Self {
-        Self { leading: watch::channel(Leading::Always).1 }
+        Self::told(watch::channel(Leading::Always).1)
     }
 
     /// Told by other means than an object.
-    pub const fn told(leading: watch::Receiver<Leading>) -> Self {
-        Self { leading }
+    pub fn told(leading: watch::Receiver<Leading>) -> Self {
+        Self { leading, made: Arc::default() }
+    }
+
+    /// When the object was made, by the clock of the API server: at the first start in the cluster. Known to who leads.
+    pub fn made(&self) -> Option<SystemTime> {
+        self.made.get().map(|made| SystemTime::from(*made))
     }
 
     /// True if this process may act now.
@@ -131,7 +138,8 @@ pub fn hold(
     let (tell, leading) = watch::channel(Leading::No);
     let api = Api::namespaced(client, &settings.namespace);
     let election = Election::new(settings.identity.clone(), settings.duration);
-    let holder = Holder { api, settings, election, tell, begun: Instant::now() };
+    let made = Arc::default();
+    let holder = Holder { api, settings, election, tell, made: Arc::clone(&made), begun: Instant::now() };
     let task = tokio::spawn(async move {
         tokio::select! {
             _ = ready.wait_for(|ready| *ready) => {}
@@ -139,7 +147,7 @@ pub fn hold(
         }
         holder.run(stop).await;
     });
-    (Lease { leading }, task)
+    (Lease { leading, made }, task)
 }
 
 struct Holder {
@@ -147,6 +155,7 @@ struct Holder {
     settings: Settings,
     election: Election,
     tell: watch::Sender<Leading>,
+    made: Arc<OnceLock<Timestamp>>,
     begun: Instant,
 }
 
@@ -219,6 +228,9 @@ impl Holder {
         match answer {
             Answer::Done(object) => {
                 let led = self.election.until().is_some();
+                if let Some(made) = &object.metadata.creation_timestamp {
+                    self.made.get_or_init(|| made.0);
+                }
                 self.election.wrote(read(object), before);
                 if let Some(until) = self.election.until() {
                     self.tell.send_replace(Leading::Until(self.begun + until));

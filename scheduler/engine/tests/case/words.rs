@@ -172,6 +172,7 @@ impl Stage {
                 }),
                 disruptions_allowed: words.number("allowed", 0) as u32,
             }),
+            "evictions" => Event::EvictionsFrom { at: Timestamp(words.number("from", 0) * 1000) },
             "nobudget" => Event::BudgetRemoved(words.budget_id(arg(0))),
             "evictfailed" => Event::EvictFailed { pod: words.pod_id(arg(0)) },
             "memory" => Event::PodMemory {

@@ -47,6 +47,10 @@ impl<'a> Cycle<'a> {
         self.place(started);
         self.holds = self.state.aged_holds();
         self.allocate();
+        if self.state.now < self.state.evictions_from {
+            self.state.note_stale();
+            return;
+        }
         for action in [Action::Reclaim, Action::Preempt, Action::Consolidate] {
             self.take_back(action);
         }

@@ -49,6 +49,8 @@ pub(crate) struct Kept {
 pub(crate) struct State {
     /// When the last cycle was.
     pub(crate) now: Timestamp,
+    /// Nobody is told to end before (S3).
+    pub(crate) evictions_from: Timestamp,
     pub(crate) pools: BTreeMap<PoolId, PoolSpec>,
     pub(crate) departments: BTreeMap<DepartmentId, DepartmentSpec>,
     pub(crate) projects: BTreeMap<ProjectId, ProjectSpec>,
@@ -135,6 +137,7 @@ impl State {
             Event::PodMemory { pod, device, memory } => drop(self.measured.insert((*pod, *device), *memory)),
             Event::BudgetSet(budget) => self.set_budget(budget),
             Event::BudgetRemoved(id) => self.remove_budget(*id),
+            Event::EvictionsFrom { at } => self.evictions_from = *at,
             Event::WorkloadSet(workload) => self.set_workload(workload),
             Event::WorkloadRemoved(id) => self.remove_workload(*id),
             _ => self.pod_event(event),

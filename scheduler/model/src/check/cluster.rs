@@ -94,6 +94,8 @@ pub(super) struct Cluster {
     /// When a workload was last evicted for another, of late (S25).
     pub(super) evictions: BTreeMap<(WorkloadId, WorkloadId), Timestamp>,
     pub(super) budgets: BTreeMap<BudgetId, Budget>,
+    /// Nobody is told to end before (S3).
+    pub(super) evictions_from: Timestamp,
     pub(super) ledger: Ledger,
     pub(super) census: Census,
     /// When decisions were last made.

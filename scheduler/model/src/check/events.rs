@@ -50,6 +50,7 @@ impl Cluster {
             Event::PodRunning(state) => return self.pod_running(state),
             Event::BudgetSet(budget) => self.budget_set(budget),
             Event::BudgetRemoved(id) => self.budget_removed(*id),
+            Event::EvictionsFrom { at } => self.evictions_from = *at,
             Event::PodLeaving { pod, until } => {
                 self.leave(*pod, *until, true);
                 self.seen_leaving(*pod);

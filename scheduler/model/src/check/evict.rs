@@ -29,6 +29,8 @@ impl Cluster {
             return false;
         };
         let stands = pod.leaving.is_none();
+        let early = self.evictions_from.since(now);
+        f.want(early <= Millis::ZERO, "S3", || format!("is evicted {early} before anybody may be"));
         f.want(!placed_now, "S20", || "is placed and evicted in one list".to_owned());
         f.want(stands, "S20", || "is a victim and leaves already".to_owned());
         let wanted = if w.spec.grace == Millis::ZERO { Millis::from_secs(1) } else { w.spec.grace };
