@@ -268,9 +268,10 @@ fn leaves_nothing_of_what_fails(history: &History, gang: &WorkloadSpec, probes: 
             ..last
         });
         let apply = |world: &mut World, event| drop(world.enter(&Entry::Apply(Box::new(event))));
+        let Some(Entry::Decide(now, _)) = world.entry(&Step::Decide) else { unreachable!() };
         apply(&mut world, Event::WorkloadSet(gang.clone()));
         if tried {
-            let decided = world.enter(&Entry::Decide(Timestamp(1000), Budget::UNLIMITED));
+            let decided = world.enter(&Entry::Decide(now, Budget::UNLIMITED));
             let Outcome::Decided(decisions) = decided else { unreachable!() };
             assert_eq!(places(&decisions), [], "everything else had been decided");
         }
@@ -281,7 +282,7 @@ fn leaves_nothing_of_what_fails(history: &History, gang: &WorkloadSpec, probes: 
             probe.pools.retain(|pool| world.state.pools.contains_key(pool));
             apply(&mut world, Event::WorkloadSet(probe));
         }
-        world.enter(&Entry::Decide(Timestamp(2000), Budget::UNLIMITED))
+        world.enter(&Entry::Decide(now.plus(berth_model::Millis::from_secs(1)), Budget::UNLIMITED))
     };
     let (Outcome::Decided(tried), Outcome::Decided(untried)) = (run(true), run(false)) else {
         unreachable!()
