@@ -73,6 +73,11 @@ impl Told {
 impl Slot {
     pub(crate) const NEW: Self =
         Self { pod: None, told: Told::New, gone: None, expected: None, gpus: GpuGrant::None };
+
+    /// True if a pod that comes may have it.
+    const fn is_free(&self) -> bool {
+        self.pod.is_none() && self.expected.is_none()
+    }
 }
 
 /// Pods that are alike.
@@ -95,9 +100,10 @@ impl Role {
             && (Arc::ptr_eq(&self.labels, other.labels) || self.labels == *other.labels)
     }
 
-    /// How many slots the engine should know of.
+    /// How many slots the engine should know of: those there are, and so many without a pod, free ones among them.
     pub(crate) fn count(&self, phantoms: u32) -> u32 {
-        let least = self.slots.len() as u32 + phantoms;
+        let free = self.slots.iter().filter(|slot| slot.is_free()).count() as u32;
+        let least = self.slots.len() as u32 + phantoms.saturating_sub(free);
         if least > 8 { least.next_power_of_two() } else { least }
     }
 
@@ -162,7 +168,6 @@ impl Group {
     pub(crate) fn seat(&mut self, wanted: &Wanted<'_>, pod: u32) -> (u16, u32) {
         let role = self.role(wanted);
         let slots = &mut self.roles[role].slots;
-        let free = |slot: &Slot| slot.pod.is_none() && slot.expected.is_none();
         let expected = |placed: bool| {
             move |slot: &Slot| {
                 slot.pod.is_none()
@@ -174,7 +179,7 @@ impl Group {
             .iter()
             .position(expected(true))
             .or_else(|| slots.iter().position(expected(false)))
-            .or_else(|| slots.iter().position(free));
+            .or_else(|| slots.iter().position(Slot::is_free));
         let at = at.unwrap_or_else(|| {
             slots.push(Slot::NEW);
             slots.len() - 1

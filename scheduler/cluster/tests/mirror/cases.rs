@@ -2,6 +2,7 @@
 
 use crate::world::World;
 use berth_cluster::{Action, Change, Kind, Outcome};
+use berth_model::Event;
 use serde_json::json;
 
 fn owned(kind: &str, name: &str) -> serde_json::Value {
@@ -51,6 +52,22 @@ fn s3_pods_of_other_schedulers_count_once_they_are_bound() {
     assert_eq!(world.says(), ["a pending: capacity"]);
     world.delete(Kind::Pod, "open", "other");
     assert_eq!(world.says(), ["a -> n0"]);
+}
+
+/// The engine is told of no more pods than the gang has, however its pods come.
+#[test]
+fn s5_a_gang_that_comes_pod_by_pod_is_no_larger_than_it_is() {
+    let mut world = World::new();
+    world.node("n0", 8);
+    for pod in 0..40 {
+        world.pod(&format!("a-{pod}"), 1, gang("train", 60));
+        world.act();
+        let told = world.events.iter().rev().find_map(|event| match event {
+            Event::WorkloadSet(spec) => Some(spec.roles.iter().map(|role| role.count).sum::<u32>()),
+            _ => None,
+        });
+        assert!(told.is_some_and(|pods| pods <= 64), "with {pod} before it the engine knows of {told:?}");
+    }
 }
 
 #[test]
