@@ -34,7 +34,7 @@ use run::{Difference, Run, Tally};
 use std::time::Instant;
 
 /// What is tried where nothing else is said: so many clusters, and so many pods in each.
-const CLUSTERS: u64 = 64;
+const CLUSTERS: u64 = 56;
 const PODS: u64 = 36;
 
 fn setting(name: &str, default: u64) -> u64 {
