@@ -286,7 +286,7 @@ impl Engine {
     }
 
     /// The node that takes a pod whose devices are charged least, then with the smallest id, if that passes the gates. Costs a
-    /// look at every node of the pool; where all devices are alike, nobody comes here with hope, and few in vain (S30).
+    /// look at every node of the pool; only where devices of a pool differ in memory does anybody come here.
     fn cheapest_through_gates(&mut self, pod: PodIx, pool: PoolIx, scope: Scope) -> Option<Choice> {
         let kind = self.kind_of(pod);
         let (gpu, strategy) = (self.shapes.at(kind.0).gpu, self.pools.spec(pool).device);

@@ -104,9 +104,8 @@ impl Engine {
             }
         }
         if all {
-            let departments = self.org.departments().to_vec();
-            projects = departments.iter().flat_map(|d| self.org.children(*d)).collect();
-            for department in departments {
+            projects = self.org.projects().collect();
+            for department in self.org.departments().to_vec() {
                 self.org.in_pool_mut(department, pool).demand = [0; 3];
             }
             for project in &projects {

@@ -5,7 +5,8 @@
 //! function of the state and the time: made anew at the beginning of a cycle if anything has changed since.
 //! What is held is hidden from choices while somebody bound by it is tried.
 //! Costs: without holds and with nobody due, a comparison a cycle. With one, a plan a cycle (see `backfill`), and an
-//! index update per held node when a bound workload is tried after one that is not.
+//! index update per held node when a bound workload is tried after one that is not; and a comparison of turns for each group
+//! that is held back, in a cycle after anything has changed.
 
 use crate::Engine;
 use crate::backfill::{Plan, Then};
@@ -237,14 +238,13 @@ impl Engine {
         if aged || self.first_short(pool, Some(group)) != Some(group) {
             return;
         }
-        let hold = self.plan_start(group, pool, true).map(|plan| Hold { workload, aged: false, plan });
-        let before = match hold {
-            Some(hold) => self.holds.by_pool.insert(pool, hold),
+        match self.plan_start(group, pool, true) {
+            Some(plan) => {
+                self.wake_held_back(pool);
+                self.holds.by_pool.insert(pool, Hold { workload, aged: false, plan });
+            }
             // If there is none for the first, nobody has.
-            None => self.holds.by_pool.remove(&pool).inspect(|_| self.holds.given_up = self.cycle),
-        };
-        if before.is_some() || self.holds.by_pool.contains_key(&pool) {
-            self.wake_held_back(pool);
+            None => self.give_up_hold(pool),
         }
     }
 
@@ -255,10 +255,14 @@ impl Engine {
         }
         let pools = self.holds.by_pool.iter().filter(|(_, hold)| hold.workload == workload);
         let pools: Vec<PoolIx> = pools.map(|(pool, _)| *pool).collect();
-        for pool in pools {
-            self.show_all();
+        pools.into_iter().for_each(|pool| self.give_up_hold(pool));
+    }
+
+    /// Nothing is held in a pool any more, if it was.
+    fn give_up_hold(&mut self, pool: PoolIx) {
+        self.show_all();
+        if self.holds.by_pool.remove(&pool).is_some() {
             self.holds.given_up = self.cycle;
-            self.holds.by_pool.remove(&pool);
             self.wake_held_back(pool);
         }
     }
@@ -266,7 +270,7 @@ impl Engine {
     /// Wakes those who are not bound any more by what is held in a pool, though it is the same as before: whose turn
     /// comes first also depends on other pools, and on shares (S8).
     fn wake_released(&mut self, pool: PoolIx) {
-        let groups = self.holds.held_back.get(&pool).cloned().unwrap_or_default();
+        let Some(groups) = self.holds.held_back.remove(&pool) else { return };
         let (bound, released): (BTreeSet<_>, BTreeSet<_>) =
             groups.into_iter().partition(|group| self.is_bound(*group, pool, false));
         if !released.is_empty() {
@@ -319,7 +323,7 @@ impl Engine {
     /// True if a node is hidden from whose turn it is, because it is held for another.
     pub(crate) fn is_held_from_others(&self, ix: NodeIx) -> bool {
         let Some(pool) = self.holds.hidden else { return false };
-        self.holds.by_pool[&pool].plan.nodes.keys().any(|(_, node)| *node == ix)
+        self.holds.by_pool[&pool].plan.nodes.contains_key(&(self.nodes.at(ix.0).id, ix))
     }
 
     /// True if the first member of a group must leave alone what is held in a pool: it comes after the one for whom it is

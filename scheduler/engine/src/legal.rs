@@ -4,7 +4,7 @@
 //! unit is judged without going through all of them.
 
 use crate::Engine;
-use crate::ix::{PodIx, PoolIx, QueueIx, WorkloadIx};
+use crate::ix::{PoolIx, QueueIx, WorkloadIx};
 use crate::org::{InPool, Triple, add};
 use crate::reserve::PING_PONG;
 use crate::victims::{Stream, Unit, UnitId};
@@ -239,7 +239,7 @@ impl Engine {
     /// True if a unit may be stopped for the hunter: in its pool, nothing of it placed only now, past its minimum runtime,
     /// and not who replaced it of late. What only time forbids is noted for the timer.
     pub(crate) fn may_be_stopped(&mut self, hunt: &Hunt, unit: UnitId) -> bool {
-        let (UnitId::Pod(PodIx { workload, .. }) | UnitId::Whole(workload)) = unit;
+        let workload = unit.workload();
         let state = self.workloads.at(workload.0);
         let (id, now) = (state.id, self.now);
         let template = self.templates.at(state.template);

@@ -245,9 +245,14 @@ impl Org {
         &self.departments
     }
 
+    /// All projects, department by department.
+    pub(crate) fn projects(&self) -> impl Iterator<Item = QueueIx> + '_ {
+        self.departments.iter().flat_map(|department| self.children(*department))
+    }
+
     /// True if there are several projects.
     pub(crate) fn is_shared(&self) -> bool {
-        self.departments.iter().flat_map(|department| self.children(*department)).nth(1).is_some()
+        self.projects().nth(1).is_some()
     }
 
     /// A queue in a pool, to change it.

@@ -377,8 +377,8 @@ impl Engine {
 
     /// Which projects use anything of a pool, as far as two.
     pub(crate) fn users_of(&self, pool: PoolIx) -> Users {
-        let projects = self.org.departments().iter().flat_map(|department| self.org.children(*department));
-        let mut users = projects.filter(|project| self.org.in_pool(*project, pool).allocated != [0; 3]);
+        let uses = |project: &QueueIx| self.org.in_pool(*project, pool).allocated != [0; 3];
+        let mut users = self.org.projects().filter(uses);
         match (users.next(), users.next()) {
             (None, _) => Users::None,
             (Some(one), None) => Users::One(one),

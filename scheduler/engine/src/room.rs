@@ -144,9 +144,7 @@ impl Engine {
     /// False if the debts would not be paid even if all went that have pods on a node or are elsewhere.
     fn could_pay(&self, hunt: &Hunt, need: &Need, node: NodeIx, elsewhere: &[UnitId]) -> bool {
         let here = self.nodes.at(node.0).pods.iter().map(|pod| pod.workload);
-        let those = elsewhere.iter().map(|id| match *id {
-            UnitId::Pod(PodIx { workload, .. }) | UnitId::Whole(workload) => workload,
-        });
+        let those = elsewhere.iter().map(|id| id.workload());
         let mut workloads: SmallVec<[WorkloadIx; 32]> = here.chain(those).collect();
         workloads.sort_unstable();
         workloads.dedup();
@@ -182,10 +180,7 @@ impl Engine {
     /// True if a set found earlier in an attempt, on a node that has not changed since, is still the best there. The more
     /// is taken the fewer sets are legal, and of units that have not changed none gets cheaper.
     pub(crate) fn lasts(&self, hunt: &Hunt, taken: &Taken, need: &Need, set: &Set) -> bool {
-        let as_it_was = |unit: &Unit| {
-            let (UnitId::Pod(PodIx { workload, .. }) | UnitId::Whole(workload)) = unit.id;
-            taken.singles_of(workload).next().is_none()
-        };
+        let as_it_was = |unit: &Unit| taken.singles_of(unit.id.workload()).next().is_none();
         let units: SmallVec<[&Unit; 8]> = set.units.iter().collect();
         set.lasting
             && set.units.iter().all(as_it_was)
@@ -210,7 +205,7 @@ impl Engine {
         ids.sort_unstable();
         ids.dedup();
         ids.retain(|id| {
-            let (UnitId::Pod(PodIx { workload, .. }) | UnitId::Whole(workload)) = *id;
+            let workload = id.workload();
             let template = self.templates.at(self.workloads.at(workload.0).template);
             let stream = (template.queue, template.priority, 0);
             self.stream_allowed(hunt, taken, stream) && self.may_be_stopped(hunt, *id)

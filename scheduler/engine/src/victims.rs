@@ -32,6 +32,15 @@ pub(crate) enum UnitId {
     Whole(WorkloadIx),
 }
 
+impl UnitId {
+    /// The workload that it is, or is of.
+    pub(crate) const fn workload(self) -> WorkloadIx {
+        match self {
+            Self::Pod(PodIx { workload, .. }) | Self::Whole(workload) => workload,
+        }
+    }
+}
+
 /// Lost GPU work (millionths times ms), lost CPU work (milli times ms), workloads stopped as a whole, pods (S20).
 pub(crate) type Cost = [i128; 4];
 
