@@ -128,8 +128,10 @@ pub mod owner {
 pub mod written {
     /// Finalizer of a Project: it is not gone while workloads or volumes are left in its namespace.
     pub const PROJECT_FINALIZER: &str = "berth.dev/project";
-    /// Label of a namespace: the Project that owns it.
+    /// Label of a namespace: the Project that owns it. On those that Berth makes; people may put it on others.
     pub const PROJECT: &str = "berth.dev/project";
+    /// Label of a namespace that Berth made, as tools expect it: by whom.
+    pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
     /// Annotation of a pod: where room is kept for it, and until when (S23, S33).
     pub const RESERVATION: &str = "berth.dev/reservation";
     /// Annotation of a pod: for whom and when its workload was last evicted (S25, S33).

@@ -50,7 +50,13 @@ impl Act {
         metrics: &Metrics,
     ) -> (Self, mpsc::Receiver<Outcome>) {
         let (send, outcomes) = mpsc::channel(OUTCOMES_MAX);
-        let writer = Writer::start(clients.write.clone(), lease.clone(), settings.write, metrics.clone());
+        let writer = Writer::start(
+            clients.write.clone(),
+            lease.clone(),
+            settings.write,
+            metrics.clone(),
+            send.clone(),
+        );
         let evictor = Evictor::new(
             clients.write.clone(),
             lease.clone(),
@@ -81,6 +87,7 @@ impl Act {
                 Action::Release { pod } => self.writer.release(pod),
                 Action::Pending { pods, reason, message } => self.writer.pending(pods, reason, message),
                 Action::Status(status) => self.writer.status(status),
+                Action::Namespace { name, project } => self.writer.namespace(name, project),
                 Action::Finalizers { project, version, finalizers } => {
                     self.writer.finalizers(project, version, finalizers);
                 }

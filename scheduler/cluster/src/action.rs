@@ -132,6 +132,13 @@ pub enum Action {
     },
     /// Write what a pool, a department or a project should say of itself.
     Status(Status),
+    /// Make the namespace of a project.
+    Namespace {
+        /// Its name.
+        name: Box<str>,
+        /// The project.
+        project: Box<str>,
+    },
     /// Write the finalizers of a project, if it is still of this version.
     Finalizers {
         /// The project.

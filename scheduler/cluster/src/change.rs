@@ -137,6 +137,8 @@ pub enum Outcome {
     Evicted(PodRef),
     /// The pod has not been told to end and will not be.
     EvictFailed(PodRef, String),
+    /// The namespace of this name has not been made, for this reason.
+    NamespaceNotMade(Box<str>, String),
 }
 
 /// One thing that a watch or a request tells.

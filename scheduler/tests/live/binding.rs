@@ -5,9 +5,7 @@ use berth_sim::log::replay;
 use berth_testbed::fake::PodTemplate;
 use berth_testbed::pods;
 use berth_testbed::{Kwok, Options};
-use k8s_openapi::api::admissionregistration::v1::ValidatingAdmissionPolicy;
 use k8s_openapi::api::core::v1::Pod;
-use kube::Api;
 use kube::api::DeleteParams;
 use serde_json::json;
 
@@ -138,8 +136,7 @@ async fn s5_a_gang_of_which_a_bind_is_refused_for_good_is_undone_and_starts_once
     );
 
     // Whoever made the two makes them again, and the reason is gone.
-    let policies: Api<ValidatingAdmissionPolicy> = Api::all(world.client.clone());
-    policies.delete("refuse-binds", &DeleteParams::default()).await.expect("it is deleted");
+    world.delete_policy("refuse-binds").await;
     world.create(&gang, 2).await;
     world.bound("gang", 3).await;
 }

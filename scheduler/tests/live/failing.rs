@@ -18,7 +18,7 @@ async fn a_bind_whose_answer_is_lost_is_looked_at_and_never_doubled() {
     world.bound("pod", 32).await;
     tokio::time::sleep(A_WHILE).await;
     world.nothing_is_promised_twice(8).await;
-    let seen = proxy.binds();
+    let seen = proxy.asked();
     assert_eq!(seen.len(), 32, "{seen:?}");
     for (pod, requests) in &seen {
         // One that never arrived is sent again; one that did is not.

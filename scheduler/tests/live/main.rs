@@ -7,6 +7,7 @@ mod binding;
 mod claims;
 mod failing;
 mod load;
+mod namespaces;
 mod proxy;
 mod replicas;
 mod status;

@@ -1,4 +1,4 @@
-//! A proxy between a scheduler and its API server that loses binds, or their answers.
+//! A proxy between a scheduler and its API server that loses binds and namespaces to be made, or their answers.
 
 use axum::Router;
 use axum::body::Body;
@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-/// What becomes of a bind.
+/// What becomes of a request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Fault {
     /// It is done and answered.
@@ -22,8 +22,8 @@ pub(crate) enum Fault {
     RequestLost,
 }
 
-/// By pod, the node and the fault of every request, in order.
-pub(crate) type Binds = BTreeMap<String, Vec<(String, Fault)>>;
+/// By pod, the node and the fault of every request, in order; by namespace, its project.
+pub(crate) type Asked = BTreeMap<String, Vec<(String, Fault)>>;
 
 /// The proxy; its requests are made as the administrator.
 pub(crate) struct Proxy {
@@ -35,15 +35,15 @@ pub(crate) struct Proxy {
 struct Shared {
     client: Client,
     faults: Vec<Fault>,
-    binds: Mutex<Binds>,
+    asked: Mutex<Asked>,
 }
 
 impl Proxy {
-    /// Starts it; the faults are dealt to the binds in turn.
+    /// Starts it; the faults are dealt to the requests in turn.
     pub(crate) async fn start(client: Client, faults: &[Fault]) -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("an address");
-        let shared = Arc::new(Shared { client, faults: faults.to_vec(), binds: Mutex::default() });
+        let shared = Arc::new(Shared { client, faults: faults.to_vec(), asked: Mutex::default() });
         let routes = Router::new().fallback(pass).with_state(shared.clone());
         tokio::spawn(async move { axum::serve(listener, routes).await });
         let folder = tempfile::tempdir().expect("a folder");
@@ -61,17 +61,20 @@ impl Proxy {
         &self.kubeconfig
     }
 
-    pub(crate) fn binds(&self) -> Binds {
-        self.shared.binds.lock().expect("no panic").clone()
+    pub(crate) fn asked(&self) -> Asked {
+        self.shared.asked.lock().expect("no panic").clone()
     }
 }
 
 async fn pass(State(it): State<Arc<Shared>>, request: Request) -> Response<Body> {
     let (head, body) = request.into_parts();
     let body = axum::body::to_bytes(body, 1 << 24).await.expect("a body").to_vec();
-    let fault = match head.uri.path().strip_suffix("/binding") {
-        Some(pod) => it.fault(pod, &body),
-        None => Fault::None,
+    let fault = match (head.uri.path().strip_suffix("/binding"), head.uri.path()) {
+        (Some(pod), _) => it.fault(pod, &body, "/target/name"),
+        (None, "/api/v1/namespaces") if head.method == http::Method::POST => {
+            it.fault("", &body, "/metadata/labels/berth.dev~1project")
+        }
+        _ => Fault::None,
     };
     let lost = |why: &'static str| {
         Response::builder().status(StatusCode::GATEWAY_TIMEOUT).body(Body::from(why)).expect("a response")
@@ -96,13 +99,15 @@ async fn pass(State(it): State<Arc<Shared>>, request: Request) -> Response<Body>
 }
 
 impl Shared {
-    fn fault(&self, pod: &str, body: &[u8]) -> Fault {
-        let binding: serde_json::Value = serde_json::from_slice(body).expect("JSON");
-        let node = binding["target"]["name"].as_str().expect("a node").to_owned();
-        let mut binds = self.binds.lock().expect("no panic");
-        let count: usize = binds.values().map(Vec::len).sum();
+    /// Deals a fault to a request about a pod, or about the namespace that its body names, for what is said there.
+    fn fault(&self, pod: &str, body: &[u8], said: &str) -> Fault {
+        let body: serde_json::Value = serde_json::from_slice(body).expect("JSON");
+        let text = |at: &str| body.pointer(at).and_then(|it| it.as_str()).expect("a text").to_owned();
+        let about = if pod.is_empty() { text("/metadata/name") } else { pod.to_owned() };
+        let mut asked = self.asked.lock().expect("no panic");
+        let count: usize = asked.values().map(Vec::len).sum();
         let fault = self.faults[count % self.faults.len()];
-        binds.entry(pod.to_owned()).or_default().push((node, fault));
+        asked.entry(about).or_default().push((text(said), fault));
         fault
     }
 }

@@ -1,6 +1,6 @@
 //! What our own objects say of themselves, and a project that is deleted.
 
-use crate::world::{SOON, World, ours};
+use crate::world::{SOON, World, ours, says};
 use berth_testbed::{Kwok, Options};
 use k8s_openapi::api::admissionregistration::v1::ValidatingAdmissionPolicyBinding;
 use kube::Api;
@@ -9,32 +9,6 @@ use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
 const PROJECTS: &str = "/apis/berth.dev/v1alpha1/projects";
-
-async fn until(world: &World, path: &str, what: &str, so: impl Fn(Option<&Value>) -> bool) {
-    let begun = Instant::now();
-    loop {
-        let request = http::Request::get(path).body(Vec::new()).expect("a request");
-        let found = match world.client.request::<Value>(request).await {
-            Ok(found) => Some(found),
-            Err(kube::Error::Api(status)) if status.code == 404 => None,
-            Err(error) => panic!("{path}: {error}"),
-        };
-        if so(found.as_ref()) {
-            return;
-        }
-        assert!(begun.elapsed() < SOON, "{path}: {what}: {found:#?}");
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-}
-
-fn says(object: Option<&Value>, type_: &str, status: &str, part: &str) -> bool {
-    let all = object.and_then(|object| object["status"]["conditions"].as_array());
-    all.into_iter().flatten().any(|it| {
-        it["type"] == type_
-            && it["status"] == status
-            && it["message"].as_str().is_some_and(|message| message.contains(part))
-    })
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn s2_a_project_says_what_it_uses_and_stays_while_something_is_left_in_it() {
@@ -47,13 +21,13 @@ async fn s2_a_project_says_what_it_uses_and_stays_while_something_is_left_in_it(
     world.berth("Project", "vision", project).await;
     let vision = format!("{PROJECTS}/vision");
     let missing = |it: Option<&Value>| says(it, "Ready", "False", "spec.department: research does not exist");
-    until(&world, &vision, "its department is missing", missing).await;
+    world.until(&vision, "its department is missing", missing).await;
     world
         .berth("Department", "research", json!({ "pools": [{ "name": "default", "gpu": { "quota": 4 } }] }))
         .await;
-    until(&world, &vision, "it is in force", |it| says(it, "Ready", "True", "")).await;
+    world.until(&vision, "it is in force", |it| says(it, "Ready", "True", "")).await;
 
-    world.namespace("vision").await;
+    world.until("/api/v1/namespaces/vision", "it is made", |it| it.is_some()).await;
     world.create_in("vision", &ours("train", 1), 3).await;
     let used = |it: Option<&Value>| {
         let status = it.map(|it| &it["status"]);
@@ -64,7 +38,7 @@ async fn s2_a_project_says_what_it_uses_and_stays_while_something_is_left_in_it(
                 && status["left"] == json!({ "workloads": 3, "volumeClaims": 0 })
         })
     };
-    until(&world, &vision, "what it uses", used).await;
+    world.until(&vision, "what it uses", used).await;
 
     // The API server refuses it at once, and says what is left.
     let delete = || http::Request::delete(&vision).body(Vec::new()).expect("a request");
@@ -80,13 +54,13 @@ async fn s2_a_project_says_what_it_uses_and_stays_while_something_is_left_in_it(
         assert!(begun.elapsed() < SOON, "{error}");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    until(&world, &vision, "it is blocked", |it| says(it, "DeletionBlocked", "True", "workloads: 3")).await;
+    world.until(&vision, "it is blocked", |it| says(it, "DeletionBlocked", "True", "workloads: 3")).await;
     for index in 0..3 {
         let name = format!("train-{index}");
         let now = DeleteParams::default().grace_period(0);
         world.pods("vision").delete(&name, &now).await.expect("it is deleted");
     }
-    until(&world, &vision, "it is gone", |it| it.is_none()).await;
+    world.until(&vision, "it is gone", |it| it.is_none()).await;
 }
 
 #[test]

@@ -2,9 +2,10 @@
 
 use berth_testbed::fake::{AT_ONCE, NodeTemplate, PodTemplate, create_all};
 use berth_testbed::{Options, Testbed};
+use k8s_openapi::api::admissionregistration::v1::ValidatingAdmissionPolicy;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::api::{
-    ApiResource, DynamicObject, ListParams, Patch, PatchParams, PostParams, ValidationDirective,
+    ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams, ValidationDirective,
 };
 use kube::core::TypeMeta;
 use kube::{Api, Client};
@@ -109,44 +110,74 @@ impl World {
         self.object(&format!("/apis/berth.dev/v1alpha1/{}s", kind.to_lowercase()), object).await;
     }
 
-    pub(crate) async fn namespace(&self, name: &str) {
-        let namespace = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name } });
+    /// A namespace, with these labels.
+    pub(crate) async fn namespace(&self, name: &str, labels: Value) {
+        let metadata = json!({ "name": name, "labels": labels });
+        let namespace = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": metadata });
         self.object("/api/v1/namespaces", namespace).await;
+    }
+
+    /// Waits until an object is so, or is not there any more.
+    pub(crate) async fn until(&self, path: &str, what: &str, so: impl Fn(Option<&Value>) -> bool) {
+        let begun = Instant::now();
+        loop {
+            let found = self.found(path).await;
+            if so(found.as_ref()) {
+                return;
+            }
+            assert!(begun.elapsed() < SOON, "{path}: {what}: {found:#?}");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// An object, if it is there.
+    pub(crate) async fn found(&self, path: &str) -> Option<Value> {
+        let request = http::Request::get(path).body(Vec::new()).expect("a request");
+        match self.client.request::<Value>(request).await {
+            Ok(found) => Some(found),
+            Err(kube::Error::Api(status)) if status.code == 404 => None,
+            Err(error) => panic!("{path}: {error}"),
+        }
     }
 
     /// A project with its namespace and a GPU quota in the default pool, in a department that has as much.
     pub(crate) async fn project(&self, name: &str, gpus: u32) {
         let pools = json!([{ "name": "default", "gpu": { "quota": gpus } }]);
+        // There before any scheduler makes it: pods come at once.
+        self.namespace(name, json!({ "berth.dev/project": name })).await;
         self.berth("Department", "research", json!({ "pools": pools })).await;
         self.berth("Project", name, json!({ "department": "research", "pools": pools })).await;
-        self.namespace(name).await;
+    }
+
+    /// A policy of the API server, which holds some time after this.
+    pub(crate) async fn policy(&self, name: &str, rules: Value, validations: Value) {
+        let apis = "admissionregistration.k8s.io/v1";
+        let policy = json!({
+            "apiVersion": apis, "kind": "ValidatingAdmissionPolicy", "metadata": { "name": name },
+            "spec": { "matchConstraints": { "resourceRules": rules }, "validations": validations },
+        });
+        let binding = json!({
+            "apiVersion": apis, "kind": "ValidatingAdmissionPolicyBinding", "metadata": { "name": name },
+            "spec": { "policyName": name, "validationActions": ["Deny"] },
+        });
+        self.object(&format!("/apis/{apis}/validatingadmissionpolicies"), policy).await;
+        self.object(&format!("/apis/{apis}/validatingadmissionpolicybindings"), binding).await;
+    }
+
+    /// Takes a policy back.
+    pub(crate) async fn delete_policy(&self, name: &str) {
+        let policies: Api<ValidatingAdmissionPolicy> = Api::all(self.client.clone());
+        policies.delete(name, &DeleteParams::default()).await.expect("it is deleted");
     }
 
     /// Binds of a pod are refused for good, by a policy of the API server; returns once it is so.
     pub(crate) async fn refuse_binds_of(&self, name: &str) {
-        let policy = json!({
-            "apiVersion": "admissionregistration.k8s.io/v1",
-            "kind": "ValidatingAdmissionPolicy",
-            "metadata": { "name": "refuse-binds" },
-            "spec": {
-                "matchConstraints": { "resourceRules": [
-                    { "apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods/binding"] },
-                ] },
-                "validations": [{
-                    "expression": format!("request.name != '{name}' && request.name != 'probe'"),
-                    "message": "nothing today",
-                }],
-            },
-        });
-        let binding = json!({
-            "apiVersion": "admissionregistration.k8s.io/v1",
-            "kind": "ValidatingAdmissionPolicyBinding",
-            "metadata": { "name": "refuse-binds" },
-            "spec": { "policyName": "refuse-binds", "validationActions": ["Deny"] },
-        });
-        let apis = "/apis/admissionregistration.k8s.io/v1";
-        self.object(&format!("{apis}/validatingadmissionpolicies"), policy).await;
-        self.object(&format!("{apis}/validatingadmissionpolicybindings"), binding).await;
+        let rules = json!([
+            { "apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods/binding"] },
+        ]);
+        let expression = format!("request.name != '{name}' && request.name != 'probe'");
+        let validations = json!([{ "expression": expression, "message": "nothing today" }]);
+        self.policy("refuse-binds", rules, validations).await;
         let begun = Instant::now();
         loop {
             // There is no such pod: the policy answers, or else that does.
@@ -315,6 +346,16 @@ async fn apply(client: &Client, object: DynamicObject) -> kube::Result<()> {
     let strict =
         PatchParams { field_validation: Some(ValidationDirective::Strict), ..PatchParams::apply("test") };
     api.patch(&name, &strict, &Patch::Apply(&object)).await.map(drop)
+}
+
+/// True if an object of ours says this in a condition.
+pub(crate) fn says(object: Option<&Value>, type_: &str, status: &str, part: &str) -> bool {
+    let all = object.and_then(|object| object["status"]["conditions"].as_array());
+    all.into_iter().flatten().any(|it| {
+        it["type"] == type_
+            && it["status"] == status
+            && it["message"].as_str().is_some_and(|message| message.contains(part))
+    })
 }
 
 fn merge(into: &mut Value, change: Value) {

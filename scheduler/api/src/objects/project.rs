@@ -60,7 +60,8 @@ pub struct ProjectSpec {
     #[schemars(length(min = 1, max = 253))]
     pub department: String,
     /// The namespace that it owns and that its workloads run in; it is made if it is not there. Default: the project's name.
-    /// Cannot be changed.
+    /// One that somebody else made becomes the project's only if it is named here, or if its label `berth.dev/project` names the
+    /// project. It outlives the project. Cannot be changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63))]
     #[x_kube(validation = Rule::new("self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')").message("allowed: a name of a namespace: lower-case letters, digits and -"),

@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 
 /// Condition of every kind: the object is understood and in force. Its message says what is wrong if it is not.
 pub const READY: &str = "Ready";
+/// Condition of a Project: its namespace is there and its own. Its message says what is in the way if it is not.
+pub const NAMESPACE_READY: &str = "NamespaceReady";
 /// Condition of a NodePool: `True` while a node of it is selected by another pool too; the message names both (S1).
 pub const OVERLAPS: &str = "Overlaps";
 /// Condition of a NodePool, Department or Project: `True` while quotas exceed what there is (S7).

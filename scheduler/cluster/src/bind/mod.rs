@@ -370,8 +370,10 @@ mod tests {
         let client = Client::try_from(config).expect("a client");
         let metrics = Metrics::new(&prometheus::Registry::new()).expect("names are free");
         let lease = Lease::told(tokio::sync::watch::channel(Leading::Lost).1);
-        let writer = Writer::start(client.clone(), lease.clone(), Default::default(), metrics.clone());
         let (outcomes, _taken) = mpsc::channel(1);
+        let settings = Default::default();
+        let writer =
+            Writer::start(client.clone(), lease.clone(), settings, metrics.clone(), outcomes.clone());
         let (claims, measured) = (Claims::default(), metrics.waiting.with_label_values(&["binds"]));
         let parts = Parts { client, lease, claims, writer, metrics, outcomes };
         let binder = Binder::start(parts, Settings::default());

@@ -10,7 +10,8 @@
 //! | module | what it holds |
 //! |---|---|
 //! | `seen`, `ids` | objects by name, lists, identifiers |
-//! | `organisation`, `nodes`, `slices` | pools and queues; nodes; their devices |
+//! | `organisation`, `namespaces` | pools and queues; which project owns which namespace |
+//! | `nodes`, `slices` | nodes; their devices |
 //! | `budgets`, `around` | disruption budgets; what pods are read with |
 //! | `pods`, `read`, `groups` | pods, what they are, and the workloads they form (S5) |
 //! | `tell` | what was told -> what is seen, as events |
@@ -26,6 +27,7 @@ mod budgets;
 mod claims;
 mod groups;
 mod ids;
+mod namespaces;
 mod nodes;
 mod organisation;
 mod pods;
@@ -207,8 +209,9 @@ impl Mirror {
                 }
             }
             Object::Namespace(namespace) => {
-                self.stale.namespaces |=
-                    self.around.namespaces.set(Name::of(&namespace.metadata), *namespace);
+                if self.around.namespaces.set(Name::of(&namespace.metadata), *namespace) {
+                    self.namespaces_changed();
+                }
             }
             Object::PriorityClass(class) => {
                 self.stale.problems |= self.around.priorities.set(Name::of(&class.metadata), *class);
@@ -261,7 +264,11 @@ impl Mirror {
                     self.organisation.touch();
                 }
             }
-            Kind::Namespace => self.stale.namespaces |= self.around.namespaces.gone(&name),
+            Kind::Namespace => {
+                if self.around.namespaces.gone(&name) {
+                    self.namespaces_changed();
+                }
+            }
             Kind::PriorityClass => drop(self.around.priorities.gone(&name)),
             Kind::Claim => {
                 self.around.claim_seen(&name, None);
@@ -329,7 +336,11 @@ impl Mirror {
                     self.organisation.touch();
                 }
             }
-            Kind::Namespace => self.stale.namespaces |= !self.around.namespaces.list_ended().is_empty(),
+            Kind::Namespace => {
+                if !self.around.namespaces.list_ended().is_empty() {
+                    self.namespaces_changed();
+                }
+            }
             Kind::PriorityClass => drop(self.around.priorities.list_ended()),
             Kind::Claim => {
                 let gone = self.around.claims.list_ended();
@@ -349,8 +360,18 @@ impl Mirror {
         }
     }
 
+    /// Pods are read with namespaces, and projects own them.
+    fn namespaces_changed(&mut self) {
+        self.stale.namespaces = true;
+        self.organisation.touch();
+    }
+
     fn outcome(&mut self, outcome: Outcome) {
         let (pod, bind_failed, evict_failed) = match &outcome {
+            Outcome::NamespaceNotMade(name, why) => {
+                self.news |= self.organisation.owners.not_made(name, why);
+                return;
+            }
             Outcome::Bound(pod) | Outcome::Evicted(pod) => (pod, None, false),
             Outcome::BindFailed(pod, why) => (pod, Some(why), false),
             Outcome::EvictFailed(pod, _) => (pod, None, true),

@@ -1,12 +1,15 @@
 //! Pools, departments and projects: seen, and told.
 //!
 //! They are few and change seldom, so every change to one of them compares all of them with what was told. A project whose
-//! department is not there is not told: its pods wait, with that as the reason.
+//! department is not there is not told: its pods wait, with that as the reason. One that does not own its namespace is not
+//! told either, and the pods there are none of its.
 
 use super::ids::Ids;
+use super::namespaces::Owners;
 use super::seen::Seen;
 use berth_api::convert;
 use berth_api::objects::{Department, NodePool, Project};
+use berth_api::slim;
 use berth_model::{
     DepartmentId, DepartmentSpec, Event, Millis, PoolId, PoolSpec, ProjectId, ProjectSpec, Timestamp,
 };
@@ -29,6 +32,8 @@ pub(crate) struct Organisation {
     pub(crate) told_projects: BTreeMap<ProjectId, ProjectSpec>,
     /// Projects in force, by the namespace they own.
     by_namespace: BTreeMap<String, ProjectId>,
+    /// Whose namespaces are.
+    pub(crate) owners: Owners,
     /// What is wrong with an object, by what it is called.
     pub(crate) problems: BTreeMap<String, String>,
     dirty: bool,
@@ -49,6 +54,7 @@ impl Default for Organisation {
             told_departments: BTreeMap::new(),
             told_projects: BTreeMap::new(),
             by_namespace: BTreeMap::new(),
+            owners: Owners::default(),
             problems: BTreeMap::new(),
             dirty: true,
         }
@@ -64,6 +70,8 @@ pub(crate) struct Changed {
     pub(crate) last: Vec<Event>,
     /// Which namespaces belong to which project has changed, or what a project says about workloads.
     pub(crate) projects: bool,
+    /// So has which namespaces of projects are there.
+    pub(crate) namespaces: bool,
 }
 
 impl Organisation {
@@ -79,14 +87,14 @@ impl Organisation {
         Some((id, self.projects.get(&crate::change::Name::cluster(name))?))
     }
 
-    /// Why pods of a namespace must wait: its project is not in force.
+    /// Why pods of a namespace must wait: the project that owns it is not in force.
     pub(crate) fn held(&self, namespace: &str) -> Option<String> {
         if self.by_namespace.contains_key(namespace) {
             return None;
         }
-        let owner = self.projects.iter().find(|(_, project)| project.owned_namespace() == namespace)?;
-        let problem = self.problems.get(&format!("Project {}", owner.0.name));
-        Some(format!("project {} is not in force: {}", owner.0.name, problem.map_or("", String::as_str)))
+        let owner = self.owners.of(namespace)?;
+        let problem = self.problems.get(&format!("Project {owner}"));
+        Some(format!("project {owner} is not in force: {}", problem.map_or("", String::as_str)))
     }
 
     /// The pool of a name.
@@ -110,12 +118,13 @@ impl Organisation {
     }
 
     /// Brings what was told to what is seen.
-    pub(crate) fn events(&mut self) -> Changed {
+    pub(crate) fn events(&mut self, namespaces: &Seen<slim::Namespace>) -> Changed {
         if !std::mem::take(&mut self.dirty) {
             return Changed::default();
         }
         self.problems.clear();
-        let mut changed = Changed::default();
+        let (owners, namespaces) = self.owners.look(&self.projects, namespaces);
+        let mut changed = Changed { projects: owners, namespaces, ..Changed::default() };
         self.tell_pools(&mut changed);
         self.tell_departments(&mut changed);
         self.tell_projects(&mut changed);
@@ -189,8 +198,7 @@ impl Organisation {
                 self.problems.insert(object, format!("spec.department: {department} does not exist"));
                 continue;
             };
-            if by_namespace.contains_key(project.owned_namespace()) {
-                let problem = format!("namespace {} belongs to another project", project.owned_namespace());
+            if let Some(problem) = self.owners.problem(&name.name, project) {
                 self.problems.insert(object, problem);
                 continue;
             }

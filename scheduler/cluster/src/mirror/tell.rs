@@ -48,7 +48,8 @@ impl Mirror {
     /// The events that bring the engine to what is seen at `now`.
     pub fn events(&mut self, now: Timestamp) -> Vec<Event> {
         self.now = self.now.max(now);
-        let organisation = self.organisation.events();
+        let organisation = self.organisation.events(&self.around.namespaces);
+        self.news |= organisation.namespaces;
         if organisation.projects {
             self.reseat_all();
         }

@@ -12,7 +12,7 @@ mod queue;
 
 use crate::action::{PodRef, Reservation};
 use crate::answer::{Answer, ask};
-use crate::change::Name;
+use crate::change::{Name, Outcome};
 use crate::lease::Lease;
 use crate::metrics::Metrics;
 use crate::mirror::Status;
@@ -32,7 +32,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 
 /// The name under which Events are written.
@@ -79,6 +79,7 @@ struct Shared {
     lease: Lease,
     settings: Settings,
     metrics: Metrics,
+    outcomes: mpsc::Sender<Outcome>,
     queue: Mutex<Queue>,
     wake: Notify,
     turn: tokio::sync::Mutex<Instant>,
@@ -99,13 +100,20 @@ impl std::fmt::Debug for Writer {
 }
 
 impl Writer {
-    pub(crate) fn start(client: Client, lease: Lease, settings: Settings, metrics: Metrics) -> Self {
+    pub(crate) fn start(
+        client: Client,
+        lease: Lease,
+        settings: Settings,
+        metrics: Metrics,
+        outcomes: mpsc::Sender<Outcome>,
+    ) -> Self {
         let workers = settings.concurrency.max(1);
         let it = Arc::new(Shared {
             client,
             lease,
             settings,
             metrics,
+            outcomes,
             queue: Mutex::default(),
             wake: Notify::new(),
             turn: tokio::sync::Mutex::new(Instant::now()),
@@ -155,6 +163,11 @@ impl Writer {
     /// What a pool, a department or a project should say of itself.
     pub(crate) fn status(&self, status: Status) {
         self.put(|queue| queue.object(OnObject::Status(status)));
+    }
+
+    /// A namespace that is to be there, for this project.
+    pub(crate) fn namespace(&self, name: Box<str>, project: Box<str>) {
+        self.put(|queue| queue.object(OnObject::Namespace { name, project }));
     }
 
     /// The finalizers that a project should have.

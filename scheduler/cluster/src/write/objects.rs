@@ -1,15 +1,19 @@
-//! NodePools, Departments and Projects: status and finalizers; templates of claims.
+//! NodePools, Departments and Projects: status and finalizers; namespaces of Projects; templates of claims.
 //!
 //! Everything is written over exactly the version that was looked at; if the object has changed since, the next look says what
-//! is to be written then. So nothing is tried again here, but for templates, which are made once.
+//! is to be written then. So nothing is tried again here, but for templates, which are asked for once.
 
 use super::Shared;
 use super::queue::OnObject;
 use crate::answer::{Answer, ask};
+use crate::change::Outcome;
 use crate::mirror::Status;
 use crate::pause::Pause;
+use berth_api::names::written;
 use berth_api::objects::Project;
+use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::api::resource::v1::ResourceClaimTemplate;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Resource};
 use serde::Serialize;
@@ -28,6 +32,7 @@ impl Shared {
             OnObject::Status(Status::Department(it)) => self.replace_status(&*it).await,
             OnObject::Status(Status::Project(it)) => self.replace_status(&*it).await,
             OnObject::Template(template) => self.template(template).await,
+            OnObject::Namespace { name, project } => self.namespace(name, &project).await,
             OnObject::Finalizers { project, version, finalizers } => {
                 let projects: Api<Project> = Api::all(self.client.clone());
                 let patch = json!({ "metadata": { "resourceVersion": version, "finalizers": finalizers } });
@@ -62,6 +67,29 @@ impl Shared {
             }
             pause.wait().await;
         }
+    }
+
+    /// Makes a namespace. One that is there, made by whomever, is not touched: the watch shows whose it is. Whatever else comes
+    /// of it is said in the project's status, and tried again by the next look.
+    async fn namespace(&self, name: Box<str>, project: &str) {
+        let labels = [(written::PROJECT, project), (written::MANAGED_BY, "berth")];
+        let labels = labels.map(|(key, value)| (key.to_owned(), value.to_owned()));
+        let metadata =
+            ObjectMeta { name: Some(name.to_string()), labels: Some(labels.into()), ..ObjectMeta::default() };
+        let namespace = Namespace { metadata, ..Namespace::default() };
+        let namespaces: Api<Namespace> = Api::all(self.client.clone());
+        let options = PostParams::default();
+        let sent = async { namespaces.create(&options, &namespace).await.map(drop) };
+        let answer = ask(self.settings.timeout, sent).await;
+        self.say_of_object("namespace", &name, &answer);
+        let why = match answer {
+            Answer::Done(()) | Answer::Refused(409, _) => return,
+            Answer::Refused(_, why) | Answer::Lost(why) => why,
+            Answer::Busy(_) => "the API server is busy".to_owned(),
+            Answer::Absent => "the API server knows no namespaces".to_owned(),
+        };
+        // Nobody takes outcomes any more when the process ends.
+        let _ = self.outcomes.send(Outcome::NamespaceNotMade(name, why)).await;
     }
 
     async fn replace_status<K>(&self, object: &K)

@@ -53,6 +53,11 @@ pub(super) enum OnObject {
     },
     /// Made, if it is not there.
     Template(Value),
+    /// The same.
+    Namespace {
+        name: Box<str>,
+        project: Box<str>,
+    },
 }
 
 impl OnObject {
@@ -64,6 +69,7 @@ impl OnObject {
             Self::Status(Status::Department(it)) => ("Department", name(&it.metadata.name)),
             Self::Status(Status::Project(it)) => ("Project", name(&it.metadata.name)),
             Self::Finalizers { project, .. } => ("finalizers", project.name.to_string()),
+            Self::Namespace { name, .. } => ("Namespace", name.to_string()),
             Self::Template(it) => ("template", it["metadata"].to_string()),
         }
     }

@@ -28,6 +28,9 @@ enum Step {
     Relabel(u8, u8),
     Project(u8, u32),
     ProjectGone(u8),
+    /// The namespace of a project: its own, or somebody else's.
+    Namespace(u8, bool),
+    NamespaceGone(u8),
     /// For pods with the label that [`Step::Relabel`] gives.
     Budget(u8, u8, u32),
     BudgetGone(u8),
@@ -62,6 +65,8 @@ fn step() -> BoxedStrategy<Step> {
         1 => (pod, 0..2u8).prop_map(|(pod, label)| Step::Relabel(pod, label)).boxed(),
         1 => (0..2u8, 0..3u32).prop_map(|(project, gpus)| Step::Project(project, gpus)).boxed(),
         1 => (0..2u8).prop_map(Step::ProjectGone).boxed(),
+        1 => (0..2u8, any::<bool>()).prop_map(|(project, own)| Step::Namespace(project, own)).boxed(),
+        1 => (0..2u8).prop_map(Step::NamespaceGone).boxed(),
         1 => (0..2u8, 0..2u8, 0..3u32).prop_map(|(project, app, left)| Step::Budget(project, app, left)).boxed(),
         1 => (0..2u8).prop_map(Step::BudgetGone).boxed(),
         5 => Just(Step::Act).boxed(),
@@ -127,6 +132,11 @@ fn take(world: &mut World, step: &Step) {
         }
         Step::Begun(number, back) => begun(world, *number, *back),
         Step::ProjectGone(project) => world.delete(Kind::Project, "", &format!("p{project}")),
+        Step::Namespace(project, own) => {
+            let name = format!("p{project}");
+            world.namespace(&name, own.then_some(name.as_str()));
+        }
+        Step::NamespaceGone(project) => world.delete(Kind::Namespace, "", &format!("p{project}")),
         Step::Budget(project, app, left) => {
             world.budget(&format!("p{project}/budget"), &format!("app-{app}"), *left);
         }

@@ -4,6 +4,7 @@ mod budgets;
 mod cases;
 mod claims;
 mod convergence;
+mod namespaces;
 mod slices;
 mod starts;
 mod status;

@@ -26,7 +26,7 @@ impl Figures for OfEngine<'_> {
 }
 
 /// Looks whose writes are done, until there are none; how many there were.
-fn look(world: &mut World) -> usize {
+pub(crate) fn look(world: &mut World) -> usize {
     let mut all = 0;
     loop {
         match look_once(world) {
@@ -37,9 +37,18 @@ fn look(world: &mut World) -> usize {
 }
 
 fn look_once(world: &mut World) -> usize {
+    look_where(world, |_| true)
+}
+
+/// Looks once, and no namespace is made.
+pub(crate) fn look_without_namespaces(world: &mut World) {
+    look_where(world, |action| !matches!(action, Action::Namespace { .. }));
+}
+
+fn look_where(world: &mut World, done: impl Fn(&Action) -> bool) -> usize {
     let now = Timestamp(world.now);
     let actions = world.mirror.statuses(&mut OfEngine(&mut world.engine), now);
-    for action in &actions {
+    for action in actions.iter().filter(|action| done(action)) {
         let (kind, name, status) = match action {
             Action::Status(Status::NodePool(it)) => (Kind::NodePool, &it.metadata.name, json!(it.status)),
             Action::Status(Status::Department(it)) => (Kind::Department, &it.metadata.name, json!(it.status)),
@@ -48,6 +57,13 @@ fn look_once(world: &mut World) -> usize {
                 edit(world, Kind::Project, &project.name, |it| {
                     it["metadata"]["finalizers"] = json!(finalizers)
                 });
+                continue;
+            }
+            Action::Namespace { name, project } => {
+                let key = (Kind::Namespace, String::new(), name.to_string());
+                if !world.api.contains_key(&key) {
+                    world.namespace(name, Some(project));
+                }
                 continue;
             }
             other => panic!("{other:?}"),
@@ -59,18 +75,18 @@ fn look_once(world: &mut World) -> usize {
     actions.len()
 }
 
-fn edit(world: &mut World, kind: Kind, name: &str, change: impl FnOnce(&mut Value)) {
+pub(crate) fn edit(world: &mut World, kind: Kind, name: &str, change: impl FnOnce(&mut Value)) {
     let mut value = world.api[&(kind, String::new(), name.to_owned())].clone();
     change(&mut value);
     world.set(kind, "", name, value);
 }
 
-fn status(world: &World, kind: Kind, name: &str) -> Value {
+pub(crate) fn status(world: &World, kind: Kind, name: &str) -> Value {
     world.api[&(kind, String::new(), name.to_owned())]["status"].clone()
 }
 
 /// `Type=Status: message` of every condition.
-fn conditions(status: &Value) -> Vec<String> {
+pub(crate) fn conditions(status: &Value) -> Vec<String> {
     let all = status["conditions"].as_array().expect("conditions");
     let text = |it: &Value, field: &str| it[field].as_str().expect("a text").to_owned();
     all.iter()
@@ -87,8 +103,8 @@ fn s2_s7_queues_say_what_they_have_and_use_and_nothing_is_written_twice() {
     world.pod("p/a", 1, json!({}));
     world.pod("p/b", 2, json!({}));
     world.act();
-    // The finalizer, and the status of each.
-    assert_eq!(look(&mut world), 4);
+    // The finalizer, the namespace, and the status of each.
+    assert_eq!(look(&mut world), 5);
     assert_eq!(look(&mut world), 0, "nothing has changed");
     let project = status(&world, Kind::Project, "p");
     assert_eq!(project["namespace"], "p");
@@ -144,7 +160,9 @@ fn s1_s7_what_is_wrong_is_a_condition_while_it_is() {
         said(&world, Kind::Department, "d"),
         ["Ready=True: ", "Overcommitted=True: pool a: quotas of its projects are 5 GPUs, its own is 4 (S7)"]
     );
-    assert_eq!(said(&world, Kind::Project, "q"), ["Ready=False: spec.department: none does not exist"]);
+    let waits = "NamespaceReady=False: namespace q is not there yet";
+    let problem = "Ready=False: spec.department: none does not exist";
+    assert_eq!(said(&world, Kind::Project, "q"), [problem, waits]);
 
     // What is put right is not said any more, and when that was is.
     world.now += 5_000;
@@ -153,7 +171,7 @@ fn s1_s7_what_is_wrong_is_a_condition_while_it_is() {
     world.sync();
     look(&mut world);
     let message = "Ready=True: spec.pools: z does not exist, what is said of it waits";
-    assert_eq!(said(&world, Kind::Project, "q"), [message]);
+    assert_eq!(said(&world, Kind::Project, "q"), [message, "NamespaceReady=True: "]);
     let pool = status(&world, Kind::NodePool, "a");
     assert_eq!(conditions(&pool)[1], "Overlaps=False: ");
     let times: Vec<_> = pool["conditions"].as_array().expect("conditions").iter().collect();
@@ -181,11 +199,11 @@ fn s2_a_project_stays_while_workloads_or_volumes_are_left_in_it_and_says_how_man
     look(&mut world);
     let blocked = |left: &str| format!("DeletionBlocked=True: {left} are left in namespace p");
     let said = conditions(&status(&world, Kind::Project, "p"));
-    assert_eq!(said[1], blocked("workloads: 1, volume claims: 1"));
+    assert_eq!(said[2], blocked("workloads: 1, volume claims: 1"));
     world.edit("p/a", |pod| pod["status"]["phase"] = json!("Succeeded"));
     world.sync();
     look(&mut world);
-    assert_eq!(conditions(&status(&world, Kind::Project, "p"))[1], blocked("workloads: 0, volume claims: 1"));
+    assert_eq!(conditions(&status(&world, Kind::Project, "p"))[2], blocked("workloads: 0, volume claims: 1"));
     assert_eq!(finalizers(&world), json!(["others/one", "berth.dev/project"]));
     world.delete(Kind::Claim, "p", "data");
     world.sync();

@@ -16,7 +16,8 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 /// The kinds that tests make.
-pub(crate) const KINDS: [Kind; 12] = [
+pub(crate) const KINDS: [Kind; 13] = [
+    Kind::Namespace,
     Kind::DeviceClass,
     Kind::DeviceClaim,
     Kind::NodePool,
@@ -59,6 +60,7 @@ pub(crate) fn object(kind: Kind, value: &Value) -> Object {
         Kind::NodePool => Object::NodePool(read(value)),
         Kind::Department => Object::Department(read(value)),
         Kind::Project => Object::Project(read(value)),
+        Kind::Namespace => Object::Namespace(read(value)),
         Kind::Claim => Object::Claim(read(value)),
         Kind::Volume => Object::Volume(read(value)),
         Kind::StorageClass => Object::StorageClass(read(value)),
@@ -218,6 +220,12 @@ impl World {
         self.set(Kind::Project, "", name, project);
     }
 
+    /// A namespace with this label of ours, if any.
+    pub(crate) fn namespace(&mut self, name: &str, project: Option<&str>) {
+        let labels = project.map(|project| json!({"berth.dev/project": project}));
+        self.set(Kind::Namespace, "", name, json!({"metadata": {"labels": labels}}));
+    }
+
     /// The mirror is told what is pending, and the engine what the mirror says.
     pub(crate) fn sync(&mut self) {
         for change in std::mem::take(&mut self.pending) {
@@ -335,7 +343,9 @@ impl World {
                     pod["status"]["nominatedNodeName"] = json!(reservation.node);
                 });
             }
-            Action::Status(_) | Action::Finalizers { .. } => unreachable!("no round asks for them"),
+            Action::Status(_) | Action::Finalizers { .. } | Action::Namespace { .. } => {
+                unreachable!("no round asks for them")
+            }
             Action::Template { .. } => {}
             Action::Release { .. } | Action::Pending { .. } | Action::Warn { .. } => {}
         }
@@ -468,6 +478,7 @@ fn say(action: &Action) -> String {
         Action::Finalizers { project, finalizers, .. } => {
             format!("finalizers of {}: {finalizers:?}", project.name)
         }
+        Action::Namespace { name, project } => format!("namespace {name} of {project}"),
         Action::Template { gpu, .. } => format!("template {}", template_name(*gpu).unwrap_or_default()),
         Action::Warn { pod, reason, .. } => format!("warn {}: {reason}", pod.name),
     }

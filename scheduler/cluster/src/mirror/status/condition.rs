@@ -1,6 +1,6 @@
 //! Conditions of our objects: the time of a transition is kept while nothing changes, and those of others are left alone.
 
-use super::{DELETION_BLOCKED, OVERCOMMITTED, OVERLAPS, READY};
+use super::{DELETION_BLOCKED, NAMESPACE_READY, OVERCOMMITTED, OVERLAPS, READY};
 use berth_model::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta, Time};
 use k8s_openapi::jiff;
@@ -41,7 +41,8 @@ impl<'a> Conditions<'a> {
         self.old.iter().find(|condition| condition.type_ == type_)
     }
 
-    fn put(&mut self, type_: &str, so: bool, reason: &str, message: &str) {
+    /// A condition that is always said.
+    pub(super) fn put(&mut self, type_: &str, so: bool, reason: &str, message: &str) {
         let status = if so { "True" } else { "False" };
         let since = self.known(type_).filter(|known| known.status == status);
         self.new.push(Condition {
@@ -57,7 +58,7 @@ impl<'a> Conditions<'a> {
 
     /// All of them, those of others at the end.
     pub(super) fn done(self) -> Vec<Condition> {
-        let ours = [READY, OVERLAPS, OVERCOMMITTED, DELETION_BLOCKED];
+        let ours = [READY, NAMESPACE_READY, OVERLAPS, OVERCOMMITTED, DELETION_BLOCKED];
         let others = self.old.iter().filter(|it| !ours.contains(&it.type_.as_str())).cloned();
         self.new.into_iter().chain(others).collect()
     }

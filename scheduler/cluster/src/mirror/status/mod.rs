@@ -7,20 +7,24 @@
 //! A Project has a finalizer from the first look on. One that is being deleted keeps it while workloads or volumes are left in
 //! its namespace, and says how many; it stays in force until then.
 //!
-//! Absent: the refusal of the deletion itself, which only admission could say; making namespaces.
+//! The namespace of a Project in force is made if it is not there, and asked for again at every look until it is seen; so is
+//! one that somebody has deleted meanwhile. It stays when its Project goes (`namespaces`).
+//!
+//! Absent: the refusal of the deletion itself, which only admission can say (`deploy/scheduler/admission.yaml`).
 
 mod amounts;
 mod condition;
 
 use super::Mirror;
 use super::groups::{Slot, Told};
+use super::namespaces::State;
 use super::pods::Entry;
 use crate::action::Action;
 use crate::change::Name;
 use amounts::{pools_of, total};
 use berth_api::names::written::PROJECT_FINALIZER;
 use berth_api::objects::status::{
-    DELETION_BLOCKED, Left, OVERCOMMITTED, OVERLAPS, PoolUsage, READY, WorkloadCounts,
+    DELETION_BLOCKED, Left, NAMESPACE_READY, OVERCOMMITTED, OVERLAPS, PoolUsage, READY, WorkloadCounts,
 };
 use berth_api::objects::{Department, NodePool, NodePoolStatus, PoolQuota, Project, QueueStatus};
 use berth_model::{Amounts, GpuShare, PoolId, PoolSpec, ProjectId, QueueId, QueueQuota, Quota, Timestamp};
@@ -166,6 +170,9 @@ impl Mirror {
             let missing = self.missing_pools(&project.spec.pools);
             conditions.ready(problem, &missing);
             let deleting = project.metadata.deletion_timestamp.is_some();
+            actions.extend(self.make_namespace(name, project));
+            let (so, reason, text) = self.about_namespace(name, project);
+            conditions.put(NAMESPACE_READY, so, reason, &text);
             let left = self.left_in(namespace, counts);
             let blocked = deleting.then(|| said(left, namespace)).flatten();
             if let Some(action) = finalizer(project, blocked.is_some()) {
@@ -185,6 +192,38 @@ impl Mirror {
                 let project = Project { status: Some(status), ..project.clone() };
                 actions.push(Action::Status(Status::Project(Box::new(project))));
             }
+        }
+    }
+
+    /// The namespace of a project in force is to be there.
+    fn make_namespace(&self, name: &Name, project: &Project) -> Option<Action> {
+        let namespace = project.owned_namespace();
+        let in_force = !self.organisation.problems.contains_key(&format!("Project {}", name.name));
+        let missing = self.organisation.owners.state(namespace) == State::Missing;
+        let wanted = in_force && missing && project.metadata.deletion_timestamp.is_none();
+        wanted.then(|| Action::Namespace { name: namespace.into(), project: name.name.clone() })
+    }
+
+    /// How it is with the namespace of a project: whether it is as it should be, in a word, and in a sentence.
+    fn about_namespace(&self, name: &Name, project: &Project) -> (bool, &'static str, String) {
+        let (owners, namespace) = (&self.organisation.owners, project.owned_namespace());
+        if let Some(problem) = owners.problem(&name.name, project) {
+            return (false, "NotOwned", problem);
+        }
+        match (owners.state(namespace), owners.why_not(namespace)) {
+            (State::There, _) => (true, "Owned", String::new()),
+            (State::Leaving, _) => (
+                false,
+                "Terminating",
+                format!("namespace {namespace} is being deleted; it is made anew then"),
+            ),
+            (State::Missing, _) if project.metadata.deletion_timestamp.is_some() => {
+                (false, "Gone", format!("namespace {namespace} is gone"))
+            }
+            (State::Missing, Some(why)) => {
+                (false, "NotMade", format!("namespace {namespace} could not be made: {why}"))
+            }
+            (State::Missing, None) => (false, "BeingMade", format!("namespace {namespace} is not there yet")),
         }
     }
 
