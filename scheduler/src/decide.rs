@@ -8,6 +8,7 @@
 
 use crate::explain;
 use crate::figures::OfEngine;
+use crate::gpu_time::GpuTime;
 use crate::inputs::{Ask, Inputs, Taken};
 use crate::live::{self, Live};
 use crate::metrics::{Known, Metrics};
@@ -51,6 +52,7 @@ pub(crate) struct Decider {
     pub(crate) record: Option<Record>,
     pub(crate) metrics: Metrics,
     pub(crate) known: Known,
+    pub(crate) gpu_time: GpuTime,
     /// What the agents say, if they are heard.
     pub(crate) live: Option<Live>,
     /// Kinds whose first list is not in yet.
@@ -131,6 +133,7 @@ impl Decider {
     fn tick(&mut self) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         self.round.now = self.round.now.max(Timestamp(now.as_millis() as i64));
+        self.gpu_time.tick(self.round.now);
         self.alive.store(self.round.now.0.unsigned_abs(), Ordering::Relaxed);
     }
 
@@ -151,6 +154,7 @@ impl Decider {
         if !self.round.leads && self.lease.may_act() {
             self.round.leads = true;
             self.round.open = true;
+            self.gpu_time.begin();
             self.mirror.take_reservations_for_told(false);
             self.adopt();
             if let Some(live) = &self.live {
@@ -213,6 +217,7 @@ impl Decider {
         self.known.note(&event);
         match self.engine.apply(event.clone()) {
             Ok(()) => {
+                self.gpu_time.note(&event, &self.mirror);
                 if let Some(record) = &mut self.record {
                     record.event(&event);
                 }
@@ -274,6 +279,7 @@ impl Decider {
         }
         self.metrics.decided(&decisions);
         self.known.decided(&decisions);
+        self.gpu_time.decided(&decisions, &self.mirror);
         self.round.decided = Instant::now();
         // The budget may have ended before the work did.
         self.round.open = !decisions.is_empty();
@@ -306,6 +312,7 @@ impl Decider {
             }
             Ask::Measure(reply) => {
                 self.metrics.measure(&mut self.engine, &self.mirror, &mut self.known);
+                self.metrics.count_gpu_time(&mut self.gpu_time);
                 let _ = reply.send(());
             }
             Ask::Flush(reply) => {

@@ -13,6 +13,7 @@
 //! | `live` | what the nodes' agents say of devices and pods |
 //! | `record` | the event log, as `berth-sim replay` reads it |
 //! | `metrics` | what is measured of deciding, and of what there is |
+//! | `gpu_time` | GPU time by project and pool: within quota, over quota, lost |
 //! | `explain` | why a pod waits, in words |
 //! | `figures` | what the engine knows of pools and queues, for their status |
 //! | `serve` | `/metrics`, `/healthz`, `/readyz`, `/debug/...` |
@@ -25,6 +26,7 @@ pub mod config;
 mod decide;
 mod explain;
 mod figures;
+mod gpu_time;
 mod inputs;
 mod live;
 mod metrics;

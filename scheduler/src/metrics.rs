@@ -1,12 +1,13 @@
 //! What is measured of deciding, and of what there is.
 
+use crate::gpu_time::GpuTime;
 use berth_cluster::Mirror;
 use berth_engine::{Engine, QueueUsage};
 use berth_model::words::Names;
 use berth_model::{Decision, Event, PoolId, QueueId, ReasonKind, WorkloadId};
 use prometheus::{
-    GaugeVec, HistogramOpts, HistogramTimer, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
-    Opts, Registry, Result,
+    CounterVec, GaugeVec, HistogramOpts, HistogramTimer, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry, Result,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -28,6 +29,8 @@ pub(crate) struct Metrics {
     pending: IntGaugeVec,
     queues: GaugeVec,
     pools: GaugeVec,
+    gpu_seconds: CounterVec,
+    gpu_seconds_lost: CounterVec,
 }
 
 /// What the engine has been told of, as far as it is reported.
@@ -72,6 +75,20 @@ impl Metrics {
                 Opts::new("berth_pool_gpus", "GPUs of a pool: capacity, allocated, stranded."),
                 &["pool", "amount"],
             )?,
+            gpu_seconds: CounterVec::new(
+                Opts::new(
+                    "berth_gpu_seconds_total",
+                    "GPUs held times seconds by project and pool, within and over quota.",
+                ),
+                &["project", "pool", "quota"],
+            )?,
+            gpu_seconds_lost: CounterVec::new(
+                Opts::new(
+                    "berth_gpu_seconds_lost_total",
+                    "GPUs held times seconds by pods that were evicted and whose work is lost.",
+                ),
+                &["project", "pool"],
+            )?,
         };
         registry.register(Box::new(it.steps.clone()))?;
         registry.register(Box::new(it.events.clone()))?;
@@ -82,6 +99,8 @@ impl Metrics {
         registry.register(Box::new(it.pending.clone()))?;
         registry.register(Box::new(it.queues.clone()))?;
         registry.register(Box::new(it.pools.clone()))?;
+        registry.register(Box::new(it.gpu_seconds.clone()))?;
+        registry.register(Box::new(it.gpu_seconds_lost.clone()))?;
         Ok(it)
     }
 
@@ -102,6 +121,16 @@ impl Metrics {
             };
             self.decisions.with_label_values(&[kind]).inc();
         }
+    }
+
+    /// Brings the counters of GPU time up to date.
+    pub(crate) fn count_gpu_time(&self, time: &mut GpuTime) {
+        time.report(|project, pool, [within, over, lost]| {
+            let used = |quota, more| self.gpu_seconds.with_label_values(&[project, pool, quota]).inc_by(more);
+            used("within", within);
+            used("over", over);
+            self.gpu_seconds_lost.with_label_values(&[project, pool]).inc_by(lost);
+        });
     }
 
     /// Brings the gauges up to date.

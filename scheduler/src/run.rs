@@ -3,6 +3,7 @@
 use crate::admit;
 use crate::config::Config;
 use crate::decide::{Decider, Limits, Round};
+use crate::gpu_time::GpuTime;
 use crate::inputs::Inputs;
 use crate::live;
 use crate::metrics::{Known, Metrics};
@@ -90,6 +91,7 @@ pub async fn start(config: &Config, identity: String) -> anyhow::Result<Running>
         record: record(config)?,
         metrics,
         known: Known::default(),
+        gpu_time: GpuTime::default(),
         live,
         lists_missing: kinds,
         ready,

@@ -76,6 +76,15 @@ impl GpuShare {
     }
 }
 
+impl GpuMemoryMib {
+    /// The share of a device that so much of its memory is charged as: rounded up, at most the device (S13).
+    pub const fn share_of(self, device: Self) -> GpuShare {
+        let whole = if device.0 > 1 { device.0 as i128 } else { 1 };
+        let share = (self.0 as i128 * GpuShare::DEVICE.0 as i128 + whole - 1) / whole;
+        if share < GpuShare::DEVICE.0 as i128 { GpuShare(share as i64) } else { GpuShare::DEVICE }
+    }
+}
+
 impl Millis {
     /// `seconds` as milliseconds.
     pub const fn from_secs(seconds: i64) -> Self {

@@ -110,6 +110,17 @@ async fn a_pod_of_more_weight_is_bound_once_those_that_make_room_have_had_their_
     assert_eq!(condition(&pod).expect("a condition").0, "True");
     let metrics = scheduler.get("/metrics").expect("an answer").1;
     assert!(metrics.contains("berth_api_answers_total{answer=\"done\",request=\"evict\"} 2"), "{metrics}");
+    // Two GPUs within a quota of two, and what the two that were stopped had done.
+    let of = |name: &str| -> f64 {
+        let line = metrics.lines().find(|line| line.starts_with(name));
+        let value = line.and_then(|line| line.rsplit(' ').next()?.parse().ok());
+        value.unwrap_or_else(|| panic!("{name}: {metrics}"))
+    };
+    let used = |quota: &str| {
+        of(&format!("berth_gpu_seconds_total{{pool=\"default\",project=\"vision\",quota=\"{quota}\"}}"))
+    };
+    let lost = of("berth_gpu_seconds_lost_total{pool=\"default\",project=\"vision\"}");
+    assert!(lost > 0.0 && lost <= used("within") && used("over") == 0.0, "{metrics}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,8 +2,8 @@
 
 use crate::case::Arrival;
 use berth_model::{
-    Amounts, DeviceMask, GpuRequest, GpuShare, Millis, NodeSpec, PodId, PodSpec, PoolId, ProjectSpec,
-    Timestamp, WorkloadId,
+    Amounts, DeviceMask, GpuMemoryMib, GpuRequest, GpuShare, Millis, NodeSpec, PodId, PodSpec, PoolId,
+    ProjectSpec, Timestamp, WorkloadId,
 };
 use rustc_hash::FxHashMap;
 use std::ops::Range;
@@ -144,7 +144,7 @@ pub(super) struct State {
     pub(super) pods: Vec<Pod>,
     pub(super) shapes: Vec<Shape>,
     by_address: FxHashMap<usize, u32>,
-    largest_device: i64,
+    largest_device: GpuMemoryMib,
 }
 
 impl State {
@@ -157,7 +157,7 @@ impl State {
             pods: Vec::with_capacity(jobs),
             shapes: Vec::new(),
             by_address: FxHashMap::default(),
-            largest_device: devices.map(|d| d.memory.0).max().unwrap_or(0).max(1),
+            largest_device: devices.map(|d| d.memory).max().unwrap_or_default(),
         }
     }
 
@@ -208,7 +208,8 @@ impl State {
                 GpuRequest::Whole(devices) => GpuShare::devices(devices),
                 GpuRequest::Share { share, devices, .. } => GpuShare(share.0 * i64::from(devices)),
                 GpuRequest::Memory { memory, devices, .. } => {
-                    GpuShare(charge(memory.0, self.largest_device) * i64::from(devices))
+                    let each = memory.share_of(self.largest_device);
+                    GpuShare(each.0 * i64::from(devices))
                 }
             };
             let nominal = Amounts { gpu, cpu: spec.requests.cpu, memory: spec.requests.memory };
@@ -222,9 +223,10 @@ impl State {
         let shape = &self.shapes[shape as usize];
         let mut taken = shape.nominal;
         if let GpuRequest::Memory { memory, .. } = shape.spec.gpu {
-            let of =
-                |d: berth_model::DeviceIndex| node.devices.get(usize::from(d.0)).map_or(1, |d| d.memory.0);
-            taken.gpu = GpuShare(devices.iter().map(|device| charge(memory.0, of(device).max(1))).sum());
+            let of = |d: berth_model::DeviceIndex| {
+                node.devices.get(usize::from(d.0)).map_or(GpuMemoryMib::ZERO, |d| d.memory)
+            };
+            taken.gpu = GpuShare(devices.iter().map(|device| memory.share_of(of(device)).0).sum());
         }
         taken
     }
@@ -244,11 +246,4 @@ impl State {
             pods.zip(0u32..).map(move |(pod, index)| (PodId { workload, role: number, index }, role, pod))
         })
     }
-}
-
-/// The share of a device that some of its memory is charged as: rounded up, in millionths (S13).
-fn charge(memory_mib: i64, device_mib: i64) -> i64 {
-    let (memory, device) = (i128::from(memory_mib), i128::from(device_mib));
-    let share = (memory * i128::from(GpuShare::DEVICE.0) + device - 1) / device;
-    share.min(i128::from(GpuShare::DEVICE.0)) as i64
 }

@@ -7,8 +7,8 @@ use crate::change::Outcome;
 use crate::words;
 use berth_model::words::Words;
 use berth_model::{
-    Cause, Constraint, Decision, DeviceSpec, Event, Eviction, Millis, NodeId, Placement, PodId, PolicyReason,
-    Reason, Timestamp, Warning, WorkloadId,
+    Cause, Constraint, Decision, DeviceSpec, Event, Eviction, Labels, Millis, NodeId, NodeSpec, Placement,
+    PodId, PolicyReason, PoolId, Reason, Timestamp, Warning, WorkloadId,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -185,6 +185,16 @@ impl Mirror {
     /// The devices that Berth's driver has published of a node, by number; those that are gone are lost.
     pub fn published(&self, node: NodeId) -> impl Iterator<Item = (&str, &DeviceSpec)> {
         self.nodes.published(node)
+    }
+
+    /// A node as the engine has been told of it.
+    pub fn told_node(&self, node: NodeId) -> Option<&NodeSpec> {
+        self.nodes.told_spec(node)
+    }
+
+    /// The pool of a node with these labels (S1).
+    pub fn pool_of(&self, labels: &Labels) -> Option<PoolId> {
+        self.organisation.pool_of(labels)
     }
 
     /// The node of a name, if the engine has been told of it.

@@ -136,6 +136,11 @@ impl Nodes {
         self.told.values()
     }
 
+    /// A node as last told.
+    pub(crate) fn told_spec(&self, id: NodeId) -> Option<&NodeSpec> {
+        self.told.get(&id)
+    }
+
     /// Brings what was told to what is seen; those that are gone are for the caller to tell, after their pods.
     pub(crate) fn events(&mut self) -> Changed {
         let mut changed = Changed::default();

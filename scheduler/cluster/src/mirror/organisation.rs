@@ -11,7 +11,7 @@ use berth_api::convert;
 use berth_api::objects::{Department, NodePool, Project};
 use berth_api::slim;
 use berth_model::{
-    DepartmentId, DepartmentSpec, Event, Millis, PoolId, PoolSpec, ProjectId, ProjectSpec, Timestamp,
+    DepartmentId, DepartmentSpec, Event, Labels, Millis, PoolId, PoolSpec, ProjectId, ProjectSpec, Timestamp,
 };
 use std::collections::BTreeMap;
 
@@ -100,6 +100,13 @@ impl Organisation {
     /// The pool of a name.
     pub(crate) fn pool(&self, name: &str) -> Option<PoolId> {
         self.pool_ids.get(name).map(PoolId).filter(|id| self.told_pools.contains_key(id))
+    }
+
+    /// The pool of a node with these labels: the first by name that selects it, else `default` (S1).
+    pub(crate) fn pool_of(&self, labels: &Labels) -> Option<PoolId> {
+        let selecting = self.told_pools.values().filter(|pool| pool.selects(labels));
+        let first = selecting.min_by(|a, b| a.name.cmp(&b.name));
+        first.or_else(|| self.told_pools.values().find(|pool| pool.selector.is_none())).map(|pool| pool.id)
     }
 
     /// The name of a pool.

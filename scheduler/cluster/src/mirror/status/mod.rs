@@ -271,11 +271,10 @@ impl Mirror {
     fn pools_of_nodes(&self) -> BTreeMap<PoolId, OfNodes> {
         let mut pools: Vec<&PoolSpec> = self.organisation.told_pools.values().collect();
         pools.sort_by(|a, b| a.name.cmp(&b.name));
-        let default = pools.iter().find(|pool| pool.selector.is_none()).map(|pool| pool.id);
         let mut all: BTreeMap<PoolId, OfNodes> = BTreeMap::new();
         for node in self.nodes.told() {
+            let Some(id) = self.organisation.pool_of(&node.labels) else { continue };
             let selecting: Vec<&&PoolSpec> = pools.iter().filter(|pool| pool.selects(&node.labels)).collect();
-            let Some(id) = selecting.first().map(|pool| pool.id).or(default) else { continue };
             let of = all.entry(id).or_default();
             of.nodes += 1;
             of.ready += i32::from(node.ready && !node.unschedulable);
