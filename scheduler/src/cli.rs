@@ -2,6 +2,7 @@
 
 use crate::config::Config;
 use crate::run;
+use crate::trace::Exporter;
 use anyhow::Context;
 use clap::{Parser, ValueEnum};
 use std::net::SocketAddr;
@@ -9,7 +10,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, fmt, registry};
 
 /// Berth's scheduler. Everything else is set in the configuration file; deploy/scheduler.yaml has every default.
 #[derive(Parser, Debug)]
@@ -66,12 +69,14 @@ pub fn main() -> ExitCode {
 }
 
 fn begin(flags: &Flags) -> anyhow::Result<ExitCode> {
-    let filter = EnvFilter::try_new(&flags.log).with_context(|| format!("--log: is `{}`", flags.log))?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    match flags.log_format {
-        LogFormat::Text => log.init(),
-        LogFormat::Json => log.json().init(),
-    }
+    let config = configuration(flags)?;
+    let identity = identity();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let exporter = {
+        let _within = runtime.enter();
+        Exporter::start(&config.tracing, &identity)?
+    };
+    log(flags, exporter.as_ref())?;
     // A part that is gone while the rest goes on would be worse than none: another replica takes over, or this one is
     // started again.
     let told = std::panic::take_hook();
@@ -79,9 +84,27 @@ fn begin(flags: &Flags) -> anyhow::Result<ExitCode> {
         told(info);
         std::process::abort();
     }));
-    let config = configuration(flags)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(serve(&config))
+    let code = runtime.block_on(serve(&config, identity));
+    if let Some(exporter) = exporter {
+        exporter.end();
+    }
+    code
+}
+
+/// Lines go to standard error, and spans to a collector, if there is one.
+fn log(flags: &Flags, exporter: Option<&Exporter>) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_new(&flags.log).with_context(|| format!("--log: is `{}`", flags.log))?;
+    let lines = fmt::layer().with_writer(std::io::stderr);
+    let lines = match flags.log_format {
+        LogFormat::Text => lines.boxed(),
+        LogFormat::Json => lines.json().boxed(),
+    };
+    match exporter {
+        // One filter for all: what is not logged costs nothing.
+        None => registry().with(lines).with(filter).init(),
+        Some(exporter) => registry().with(lines.with_filter(filter)).with(exporter.layer()).init(),
+    }
+    Ok(())
 }
 
 fn configuration(flags: &Flags) -> anyhow::Result<Config> {
@@ -111,10 +134,9 @@ fn configuration(flags: &Flags) -> anyhow::Result<Config> {
     Ok(config)
 }
 
-async fn serve(config: &Config) -> anyhow::Result<ExitCode> {
+async fn serve(config: &Config, identity: String) -> anyhow::Result<ExitCode> {
     let mut ended = signal(SignalKind::terminate())?;
     let mut interrupted = signal(SignalKind::interrupt())?;
-    let identity = identity();
     let mut running = run::start(config, identity.clone()).await?;
     tracing::info!(identity, address = %running.address, schedulers = ?config.scheduler_names, "started");
     tokio::select! {

@@ -35,6 +35,8 @@ pub struct Config {
     pub event_log: EventLog,
     /// What the nodes' agents say.
     pub telemetry: Telemetry,
+    /// Traces by OpenTelemetry.
+    pub tracing: Tracing,
     /// The webhook for pods that ask for parts of GPUs by annotation.
     pub admission: Admission,
 }
@@ -132,6 +134,22 @@ pub struct Telemetry {
     pub silent_after_seconds: u32,
 }
 
+/// Traces by OpenTelemetry: cycles, decisions and binds.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Tracing {
+    /// Where they are sent, by OTLP over gRPC; without it none are made.
+    pub endpoint: Option<String>,
+    /// How many of a hundred cycles are traced, each with all that is in it.
+    pub sample_percent: u32,
+}
+
+impl Default for Tracing {
+    fn default() -> Self {
+        Self { endpoint: None, sample_percent: 100 }
+    }
+}
+
 /// The webhook that gives pods which ask for parts of GPUs by annotation a claim for it.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
@@ -185,6 +203,7 @@ impl Default for Config {
             write: Write::default(),
             event_log: EventLog::default(),
             telemetry: Telemetry::default(),
+            tracing: Tracing::default(),
             admission: Admission::default(),
         }
     }
@@ -223,6 +242,19 @@ impl Default for Evict {
 impl Default for Write {
     fn default() -> Self {
         Self { concurrency: 4, per_second: 100, status_every_seconds: 10 }
+    }
+}
+
+impl Tracing {
+    fn check(&self) -> anyhow::Result<()> {
+        let scheme = |it: &String| it.starts_with("http://") || it.starts_with("https://");
+        if let Some(endpoint) = self.endpoint.as_ref().filter(|endpoint| !scheme(endpoint)) {
+            bail!("tracing.endpoint: is {endpoint}, allowed: http://HOST:PORT or https://HOST:PORT");
+        }
+        if !(1..=100).contains(&self.sample_percent) {
+            bail!("tracing.samplePercent: is {}, allowed: 1 to 100", self.sample_percent);
+        }
+        Ok(())
     }
 }
 
@@ -291,7 +323,7 @@ impl Config {
                 bail!("{part}.{field}: is null, allowed: a PEM file, since {part}.listen is set");
             }
         }
-        Ok(())
+        self.tracing.check()
     }
 
     pub(crate) fn mirror(&self) -> mirror::Settings {
@@ -365,6 +397,8 @@ mod tests {
         assert!(problem("lease: { renewMillis: 900 }").contains("allowed: 1 to 666"));
         assert!(problem("bind: { concurrency: 0 }").contains("bind.concurrency: is 0"));
         assert!(problem("telemetry: { listen: '[::]:1' }").contains("telemetry.certificate: is null"));
+        assert!(problem("tracing: { endpoint: 'a:4317' }").contains("tracing.endpoint: is a:4317"));
+        assert!(problem("tracing: { samplePercent: 0 }").contains("allowed: 1 to 100"));
         assert!(problem("bnid: {}").contains("bnid"));
     }
 }

@@ -13,6 +13,7 @@ use crate::inputs::{Ask, Inputs, Taken};
 use crate::live::{self, Live};
 use crate::metrics::{Known, Metrics};
 use crate::record::Record;
+use crate::trace;
 use berth_cluster::lease::Lease;
 use berth_cluster::{Act, Change, Mirror};
 use berth_engine::Engine;
@@ -235,15 +236,19 @@ impl Decider {
         let now = self.round.now;
         let leads = self.lease.may_act() && !stop;
         let due = self.engine.next_timer().is_some_and(|at| at <= now);
-        let open = self.round.open || due || self.round.decided.elapsed() >= WAIT_MAX;
+        let news = self.round.open || due;
+        let open = news || self.round.decided.elapsed() >= WAIT_MAX;
+        let _cycle = trace::cycle(leads && news).entered();
         let decisions = if leads && open && self.act.binds_waiting() < self.limits.binds_max {
             self.decisions(now)
         } else {
             Vec::new()
         };
+        trace::decisions(&decisions, &self.mirror);
         let actions = {
             let _timer = self.metrics.step("carry_out");
             let mut actions = self.mirror.carry_out(&decisions, now);
+            trace::binds(&mut actions, &self.mirror);
             if leads {
                 actions.extend(self.mirror.stale(self.engine.stale_since()));
             }

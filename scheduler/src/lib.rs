@@ -14,6 +14,7 @@
 //! | `record` | the event log, as `berth-sim replay` reads it |
 //! | `metrics` | what is measured of deciding, and of what there is |
 //! | `gpu_time` | GPU time by project and pool: within quota, over quota, lost |
+//! | `trace` | traces by OpenTelemetry |
 //! | `explain` | why a pod waits, in words |
 //! | `figures` | what the engine knows of pools and queues, for their status |
 //! | `serve` | `/metrics`, `/healthz`, `/readyz`, `/debug/...` |
@@ -33,3 +34,4 @@ mod metrics;
 mod record;
 pub mod run;
 mod serve;
+mod trace;

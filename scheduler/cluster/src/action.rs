@@ -2,6 +2,7 @@
 
 use crate::change::Name;
 use crate::mirror::Status;
+use crate::trace::Trace;
 use berth_api::convert::OpenClaim;
 use berth_model::{GpuGrant, GpuMemoryMib, GpuRequest, Millis, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -38,6 +39,8 @@ pub struct Bind {
     /// Those among them that waited for their first consumer, with what they are to become: the volume is bound to the claim
     /// first, or the node is written on it so that one is made there (S11).
     pub open: Vec<OpenClaim>,
+    /// Where it is traced what becomes of it.
+    pub trace: Trace,
 }
 
 /// What a claim is given of the devices of the pod's node (S13, S14).

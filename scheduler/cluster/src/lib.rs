@@ -21,6 +21,7 @@
 //! | `lease` | who leads |
 //! | `telemetry` | live memory and health of devices, from the nodes' agents |
 //! | `answer`, `pause` | what an answer means; pauses that double |
+//! | `trace` | spans about pods |
 //! | `metrics` | what is counted of all that |
 //!
 //! Invariants: the mirror has no clock and does no I/O; time and objects are handed in. It never sees the engine. No request
@@ -38,6 +39,7 @@ pub mod metrics;
 pub mod mirror;
 mod pause;
 pub mod telemetry;
+pub mod trace;
 pub mod watch;
 mod words;
 pub mod write;

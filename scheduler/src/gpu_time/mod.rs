@@ -5,11 +5,11 @@
 //! Whenever what a project holds in a pool changes, or its quota there, what went before is added up first. So the sums are
 //! exact, in millionths of a device times milliseconds, and cost O(log n) per event, not a look at every queue per round.
 //!
-//! What an evicted pod has done since it runs is lost, its grace included, once it is gone; not if its workload goes on without it
-//! (an elastic pod, S20), if it succeeded meanwhile, or if the eviction failed.
+//! What an evicted pod has held is lost, its grace included, once it is gone; not if its workload goes on without it (an elastic
+//! pod, S20), if it succeeded meanwhile, or if the eviction failed.
 //!
 //! Only who leads counts, so that replicas can be summed. Nothing outlives the process, as with every counter of Prometheus; but
-//! the work of an evicted pod is lost since that began, whoever led then.
+//! what an evicted pod had held is lost from its beginning, whoever led then: of a pod that was found, since it runs.
 
 #[cfg(test)]
 mod tests;
@@ -171,17 +171,19 @@ impl GpuTime {
                 self.workloads.remove(workload);
             }
             Event::PodRunning(state) => {
-                let known = self.pods.get(&state.pod).map(|held| held.fate);
-                let fate = match (known.filter(|fate| *fate != Fate::Stays), state.leaving) {
+                let fate = self.pods.get(&state.pod).map(|held| held.fate);
+                let fate = match (fate.filter(|fate| *fate != Fate::Stays), state.leaving) {
                     (Some(fate), _) => fate,
                     (None, None) => Fate::Stays,
                     (None, Some(_)) if state.evicted => Fate::Evicted(None),
                     (None, Some(_)) => Fate::Leaves,
                 };
-                // What was decided is confirmed, and says no devices where the kubelet picks them.
-                let known = self.pods.get(&state.pod).filter(|_| state.gpus == GpuGrant::None);
-                let gpus = known.map_or(state.gpus, |held| held.gpus);
-                self.hold(state.pod, (state.node, gpus, state.since), fate, nodes);
+                // What was decided is confirmed: the kubelet's time has whole seconds, and says no devices where it picks them.
+                let known = self.pods.get(&state.pod);
+                let gpus =
+                    known.filter(|_| state.gpus == GpuGrant::None).map_or(state.gpus, |held| held.gpus);
+                let since = known.map_or(state.since, |held| held.since);
+                self.hold(state.pod, (state.node, gpus, since), fate, nodes);
             }
             Event::PodLeaving { pod, .. } => {
                 if let Some(held) = self.pods.get_mut(pod).filter(|held| held.fate == Fate::Stays) {

@@ -207,6 +207,7 @@ fn share_id() -> String {
 mod tests {
     use super::*;
     use crate::action::PodRef;
+    use crate::trace::Trace;
     use berth_model::GpuMemoryMib;
     use serde_json::from_value;
 
@@ -220,7 +221,14 @@ mod tests {
         };
         let pod = PodRef { namespace: "n".into(), name: "p".into(), uid: "u".into() };
         let allocation = Some(Box::new(allocation));
-        Bind { pod, node: "n0".into(), allocation, claims: Vec::new(), open: Vec::new() }
+        Bind {
+            pod,
+            node: "n0".into(),
+            allocation,
+            claims: Vec::new(),
+            open: Vec::new(),
+            trace: Trace::default(),
+        }
     }
 
     fn claim(status: Value) -> ResourceClaim {

@@ -24,6 +24,7 @@ use crate::change::Outcome;
 use crate::lease::Lease;
 use crate::metrics::Metrics;
 use crate::pause::Pause;
+use crate::trace::Trace;
 use crate::watch::Claims;
 use crate::write::Writer;
 use berth_api::slim;
@@ -38,6 +39,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
+use tracing::Instrument;
 
 /// How binds are sent.
 #[derive(Clone, Debug)]
@@ -109,6 +111,18 @@ enum End {
     Stopped,
 }
 
+impl End {
+    /// Tells a trace, which ends with that.
+    fn trace(&self, trace: Trace) {
+        match self {
+            Self::Bound => trace.ended("bound", None),
+            Self::Gone(why) => trace.ended("gone", Some(why)),
+            Self::Failed(why) => trace.ended("failed", Some(why)),
+            Self::Stopped => trace.ended("stopped", Some("the lease is lost")),
+        }
+    }
+}
+
 /// How a pod stands.
 enum Look {
     Ours,
@@ -175,20 +189,23 @@ impl Shared {
             Ok(()) => None,
         });
         let Some(failed) = failed else { return self.send(binds, &group).await };
-        for (bind, made) in binds.into_iter().zip(made) {
+        for (mut bind, made) in binds.into_iter().zip(made) {
             let (it, group) = (self.clone(), group.clone());
             let end = made.err().unwrap_or_else(|| End::Failed(failed.clone()));
+            end.trace(std::mem::take(&mut bind.trace));
             tokio::spawn(async move { it.ended(&bind, end, &group).await });
         }
     }
 
     async fn send(self: &Arc<Self>, binds: Vec<Bind>, group: &Arc<Group>) {
-        for bind in binds {
+        for mut bind in binds {
             let (it, group) = (self.clone(), group.clone());
             let Ok(permit) = self.permits.clone().acquire_owned().await else { return };
             tokio::spawn(async move {
-                let end = it.bind(&bind).await;
+                let trace = std::mem::take(&mut bind.trace);
+                let end = it.bind(&bind).instrument(trace.span()).await;
                 drop(permit);
+                end.trace(trace);
                 it.ended(&bind, end, &group).await;
             });
         }
@@ -378,8 +395,9 @@ mod tests {
         let parts = Parts { client, lease, claims, writer, metrics, outcomes };
         let binder = Binder::start(parts, Settings::default());
         let pod = PodRef { namespace: "n".into(), name: "p".into(), uid: "u".into() };
-        let open = Vec::new();
-        binder.bind(vec![Bind { pod, node: "n0".into(), allocation: None, claims: Vec::new(), open }]);
+        let (claims, open) = (Vec::new(), Vec::new());
+        let trace = Trace::default();
+        binder.bind(vec![Bind { pod, node: "n0".into(), allocation: None, claims, open, trace }]);
         assert_eq!((binder.waiting(), measured.get()), (1, 1));
         while binder.waiting() > 0 {
             tokio::task::yield_now().await;

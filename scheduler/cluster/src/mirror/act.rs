@@ -228,7 +228,8 @@ impl Mirror {
         group.roles.get(usize::from(pod.role))?.slots.get(pod.index as usize)?.pod
     }
 
-    pub(super) fn reference(&self, pod: PodId) -> Option<PodRef> {
+    /// A pod by its name.
+    pub fn reference(&self, pod: PodId) -> Option<PodRef> {
         self.pods.get(self.seated(pod)?).map(super::pods::Entry::reference)
     }
 

@@ -9,6 +9,7 @@
 use super::Mirror;
 use super::pods::Entry;
 use crate::action::{Action, Allocation, Bind};
+use crate::trace::Trace;
 use berth_api::asked::asked;
 use berth_api::convert::{self, Claimed, open_claims};
 use berth_api::slim;
@@ -109,7 +110,7 @@ impl Mirror {
             self.around.assume(&pod.namespace, &open, &node);
             self.stale.volumes = true;
         }
-        Some(Ok(Bind { pod, node, allocation, claims, open }))
+        Some(Ok(Bind { pod, node, allocation, claims, open, trace: Trace::default() }))
     }
 
     /// Has the template made from which the claim of a pod that asks by annotation is made, if it is not there: Kubernetes'
