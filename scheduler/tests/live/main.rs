@@ -3,6 +3,7 @@
 //! Every test starts a control plane of its own and the program as it is shipped, as a process that can be killed.
 
 mod admission;
+mod adoption;
 mod binding;
 mod claims;
 mod failing;

@@ -17,6 +17,11 @@ fn spec(more: Value) -> Value {
     spec
 }
 
+/// A configuration that looks often what is to be said.
+fn often() -> Value {
+    json!({ "write": { "statusEverySeconds": 1 } })
+}
+
 async fn department(world: &World) {
     world
         .berth("Department", "research", json!({ "pools": [{ "name": "default", "gpu": { "quota": 4 } }] }))
@@ -32,7 +37,7 @@ async fn owned(world: &World, project: &str) {
 async fn s2_a_project_gets_its_namespace_which_outlives_it_and_takes_none_of_others() {
     let world = World::start(Options::new()).await;
     world.nodes(1, 4).await;
-    let scheduler = world.scheduler("only", json!({}));
+    let scheduler = world.scheduler("only", often());
     scheduler.ready().await;
     department(&world).await;
     world.berth("Project", "vision", spec(json!({}))).await;
@@ -61,7 +66,7 @@ async fn s2_a_project_gets_its_namespace_which_outlives_it_and_takes_none_of_oth
     // A restart finds it all as it is, and makes what was deleted meanwhile.
     scheduler.kill();
     world.berth("Project", "speech", spec(json!({}))).await;
-    let scheduler = world.scheduler("again", json!({}));
+    let scheduler = world.scheduler("again", often());
     owned(&world, "speech").await;
     assert_eq!(world.found(&path).await, Some(made), "it is as it was made");
 
@@ -108,7 +113,9 @@ async fn s2_why_a_namespace_is_not_made_is_said_and_what_is_lost_is_asked_for_ag
 
     let faults = [Fault::AnswerLost, Fault::RequestLost, Fault::None];
     let proxy = Proxy::start(world.client.clone(), &faults).await;
-    let scheduler = world.scheduler("only", json!({ "kubeconfig": proxy.kubeconfig() }));
+    let mut config = often();
+    config["kubeconfig"] = json!(proxy.kubeconfig());
+    let scheduler = world.scheduler("only", config);
     scheduler.ready().await;
     for name in ["secret", "a", "b", "c", "d"] {
         world.berth("Project", name, spec(json!({}))).await;

@@ -1,7 +1,7 @@
 //! What our own objects say of themselves, and a project that is deleted.
 
-use crate::world::{SOON, World, ours, says};
-use berth_testbed::{Kwok, Options};
+use crate::world::{SOON, World, apply_file, ours, says};
+use berth_testbed::{ControllerManager, Kwok, Options};
 use k8s_openapi::api::admissionregistration::v1::ValidatingAdmissionPolicyBinding;
 use kube::Api;
 use kube::api::DeleteParams;
@@ -61,6 +61,28 @@ async fn s2_a_project_says_what_it_uses_and_stays_while_something_is_left_in_it(
         world.pods("vision").delete(&name, &now).await.expect("it is deleted");
     }
     world.until(&vision, "it is gone", |it| it.is_none()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_examples_are_taken_and_their_gang_starts_whole() {
+    let options = Options::new().controller_manager(ControllerManager::new()).kwok(Kwok::new());
+    let world = World::start(options).await;
+    world.nodes(1, 8).await;
+    let scheduler = world.scheduler("only", json!({}));
+    scheduler.ready().await;
+    apply_file(&world.client, "example/organisation.yaml").await;
+    for name in ["vision", "speech"] {
+        let so = |it: Option<&Value>| says(it, "Ready", "True", "") && says(it, "NamespaceReady", "True", "");
+        world.until(&format!("{PROJECTS}/{name}"), "it is in force", so).await;
+    }
+    apply_file(&world.client, "example/job.yaml").await;
+    let runs = |it: Option<&Value>| it.is_some_and(|it| it["status"]["ready"] == 4);
+    world.until("/apis/batch/v1/namespaces/vision/jobs/train", "all of it runs", runs).await;
+    let used = |it: Option<&Value>| it.is_some_and(|it| it["status"]["total"]["gpu"]["allocated"] == "8");
+    world.until(&format!("{PROJECTS}/vision"), "what it uses", used).await;
+    let others =
+        std::fs::read_dir(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/example"));
+    assert_eq!(others.expect("a folder").count(), 2, "every example is tried");
 }
 
 #[test]

@@ -320,17 +320,23 @@ impl Drop for Scheduler {
 
 /// Applies every manifest that `deploy/kustomization.yaml` names.
 async fn install(client: &Client) {
-    let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy");
-    let read =
-        |path: PathBuf| std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path:?}: {error}"));
-    let all: Value = serde_saphyr::from_str(&read(deploy.join("kustomization.yaml"))).expect("YAML");
+    let all: Value = serde_saphyr::from_str(&manifest("kustomization.yaml")).expect("YAML");
     for file in all["resources"].as_array().expect("resources") {
-        let file = file.as_str().expect("a path");
-        for text in read(deploy.join(file)).split("\n---\n") {
-            let object: DynamicObject =
-                serde_saphyr::from_str(text).unwrap_or_else(|e| panic!("{file}: {e}"));
-            apply(client, object).await.unwrap_or_else(|error| panic!("{file}: {error}"));
-        }
+        apply_file(client, file.as_str().expect("a path")).await;
+    }
+}
+
+/// A file under `deploy`.
+fn manifest(file: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy").join(file);
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path:?}: {error}"))
+}
+
+/// Applies every object of a file under `deploy`, as `kubectl` does, and takes no unknown field.
+pub(crate) async fn apply_file(client: &Client, file: &str) {
+    for text in manifest(file).split("\n---\n") {
+        let object: DynamicObject = serde_saphyr::from_str(text).unwrap_or_else(|e| panic!("{file}: {e}"));
+        apply(client, object).await.unwrap_or_else(|error| panic!("{file}: {error}"));
     }
 }
 
