@@ -76,10 +76,9 @@ async fn the_examples_are_taken_and_their_gang_starts_whole() {
         world.until(&format!("{PROJECTS}/{name}"), "it is in force", so).await;
     }
     apply_file(&world.client, "example/job.yaml").await;
-    let runs = |it: Option<&Value>| it.is_some_and(|it| it["status"]["ready"] == 4);
-    world.until("/apis/batch/v1/namespaces/vision/jobs/train", "all of it runs", runs).await;
-    let used = |it: Option<&Value>| it.is_some_and(|it| it["status"]["total"]["gpu"]["allocated"] == "8");
-    world.until(&format!("{PROJECTS}/vision"), "what it uses", used).await;
+    // Pods of Jobs come to an end on pretended nodes.
+    let ran = |it: Option<&Value>| it.is_some_and(|it| it["status"]["succeeded"] == 4);
+    world.until("/apis/batch/v1/namespaces/vision/jobs/train", "all of it ran", ran).await;
     let others =
         std::fs::read_dir(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/example"));
     assert_eq!(others.expect("a folder").count(), 2, "every example is tried");
