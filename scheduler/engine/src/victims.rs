@@ -74,9 +74,11 @@ pub(crate) type Place = (Reverse<Timestamp>, PodId, PodIx);
 #[derive(Clone, Debug, Default)]
 struct PoolVictims {
     /// Pods that came, went or changed since the index was last in order; none while nobody has looked.
-    touched: Option<Vec<PodIx>>,
+    touched: Option<Vec<(PodIx, NodeIx)>>,
     /// Nodes of which the same holds.
     changed: Vec<NodeIx>,
+    /// By node: the pods there whose devices nobody can be given by stopping them. Most nodes have none.
+    immovable: FxHashMap<NodeIx, SmallVec<[PodIx; 4]>>,
     /// By node: its class, and how many of its devices would be free if everybody went who may be stopped.
     clearable: FxHashMap<NodeIx, (ClassIx, u32)>,
     /// By class and number of such devices: how many nodes.
@@ -96,7 +98,7 @@ impl Victims {
     /// Notes that a pod came, went or changed on a node of a pool.
     pub(crate) fn touch(&mut self, pool: PoolIx, node: NodeIx, pod: PodIx) {
         if let Some(PoolVictims { touched: Some(touched), changed, .. }) = self.pools.get_mut(pool.i()) {
-            touched.push(pod);
+            touched.push((pod, node));
             if changed.last() != Some(&node) {
                 changed.push(node);
             }
@@ -201,20 +203,26 @@ impl Engine {
             let nodes = self.nodes.iter().filter(|(_, node)| node.pool == Some(pool));
             here.changed = nodes.map(|(slot, _)| NodeIx(slot)).collect();
         }
+        let mut touched = here.touched.take().unwrap_or_else(|| {
+            let nodes = self.nodes.iter().filter(|(_, node)| node.pool == Some(pool));
+            nodes
+                .flat_map(|(slot, node)| node.pods.iter().map(move |pod| (*pod, NodeIx(slot))))
+                .collect()
+        });
+        touched.sort_unstable();
+        touched.dedup();
+        for (pod, node) in touched.iter().copied() {
+            here.enter_immovable(pod, node, self.is_immovable(pod, node));
+        }
         let mut changed = std::mem::take(&mut here.changed);
         changed.sort_unstable();
         changed.dedup();
         for node in changed {
-            here.enter_node(node, self.clearable(node, pool));
+            let immovable = here.immovable.get(&node).map_or(&[][..], |pods| pods);
+            here.enter_node(node, self.clearable(node, pool, immovable));
         }
-        let mut touched = here.touched.take().unwrap_or_else(|| {
-            let nodes = self.nodes.iter().filter(|(_, node)| node.pool == Some(pool));
-            nodes.flat_map(|(_, node)| node.pods.iter().copied()).collect()
-        });
-        touched.sort_unstable();
-        touched.dedup();
         let mut elastic: Vec<WorkloadIx> = Vec::new();
-        for pod in &touched {
+        for (pod, _) in &touched {
             let Some(workload) = self.workloads.get(pod.workload.0) else {
                 here.enter(*pod, None);
                 continue;
@@ -245,21 +253,29 @@ impl Engine {
     }
 
     /// The class of a node of the pool, and how many devices are free or held only by those who may be stopped.
-    fn clearable(&self, ix: NodeIx, pool: PoolIx) -> Option<(ClassIx, u32)> {
+    fn clearable(&self, ix: NodeIx, pool: PoolIx, immovable: &[PodIx]) -> Option<(ClassIx, u32)> {
         let node = self.nodes.get(ix.0).filter(|node| node.pool == Some(pool) && node.usable())?;
+        debug_assert!(
+            node.pods.iter().all(|pod| immovable.contains(pod) == self.is_immovable(*pod, ix)),
+            "whoever becomes immovable, or movable, is noted"
+        );
         let mut open = (0..node.devices.len() as u8)
             .map(DeviceIndex)
             .filter(|device| node.devices.get(*device).healthy)
             .collect::<DeviceMask>();
-        for pod in &node.pods {
-            let state = self.pod(*pod);
-            let template = self.templates.at(self.workloads.at(pod.workload.0).template);
-            let stays = state.stage == Stage::Placed && !template.preemptible;
-            if stays || state.node != Some(ix) || state.stage == Stage::Reserved {
-                open.0 &= !state.gpus.devices().0;
-            }
+        for pod in immovable {
+            open.0 &= !self.pod(*pod).gpus.devices().0;
         }
         Some((node.class, open.count()))
+    }
+
+    /// True if a pod is in the list of a node and keeps its devices there whoever is stopped.
+    fn is_immovable(&self, pod: PodIx, node: NodeIx) -> bool {
+        let Some(workload) = self.workloads.get(pod.workload.0) else { return false };
+        let Some(state) = workload.pods.get(pod.pod as usize) else { return false };
+        let stays = state.stage == Stage::Placed && !self.templates.at(workload.template).preemptible;
+        let keeps = stays || state.node != Some(node) || state.stage == Stage::Reserved;
+        keeps && self.nodes.get(node.0).is_some_and(|node| node.pods.contains(&pod))
     }
 
     fn candidate_entry(&self, pod: PodIx, pool: PoolIx) -> Option<(Stream, Place, bool)> {
@@ -403,6 +419,20 @@ impl Engine {
 }
 
 impl PoolVictims {
+    fn enter_immovable(&mut self, pod: PodIx, node: NodeIx, now: bool) {
+        if now {
+            let pods = self.immovable.entry(node).or_default();
+            if !pods.contains(&pod) {
+                pods.push(pod);
+            }
+        } else if let Some(pods) = self.immovable.get_mut(&node) {
+            pods.retain(|known| *known != pod);
+            if pods.is_empty() {
+                self.immovable.remove(&node);
+            }
+        }
+    }
+
     fn enter_node(&mut self, node: NodeIx, now: Option<(ClassIx, u32)>) {
         let before = match now {
             Some(now) => self.clearable.insert(node, now),
