@@ -205,9 +205,7 @@ impl Engine {
         }
         let mut touched = here.touched.take().unwrap_or_else(|| {
             let nodes = self.nodes.iter().filter(|(_, node)| node.pool == Some(pool));
-            nodes
-                .flat_map(|(slot, node)| node.pods.iter().map(move |pod| (*pod, NodeIx(slot))))
-                .collect()
+            nodes.flat_map(|(slot, node)| node.pods.iter().map(move |pod| (*pod, NodeIx(slot)))).collect()
         });
         touched.sort_unstable();
         touched.dedup();

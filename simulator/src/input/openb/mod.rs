@@ -2,7 +2,8 @@
 //!
 //! A device has 1,000 MiB, the trace's thousand units of share. Pods with times arrive at their creation and
 //! run from the moment they are placed for as long as they ran in the trace; pods without times arrive in
-//! the order of the file, one a second, never leave, and are dropped if they do not fit at their turn.
+//! the order of the file, one a second, never leave, and are dropped if they do not fit at their turn; as
+//! where each goes is what such a list asks, none is moved for another either (S26 is off in its pool).
 
 mod table;
 
@@ -30,6 +31,8 @@ const CPU_MILLI_MAX: i64 = 1_000_000_000;
 const MEMORY_MIB_MAX: i64 = 1 << 40;
 const SECONDS_MAX: i64 = 1 << 40;
 const PROJECT: &str = "openb";
+/// The column that lists of pods with times have.
+const CREATED: &str = "creation_time";
 
 /// How a trace is changed when it is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,15 +54,15 @@ impl Default for Settings {
 
 /// Reads a trace: its nodes and its pods.
 pub fn read(nodes: &Path, pods: &Path, settings: Settings) -> Result<Case, InputError> {
-    let pool = PoolSpec::new(PoolId(0), PoolSpec::DEFAULT_NAME, None);
+    let list = Table::open(pods)?;
     let cluster = Cluster {
-        pools: vec![pool],
+        pools: vec![pool_for(&list)],
         departments: vec![only_department(1)],
         projects: vec![only_project(0, PROJECT.to_owned(), QueueQuota::unlimited())],
         nodes: read_nodes(&Table::open(nodes)?, settings.sim_name_order)?,
         budgets: Vec::new(),
     };
-    let arrivals = read_pods(&Table::open(pods)?, settings)?;
+    let arrivals = read_pods(&list, settings)?;
     let name = pods.file_stem().map_or_else(|| PROJECT.to_owned(), |s| s.to_string_lossy().into_owned());
     Ok(Case {
         name,
@@ -69,6 +72,12 @@ pub fn read(nodes: &Path, pods: &Path, settings: Settings) -> Result<Case, Input
         until: Until::Idle,
         expect: Vec::new(),
     })
+}
+
+/// The pool: where pods have no times, none is moved.
+fn pool_for(pods: &Table) -> PoolSpec {
+    let consolidation = pods.optional(CREATED).is_some();
+    PoolSpec { consolidation, ..PoolSpec::new(PoolId(0), PoolSpec::DEFAULT_NAME, None) }
 }
 
 /// The nodes in the order of the file, or of their `sim_name`.
@@ -125,7 +134,7 @@ struct Times {
 }
 
 fn read_pods(table: &Table, settings: Settings) -> Result<Vec<Arrival>, InputError> {
-    let times = match table.optional("creation_time") {
+    let times = match table.optional(CREATED) {
         None => None,
         Some(created) => Some(Times {
             created,

@@ -35,6 +35,13 @@ fn pods_without_times_come_in_order_and_do_not_wait() {
 }
 
 #[test]
+fn s26_none_is_moved_where_pods_have_no_times() {
+    let moves = |header: &str| pool_for(&Table::new("t.csv".into(), header.into()).unwrap()).consolidation;
+    assert!(!moves("name,cpu_milli,memory_mib,num_gpu,gpu_milli\n"));
+    assert!(moves("name,cpu_milli,memory_mib,num_gpu,gpu_milli,creation_time\n"));
+}
+
+#[test]
 fn errors_name_line_column_value_and_range() {
     let error = |csv: &str| pods(csv).err().unwrap().to_string();
     let header = "name,cpu_milli,memory_mib,num_gpu,gpu_milli\n";
