@@ -1,7 +1,8 @@
 //! What is written besides binds: conditions, `nominatedNodeName`, annotations (S29, S33), Events, and what our own objects
 //! say of themselves.
 //!
-//! Coalesced per pod, at a bounded rate, on a client of its own: nothing here stands in the way of a bind. Everything
+//! Coalesced per pod, at a bounded rate, on a client of its own: nothing here stands in the way of a bind. While many binds
+//! are under way Events only trickle, since the API server does as much for one as for a bind; the rest follow. Everything
 //! is a patch with the pod's uid, so that another pod of its name is left alone.
 //!
 //! The condition `PodScheduled=False` must not be written over the `True` that a bind writes. A pod that is handed over to be bound has
@@ -37,6 +38,10 @@ use tokio::time::Instant;
 
 /// The name under which Events are written.
 const REPORTER: &str = "berth-scheduler";
+/// From so many binds that are not answered on, Events trickle.
+const MANY_BINDS: i64 = 16;
+/// How far apart Events are that trickle.
+const TRICKLE: Duration = Duration::from_millis(100);
 /// The longest text that an Event takes.
 const NOTE_MAX: usize = 1000;
 /// The same Event about the same pod is said again only after this time.
@@ -83,6 +88,8 @@ struct Shared {
     queue: Mutex<Queue>,
     wake: Notify,
     turn: tokio::sync::Mutex<Instant>,
+    /// When the next Event may be written although many binds are under way.
+    trickle: Mutex<Instant>,
     /// When a condition was first written on a pod: only then it is a transition.
     told: Mutex<HashMap<Box<str>, Instant>>,
     /// Events by pod and reason: what was said last, and when.
@@ -117,6 +124,7 @@ impl Writer {
             queue: Mutex::default(),
             wake: Notify::new(),
             turn: tokio::sync::Mutex::new(Instant::now()),
+            trickle: Mutex::new(Instant::now()),
             told: Mutex::default(),
             said: Mutex::default(),
             events: AtomicU64::new(0),
@@ -219,10 +227,12 @@ async fn work(it: std::sync::Weak<Shared>) {
     loop {
         let Some(shared) = it.upgrade() else { return };
         let woken = shared.wake.notified();
-        let item = shared.lock().take();
+        let quiet = shared.may_say();
+        let item = shared.lock().take(quiet);
         let Some(item) = item else {
-            // Now and then it looks whether there is anybody left.
-            let _ = tokio::time::timeout(Duration::from_secs(1), woken).await;
+            // Now and then it looks whether there is anybody left, and whether Events need wait no longer.
+            let pause = if quiet { Duration::from_secs(1) } else { TRICKLE };
+            let _ = tokio::time::timeout(pause, woken).await;
             continue;
         };
         shared.my_turn().await;
@@ -242,6 +252,19 @@ async fn work(it: std::sync::Weak<Shared>) {
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, Queue> {
         guard(&self.queue)
+    }
+
+    /// True if an Event may be written now.
+    fn may_say(&self) -> bool {
+        if self.metrics.waiting.with_label_values(&["binds"]).get() < MANY_BINDS {
+            return true;
+        }
+        let (now, mut next) = (Instant::now(), guard(&self.trickle));
+        let may = *next <= now;
+        if may {
+            *next = now + TRICKLE;
+        }
+        may
     }
 
     /// Waits until the rate allows one more; a second's worth may come at once.

@@ -130,8 +130,8 @@ impl Queue {
         self.events.push_back(said);
     }
 
-    /// The next thing to write. [`Queue::written`] must follow for a pod.
-    pub(super) fn take(&mut self) -> Option<Item> {
+    /// The next thing to write, an Event only if that may be. [`Queue::written`] must follow for a pod.
+    pub(super) fn take(&mut self, events: bool) -> Option<Item> {
         while let Some(uid) = self.urgent.pop_front().or_else(|| self.order.pop_front()) {
             // In both queues, or nothing is left to be said about it.
             let Some(it) = self.pods.remove(&uid) else { continue };
@@ -142,7 +142,7 @@ impl Queue {
             return Some(Item::Pod(it));
         }
         let object = self.objects.pop_first().map(|(_, it)| Item::Object(it));
-        object.or_else(|| self.events.pop_front().map(Item::Event))
+        object.or_else(|| self.events.pop_front_if(|_| events).map(Item::Event))
     }
 
     /// A pod was written about. What has not been written, if it is to be tried again, is given back, and what has come up
@@ -219,29 +219,29 @@ mod tests {
         let mut queue = Queue::default();
         queue.condition(pod("a"), why("one"));
         queue.condition(pod("a"), why("two"));
-        assert_eq!(message(queue.take()).as_deref(), Some("two"));
-        assert_eq!(queue.take(), None);
+        assert_eq!(message(queue.take(true)).as_deref(), Some("two"));
+        assert_eq!(queue.take(true), None);
     }
 
     #[test]
     fn writes_to_one_pod_do_not_overtake_each_other() {
         let mut queue = Queue::default();
         queue.condition(pod("a"), why("one"));
-        assert!(queue.take().is_some());
+        assert!(queue.take(true).is_some());
         queue.condition(pod("a"), why("two"));
-        assert_eq!(queue.take(), None);
+        assert_eq!(queue.take(true), None);
         queue.written(&pod("a"), true, None);
-        assert_eq!(message(queue.take()).as_deref(), Some("two"));
+        assert_eq!(message(queue.take(true)).as_deref(), Some("two"));
     }
 
     #[test]
     fn what_failed_is_given_back_unless_something_newer_has_come() {
         let mut queue = Queue::default();
         queue.condition(pod("a"), why("one"));
-        let Some(Item::Pod(first)) = queue.take() else { panic!("nothing") };
+        let Some(Item::Pod(first)) = queue.take(true) else { panic!("nothing") };
         queue.condition(pod("a"), why("two"));
         queue.written(&pod("a"), false, Some(first));
-        assert_eq!(message(queue.take()).as_deref(), Some("two"));
+        assert_eq!(message(queue.take(true)).as_deref(), Some("two"));
     }
 
     #[test]
@@ -249,12 +249,12 @@ mod tests {
         let mut queue = Queue::default();
         queue.condition(pod("a"), why("one"));
         queue.bound("a");
-        assert_eq!(queue.take(), None);
+        assert_eq!(queue.take(true), None);
         queue.condition(pod("b"), why("one"));
-        let Some(Item::Pod(first)) = queue.take() else { panic!("nothing") };
+        let Some(Item::Pod(first)) = queue.take(true) else { panic!("nothing") };
         queue.bound("b");
         queue.written(&pod("b"), true, Some(first));
-        let Some(Item::Pod(check)) = queue.take() else { panic!("nothing") };
+        let Some(Item::Pod(check)) = queue.take(true) else { panic!("nothing") };
         assert!(check.check && check.condition.is_none());
     }
 
@@ -265,7 +265,17 @@ mod tests {
         queue.say(said);
         queue.condition(pod("a"), why("one"));
         queue.room(pod("b"), None);
-        let order: Vec<_> = std::iter::from_fn(|| queue.take()).map(|item| message(Some(item))).collect();
+        let order: Vec<_> = std::iter::from_fn(|| queue.take(true)).map(|item| message(Some(item))).collect();
         assert_eq!(order, [None, Some("one".to_owned()), Some("said".to_owned())]);
+    }
+
+    #[test]
+    fn events_wait_while_they_may_not_be_written() {
+        let mut queue = Queue::default();
+        queue.say(Said { pod: pod("a"), warning: false, reason: "R", text: "said".to_owned() });
+        queue.condition(pod("a"), why("one"));
+        assert_eq!(message(queue.take(false)).as_deref(), Some("one"));
+        assert_eq!(queue.take(false), None);
+        assert_eq!(message(queue.take(true)).as_deref(), Some("said"));
     }
 }
