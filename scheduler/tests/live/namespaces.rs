@@ -111,7 +111,7 @@ async fn s2_why_a_namespace_is_not_made_is_said_and_what_is_lost_is_asked_for_ag
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     }
 
-    let faults = [Fault::AnswerLost, Fault::RequestLost, Fault::None];
+    let faults = [Fault::AnswerLost, Fault::Twice, Fault::RequestLost, Fault::None];
     let proxy = Proxy::start(world.client.clone(), &faults).await;
     let mut config = often();
     config["kubeconfig"] = json!(proxy.kubeconfig());
@@ -134,5 +134,11 @@ async fn s2_why_a_namespace_is_not_made_is_said_and_what_is_lost_is_asked_for_ag
     let asked = proxy.asked();
     let faulty = asked.values().flatten().filter(|(_, fault)| *fault != Fault::None).count();
     assert!(faulty >= 3, "{asked:?}");
+    // That it is there already is no failure.
+    let twice = |(name, all): (&String, &Vec<(String, Fault)>)| {
+        name != "secret" && all.iter().any(|(_, fault)| *fault == Fault::Twice)
+    };
+    let said = scheduler.said();
+    assert!(asked.iter().any(twice) && !said.contains("409"), "{asked:?}\n{said}");
     assert!(asked.iter().all(|(name, all)| all.iter().all(|(project, _)| project == name)), "{asked:?}");
 }

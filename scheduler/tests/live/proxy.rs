@@ -18,6 +18,8 @@ pub(crate) enum Fault {
     AnswerLost,
     /// It is done, and no answer ever comes.
     AnswerNever,
+    /// It arrives twice, and the second answer is given: what is to be made is there already.
+    Twice,
     /// It does not arrive, and something in between answers.
     RequestLost,
 }
@@ -82,14 +84,19 @@ async fn pass(State(it): State<Arc<Shared>>, request: Request) -> Response<Body>
     if fault == Fault::RequestLost {
         return lost("lost on the way");
     }
-    let mut forward = http::Request::builder().method(head.method).uri(head.uri);
-    for name in ["content-type", "accept"] {
-        if let Some(value) = head.headers.get(name) {
-            forward = forward.header(name, value);
+    let forward = || {
+        let mut forward = http::Request::builder().method(head.method.clone()).uri(head.uri.clone());
+        for name in ["content-type", "accept"] {
+            if let Some(value) = head.headers.get(name) {
+                forward = forward.header(name, value);
+            }
         }
+        forward.body(kube::client::Body::from(body.clone())).expect("a request")
+    };
+    let mut answer = it.client.send(forward()).await;
+    if fault == Fault::Twice {
+        answer = it.client.send(forward()).await;
     }
-    let forward = forward.body(kube::client::Body::from(body)).expect("a request");
-    let answer = it.client.send(forward).await;
     match (fault, answer) {
         (Fault::AnswerLost, _) => lost("lost on the way back"),
         (Fault::AnswerNever, _) => std::future::pending().await,
