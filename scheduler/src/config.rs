@@ -330,6 +330,7 @@ impl Config {
         mirror::Settings {
             schedulers: self.scheduler_names.clone(),
             gang_within: Millis::from_secs(self.bind.gang_within_seconds.into()),
+            ..mirror::Settings::default()
         }
     }
 

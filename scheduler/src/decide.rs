@@ -180,12 +180,15 @@ impl Decider {
 
     /// Brings the engine to what is seen. What it refuses may be told otherwise.
     fn tell(&mut self) {
-        for _ in 0..3 {
+        let mut tries = 3;
+        while tries > 0 {
             let events = {
                 let _timer = self.metrics.step("compare");
                 self.mirror.events(self.round.now)
             };
-            if events.is_empty() {
+            // Of a large cluster there is more than comes at once; nothing is decided before all is told.
+            let more = self.mirror.has_more();
+            if events.is_empty() && !more {
                 return;
             }
             let _timer = self.metrics.step("tell");
@@ -197,9 +200,10 @@ impl Decider {
                 refused |= !self.tell_one(event);
             }
             self.round.open = true;
-            if !refused {
+            if !more && !refused {
                 return;
             }
+            tries -= u32::from(!more);
         }
     }
 

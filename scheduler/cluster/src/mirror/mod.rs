@@ -57,7 +57,7 @@ use organisation::Organisation;
 use pods::{Entry, Pods, Seat};
 use read::{Reader, Reading};
 pub use status::{Figures, PoolFigures, QueueFigures, Status};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 
 /// How long a pod that was evicted may take to be replaced by its controller before it is not expected any more.
 const REPLACED_WITHIN: Millis = Millis::from_secs(30);
@@ -69,11 +69,18 @@ pub struct Settings {
     pub schedulers: BTreeSet<String>,
     /// How long a gang may take to be completed once a bind of its has failed; then its start is undone (S5).
     pub gang_within: Millis,
+    /// How many workloads are told at a time at first, when all are new: so the events of a large cluster are never there
+    /// all at once.
+    pub told_at_once: usize,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { schedulers: BTreeSet::from(["berth".to_owned()]), gang_within: Millis::from_secs(10) }
+        Self {
+            schedulers: BTreeSet::from(["berth".to_owned()]),
+            gang_within: Millis::from_secs(10),
+            told_at_once: 4096,
+        }
     }
 }
 
@@ -92,6 +99,10 @@ pub struct Mirror {
     stale: Stale,
     /// Workloads to compare.
     dirty: BTreeSet<u32>,
+    /// Those that were there when the engine was first told anything, as far as it has not been told of them; none before.
+    loading: Option<VecDeque<u32>>,
+    /// Reservations that it is told of when all workloads are.
+    rooms: Vec<Event>,
     /// When to look again although nothing changes, and at which workload.
     timers: BTreeSet<(Timestamp, u32)>,
     /// Templates of claims that were asked for, and when.
@@ -124,6 +135,8 @@ impl Mirror {
             groups: Groups::default(),
             stale: Stale::default(),
             dirty: BTreeSet::new(),
+            loading: None,
+            rooms: Vec::new(),
             timers: BTreeSet::new(),
             templates: claims::Templates::default(),
             waiting_actions: Vec::new(),

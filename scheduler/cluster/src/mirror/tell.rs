@@ -45,7 +45,7 @@ enum Wish {
 }
 
 impl Mirror {
-    /// The events that bring the engine to what is seen at `now`.
+    /// The events that bring the engine to what is seen at `now`; a part of them if [`Self::has_more`] says so then.
     pub fn events(&mut self, now: Timestamp) -> Vec<Event> {
         self.now = self.now.max(now);
         let organisation = self.organisation.events(&self.around.namespaces);
@@ -88,16 +88,15 @@ impl Mirror {
             self.timers.remove(&(at, group));
             self.dirty.insert(group);
         }
-        let mut kept = Vec::new();
         if !std::mem::replace(&mut self.restored, true) {
-            kept = self.reservations_found();
+            self.rooms = self.reservations_found();
             self.find_begun_binds();
             self.find_starts();
             self.find_stale();
         }
         let budgets = self.budgets.events(self.now);
         let mut out = Out::default();
-        for group in std::mem::take(&mut self.dirty) {
+        for group in self.due() {
             self.tell_group(group, &gone, &mut out);
         }
         let mut events = organisation.first;
@@ -109,8 +108,28 @@ impl Mirror {
         }
         events.extend(gone.into_iter().map(Event::NodeRemoved));
         events.extend(organisation.last);
-        events.extend(kept);
+        if !self.has_more() {
+            events.append(&mut self.rooms);
+        }
         events
+    }
+
+    /// True while the engine is told of a cluster for the first time and has not been told of all that is there.
+    pub fn has_more(&self) -> bool {
+        self.loading.as_ref().is_some_and(|loading| !loading.is_empty())
+    }
+
+    /// The workloads to compare now: those of which something has changed, what was refused before among it, and a part of
+    /// those that are still to be told.
+    fn due(&mut self) -> Vec<u32> {
+        let changed = std::mem::take(&mut self.dirty).into_iter();
+        let Some(loading) = &mut self.loading else {
+            let loading = self.loading.insert(changed.collect());
+            let part = self.settings.told_at_once.max(1).min(loading.len());
+            return loading.drain(..part).collect();
+        };
+        let part = self.settings.told_at_once.max(1).min(loading.len());
+        changed.chain(loading.drain(..part)).collect()
     }
 
     /// Reads pods again whose meaning may have changed.

@@ -37,7 +37,7 @@ use tokio::sync::mpsc;
 /// The most changes in one batch.
 const BATCH_MAX: usize = 512;
 /// The most batches that wait to be taken in.
-const BATCHES_MAX: usize = 64;
+const BATCHES_MAX: usize = 16;
 /// Objects in a page, where lists cannot be streamed.
 const PAGE: u32 = 500;
 

@@ -69,11 +69,16 @@ pub(crate) fn object(kind: Kind, value: &Value) -> Object {
     }
 }
 
+/// So few workloads at a time that even a small cluster is told in parts.
+fn settings() -> Settings {
+    Settings { told_at_once: 2, ..Settings::default() }
+}
+
 impl World {
     pub(crate) fn new() -> Self {
         Self {
             api: BTreeMap::new(),
-            mirror: Mirror::new(Settings::default()),
+            mirror: Mirror::new(settings()),
             engine: Engine::new(berth_engine::Settings::default()),
             now: 1_000_000,
             pending: Vec::new(),
@@ -246,7 +251,7 @@ impl World {
             }
             self.events.push(event);
         }
-        if again {
+        if again || self.mirror.has_more() {
             self.tell();
         }
     }
@@ -414,7 +419,7 @@ impl World {
 
     /// A mirror and an engine that start now, from lists alone.
     pub(crate) fn restart(&mut self) {
-        self.mirror = Mirror::new(Settings::default());
+        self.mirror = Mirror::new(settings());
         self.engine = Engine::new(berth_engine::Settings::default());
         self.pending.clear();
         self.relist();
