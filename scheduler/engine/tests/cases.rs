@@ -347,6 +347,7 @@ cases! {
     s13_room_on_a_device_that_is_another_now_is_given_up
     s30_room_that_goes_with_whom_it_was_kept_for_lets_others_have_their_quota
     s25_three_do_not_take_from_each_other_in_turn
+    s25_nor_do_three_of_whom_two_run_at_a_time
 }
 
 #[test]
