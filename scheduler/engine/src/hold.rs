@@ -224,14 +224,14 @@ impl Engine {
     /// Of those that have found no room in a pool, and one more, the one whose turn is first among all that wait.
     fn first_short(&mut self, pool: PoolIx, more: Option<GroupIx>) -> Option<GroupIx> {
         let id = self.pools.spec(pool).id;
-        let mut short: FxHashSet<GroupIx> = self.waiting.with_members().into_iter().collect();
-        short.retain(|group| {
+        let is_among = |group: &GroupIx| {
             let waiting = self.waiting.at(*group);
             let verdict =
                 waiting.verdict.as_ref().and_then(|(said, _)| said.iter().find(|said| is_short(said)));
             !waiting.key.elastic && verdict.is_some_and(|said| said.pool == id)
-        });
-        short.extend(more);
+        };
+        let all = self.waiting.with_members().into_iter();
+        let short: FxHashSet<GroupIx> = all.filter(is_among).chain(more).collect();
         if short.is_empty() {
             return None;
         }
