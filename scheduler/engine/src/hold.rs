@@ -5,8 +5,8 @@
 //! function of the state and the time: made anew at the beginning of a cycle if anything has changed since.
 //! What is held is hidden from choices while somebody bound by it is tried.
 //! Costs: without holds and with nobody due, a comparison a cycle. With one, a plan a cycle (see `backfill`), and an
-//! index update per held node when a bound workload is tried after one that is not; and a comparison of turns for each group
-//! that is held back, in a cycle after anything has changed.
+//! index update per held node when a bound workload is tried after one that is not; and for a hold in time, whenever anything
+//! has changed and somebody is tried, all that wait are put in order as far as the holder, O(log groups) each.
 
 use crate::Engine;
 use crate::backfill::{Plan, Then};
@@ -17,6 +17,7 @@ use crate::park::Unblock;
 use crate::verdict::Refusal;
 use crate::waiting::Said;
 use berth_model::{Millis, NodeId, PodId, PoolId, ProjectSpec, Reason, Timestamp, WorkloadId};
+use rustc_hash::FxHashSet;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Room that is held in one pool.
@@ -48,6 +49,8 @@ pub(crate) struct Holds {
     looked_at: BTreeMap<PoolIx, u64>,
     /// Some workload has said for how long it runs.
     pub(crate) some_declared: bool,
+    /// Whose turns come before that of a group, and the state in which that is so.
+    before: Option<((u64, GroupIx), FxHashSet<GroupIx>)>,
 }
 
 impl Default for Holds {
@@ -62,6 +65,7 @@ impl Default for Holds {
             given_up: 0,
             looked_at: BTreeMap::new(),
             some_declared: false,
+            before: None,
         }
     }
 }
@@ -112,6 +116,20 @@ impl Engine {
         if let Some(due) = self.due(workload) {
             self.holds.next_due = self.holds.next_due.min(due);
         }
+    }
+
+    /// The first of a group has left it, or may have: the next counts from now on, and may have waited for longer.
+    pub(crate) fn note_next_due(&mut self, group: GroupIx) {
+        let waiting = self.waiting.at(group);
+        let next = waiting.members.first_key_value().filter(|_| !waiting.key.elastic);
+        if let Some((_, _, next)) = next.map(|(member, _)| *member) {
+            self.note_due(next);
+        }
+    }
+
+    /// How long those of a project wait before room is held for them has changed: all dues are looked at anew.
+    pub(crate) fn forget_dues(&mut self) {
+        self.holds.next_due = Timestamp(i64::MIN);
     }
 
     /// When what is held must be looked at again although nothing has happened.
@@ -203,17 +221,31 @@ impl Engine {
         Some(Hold { workload, aged: false, plan })
     }
 
-    /// Of those that have found no room in a pool, and one more, the one whose turn would be first.
+    /// Of those that have found no room in a pool, and one more, the one whose turn is first among all that wait.
     fn first_short(&mut self, pool: PoolIx, more: Option<GroupIx>) -> Option<GroupIx> {
         let id = self.pools.spec(pool).id;
-        let mut short = self.waiting.with_members();
-        short.retain(|group| {
+        let is_among = |group: &GroupIx| {
             let waiting = self.waiting.at(*group);
             let verdict =
                 waiting.verdict.as_ref().and_then(|(said, _)| said.iter().find(|said| is_short(said)));
             !waiting.key.elastic && verdict.is_some_and(|said| said.pool == id)
-        });
-        self.first_turn(short.into_iter().chain(more))
+        };
+        let all = self.waiting.with_members().into_iter();
+        let short: FxHashSet<GroupIx> = all.filter(is_among).chain(more).collect();
+        if short.is_empty() {
+            return None;
+        }
+        self.turns_until(|group| short.contains(&group)).1
+    }
+
+    /// True if, of all that wait, the turn of a group comes before that of another for whom room is held.
+    fn goes_before(&mut self, group: GroupIx, holder: GroupIx) -> bool {
+        let made_of = (self.second.stamp, holder);
+        if self.holds.before.as_ref().is_none_or(|(known, _)| *known != made_of) {
+            let before = self.turns_until(|group| group == holder).0;
+            self.holds.before = Some((made_of, before));
+        }
+        self.holds.before.as_ref().is_some_and(|(_, before)| before.contains(&group))
     }
 
     /// The first in order that finds no room in a pool has some held in time, if all say until when they run that
@@ -226,7 +258,9 @@ impl Engine {
         let Some((_, _, workload)) = waiting.first().filter(|_| !waiting.key.elastic) else { return };
         let short = said.iter().position(is_short);
         let Some(pool) = short.and_then(|at| self.nth_pool(group, at)) else { return };
-        if self.holds.looked_at.insert(pool, self.cycle) == Some(self.cycle) {
+        let known = self.holds.by_pool.get(&pool).map(|hold| (hold.aged, hold.workload));
+        let again = self.holds.looked_at.insert(pool, self.cycle) == Some(self.cycle);
+        if again && !self.overtakes(group, known) {
             return;
         }
         let project = self.waiting.at(group).queue;
@@ -234,8 +268,7 @@ impl Engine {
         if held || self.hold_after(project).is_none() {
             return;
         }
-        let aged = self.holds.by_pool.get(&pool).is_some_and(|hold| hold.aged);
-        if aged || self.first_short(pool, Some(group)) != Some(group) {
+        if known.is_some_and(|(aged, _)| aged) || self.first_short(pool, Some(group)) != Some(group) {
             return;
         }
         match self.plan_start(group, pool, true) {
@@ -246,6 +279,13 @@ impl Engine {
             // If there is none for the first, nobody has.
             None => self.give_up_hold(pool),
         }
+    }
+
+    /// True if a group goes before the one for whom room is held because it was the first to find none: that was parked, and
+    /// in the order of turns in one cycle only those are compared that are not.
+    fn overtakes(&mut self, group: GroupIx, known: Option<(bool, WorkloadIx)>) -> bool {
+        let holder = known.filter(|(aged, _)| !aged).and_then(|(_, holder)| self.minimum_group(holder));
+        holder.is_some_and(|holder| self.goes_before(group, holder))
     }
 
     /// Gives up the hold of a workload that does not wait for its minimums any more.
@@ -340,11 +380,7 @@ impl Engine {
         if done && now {
             return false;
         }
-        if aged {
-            !self.stands_higher(group, other)
-        } else {
-            self.first_turn([other, group].into_iter()) == Some(other)
-        }
+        if aged { !self.stands_higher(group, other) } else { !self.goes_before(group, other) }
     }
 
     /// The first held node that takes a pod of a bound workload now and where what is held still fits beside it then.

@@ -84,17 +84,7 @@ impl Engine {
             self.dequeue(workload);
             for pod in batch {
                 decisions.push(Decision::Release { pod: self.pod_id(pod) });
-                let node = self.take_room(pod).and_then(|state| state.node);
-                if let Some(node) = node {
-                    self.gained(node);
-                    if let Some(pool) = self.nodes.at(node.0).pool {
-                        self.wake_for_later(workload, pool);
-                    }
-                }
-            }
-            let template = self.templates.at(self.workloads.at(workload.0).template);
-            for pool in 0..self.pools.len() {
-                self.org.loosen_path(template.queue, PoolIx::of(pool));
+                self.give_up_room(pod);
             }
             self.enqueue(workload);
         }

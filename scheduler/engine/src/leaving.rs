@@ -62,7 +62,7 @@ impl Engine {
         }
         self.dequeue(pod.workload);
         if outcome != PodOutcome::Evicted {
-            self.take_room(pod);
+            self.give_up_room(pod);
         }
         self.release(pod);
         let stage = match outcome {

@@ -6,7 +6,6 @@
 use crate::Engine;
 use crate::ix::{PoolIx, QueueIx, WorkloadIx};
 use crate::org::{InPool, Triple, add};
-use crate::reserve::PING_PONG;
 use crate::victims::{Stream, Unit, UnitId};
 use berth_model::{BudgetId, Cause, Millis, Priority, Quota};
 use rustc_hash::FxHashMap;
@@ -265,9 +264,7 @@ impl Engine {
             self.retry_at(now.plus(Millis(least.0 - ran.0)));
             return false;
         }
-        let replaced = self.workloads.at(hunt.beneficiary.0).evictions.iter();
-        let until = replaced.filter(|e| e.beneficiary == id).map(|e| e.at.plus(PING_PONG)).max();
-        match until.filter(|until| *until > now) {
+        match self.truce(hunt, id) {
             Some(until) => {
                 self.retry_at(until);
                 false

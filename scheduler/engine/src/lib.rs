@@ -80,6 +80,7 @@ mod state;
 mod take_back;
 mod timer;
 mod topology;
+mod truce;
 mod turns;
 mod usage;
 mod verdict;

@@ -104,7 +104,10 @@ impl Engine {
         queue.rank = spec.rank;
         queue.node_types = spec.node_types;
         queue.pools = spec.pools;
-        queue.hold_after = spec.hold_after;
+        let due_otherwise = std::mem::replace(&mut queue.hold_after, spec.hold_after) != spec.hold_after;
+        if due_otherwise {
+            self.forget_dues();
+        }
         self.set_quotas(ix, &spec.quotas);
         self.retype(ix);
         self.rules_changed(ix);

@@ -342,7 +342,7 @@ impl Engine {
         self.count_workload(ix, -1);
         self.check_hold_of(ix);
         self.stale.forget(id);
-        self.second.evicted.remove(&ix);
+        self.break_circles(ix);
         self.workloads.remove(ix.0);
         self.workload_ids.remove(&id);
         Ok(())
@@ -388,7 +388,7 @@ impl Engine {
             }
             let gpus = self.grant_found(pod, node, &state)?;
             self.dequeue(pod.workload);
-            self.take_room(pod);
+            self.give_up_room(pod);
             self.put(pod, node, gpus, state.since);
             self.tell_anew(pod.workload);
             self.enqueue(pod.workload);
@@ -467,6 +467,7 @@ impl Engine {
             if self.waiting.at(group).members.is_empty() {
                 self.wake(group);
             }
+            self.note_next_due(group);
         }
     }
 
@@ -544,11 +545,14 @@ impl Engine {
         self.mark_waiting(group);
     }
 
-    /// What a parked group was refused in the second pass was refused its first member.
+    /// What a parked group was refused in the second pass was refused its first member; if that was alone, as one who may
+    /// stop fewer than others (S25).
     fn first_changes(&mut self, group: GroupIx, member: Member) {
         let state = self.waiting.at(group);
         let first = state.members.first_key_value().map(|(member, _)| *member);
-        if state.verdict.is_some() && first == Some(member) {
+        let spares = |(_, _, first): Member| !self.may_not_stop(first).is_empty();
+        let is_first = first == Some(member);
+        if state.verdict.is_some() && (is_first || (state.members.len() == 2 && first.is_some_and(spares))) {
             self.second.rests.wake_anew(group);
         }
     }

@@ -9,13 +9,10 @@ use crate::ix::{NodeIx, PodIx, PoolIx, WorkloadIx};
 use crate::place::Step;
 use crate::workload::{Pod, Stage};
 use berth_model::{
-    Cause, Decision, Eviction, GpuGrant, Millis, Placement, PodId, Reason, ReasonKind, Timestamp, WorkloadId,
+    Cause, Decision, GpuGrant, Millis, Placement, PodId, Reason, ReasonKind, Timestamp, WorkloadId,
 };
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::{BTreeMap, BTreeSet};
-
-/// For how long an evicted workload may not take its room back (S25).
-pub(crate) const PING_PONG: Millis = Millis::from_secs(60);
 
 /// All room that is kept.
 #[derive(Clone, Debug, Default)]
@@ -217,6 +214,23 @@ impl Engine {
         }
     }
 
+    /// Room is kept for a pod no more, if it was, and the pod does not go there: whoever lacks it may have it, and what its
+    /// queues were charged for it.
+    pub(crate) fn give_up_room(&mut self, pod: PodIx) -> Option<Pod> {
+        let room = self.take_room(pod)?;
+        let project = self.templates.at(self.workloads.at(pod.workload.0).template).queue;
+        for pool in 0..self.pools.len() {
+            self.org.loosen_path(project, PoolIx::of(pool));
+        }
+        if let Some(node) = room.node {
+            self.gained(node);
+            if let Some(pool) = self.nodes.at(node.0).pool {
+                self.wake_for_later(pod.workload, pool);
+            }
+        }
+        Some(room)
+    }
+
     /// A pod that is moved has left its old place: the new one is kept for it like for any other.
     pub(crate) fn arrive(&mut self, pod: PodIx) {
         if let Some(state) = self.take_room(pod) {
@@ -236,7 +250,7 @@ impl Engine {
     /// The same for all room of a workload.
     pub(crate) fn lift_room_of(&mut self, workload: WorkloadIx) {
         for pod in self.kept_of(workload) {
-            let room = self.take_room(pod);
+            let room = self.give_up_room(pod);
             self.reservations.lifted.extend(room.map(|state| (pod, state)));
         }
     }
@@ -353,9 +367,7 @@ impl Engine {
             // 0 would delete the object while its containers still run.
             let grace = if workload.grace == Millis::ZERO { Millis::from_secs(1) } else { workload.grace };
             if let Some(beneficiary) = beneficiary {
-                let now = self.now;
-                workload.evictions.retain(|e| e.at.plus(PING_PONG) > now && e.beneficiary != beneficiary);
-                workload.evictions.push(Eviction { beneficiary, at: now });
+                workload.note_eviction(beneficiary, self.now);
                 self.second.evicted.insert(victim.workload);
             }
             self.leave(*victim, self.now.plus(grace), true);
@@ -385,7 +397,7 @@ impl Engine {
     /// An eviction is not carried out: the pod stays. Whether room that it was to make does without is judged in the next
     /// cycle.
     pub(crate) fn stay(&mut self, pod: PodIx) {
-        self.take_room(pod);
+        self.give_up_room(pod);
         self.reservations.leaving.remove(&pod);
         self.forget_warnings(pod);
         self.disruption_failed(pod);

@@ -13,10 +13,9 @@
 
 use crate::Engine;
 use crate::ix::{GroupIx, QueueIx, WorkloadIx};
-use crate::reserve::PING_PONG;
+use crate::truce::Spared;
 use crate::turns::{Entry, Turns};
 use crate::waiting::Member;
-use berth_model::WorkloadId;
 use rustc_hash::{FxHashMap, FxHashSet};
 use smallvec::SmallVec;
 use std::collections::BTreeSet;
@@ -26,7 +25,7 @@ use std::collections::BTreeSet;
 pub(crate) struct Round {
     turns: Turns,
     entered: FxHashMap<GroupIx, Entries>,
-    refused: FxHashSet<(GroupIx, Vec<WorkloadId>)>,
+    refused: FxHashSet<(GroupIx, Spared)>,
     /// Groups that something is still to be tried for.
     open: FxHashSet<GroupIx>,
     /// All that wait are entered, not only those.
@@ -50,7 +49,7 @@ impl Round {
     }
 
     /// A member of a group, and those who may not stop the same, have no turn any more.
-    fn refuse(&mut self, project: QueueIx, entry: &Entry, class: Vec<WorkloadId>) {
+    fn refuse(&mut self, project: QueueIx, entry: &Entry, class: Spared) {
         let group = entry.5;
         self.turns.remove(project, entry);
         self.refused.insert((group, class));
@@ -167,7 +166,7 @@ impl Engine {
             (workload.submitted, workload.id, *ix)
         }));
         members.sort_unstable();
-        let mut classes: Vec<Vec<WorkloadId>> = Vec::new();
+        let mut classes: Vec<Spared> = Vec::new();
         for member in members {
             let class = self.may_not_stop(member.2);
             if classes.contains(&class) || round.refused.contains(&(group, class.clone())) {
@@ -178,19 +177,5 @@ impl Engine {
             round.turns.insert(state.queue, entry);
             round.entered.entry(group).or_default().push(entry);
         }
-    }
-
-    /// Whom a workload may not stop, of those that could be stopped at all (S25).
-    pub(crate) fn may_not_stop(&self, workload: WorkloadIx) -> Vec<WorkloadId> {
-        let recent =
-            self.workloads.at(workload.0).evictions.iter().filter(|e| e.at.plus(PING_PONG) > self.now);
-        let could_be_stopped = |id: &WorkloadId| {
-            let other = self.workload_ids.get(id).map(|ix| self.workloads.at(ix.0));
-            other.is_some_and(|other| self.templates.at(other.template).preemptible && other.running() > 0)
-        };
-        let mut others: Vec<WorkloadId> = recent.map(|e| e.beneficiary).filter(could_be_stopped).collect();
-        others.sort_unstable();
-        others.dedup();
-        others
     }
 }

@@ -13,11 +13,11 @@ use crate::choose::Scope;
 use crate::ix::{GroupIx, PodIx, PoolIx, WorkloadIx};
 use crate::legal::{Hunt, Rule, Taken};
 use crate::org::{Triple, add};
-use crate::reserve::{Outcome, PING_PONG};
+use crate::reserve::Outcome;
 use crate::rest::{Hope, Means, NoMoves, Rests};
 use crate::room::Need;
 use crate::search::Frontier;
-use crate::waiting::Said;
+use crate::waiting::{Member, Said};
 use berth_model::{Budget, Cause, Decision, GpuRequest, Reason, ReasonKind, Timestamp};
 use smallvec::SmallVec;
 use std::collections::BTreeSet;
@@ -113,14 +113,6 @@ impl Engine {
         }
     }
 
-    fn forget_old_evictions(&mut self) {
-        let (workloads, now) = (&self.workloads, self.now);
-        self.second.evicted.retain(|ix| {
-            let evictions = workloads.get(ix.0).map_or(&[][..], |workload| &workload.evictions);
-            evictions.iter().any(|e| e.at.plus(PING_PONG) > now)
-        });
-    }
-
     /// True if room is what a group lacks, as far as is known.
     pub(crate) fn may_be_helped(&self, group: GroupIx) -> bool {
         let Some((said, _)) = &self.waiting.at(group).verdict else { return true };
@@ -172,7 +164,7 @@ impl Engine {
     }
 
     /// Tries one means in one pool, unless that was refused and the refusal stands. Whoever may stop fewer than others of the
-    /// group is refused what they are (S25), and what it is refused says nothing about them.
+    /// group is refused what they are (S25), and what it is refused says nothing about them, if there are any.
     fn means_for(&mut self, group: GroupIx, pool: PoolIx, means: Phase) -> Option<(Outcome, Rule)> {
         if self.refusal_stands(group, pool, means.as_means()) {
             return None;
@@ -202,8 +194,9 @@ impl Engine {
         let waiting = self.waiting.at(group);
         let by_devices = self.asks_for_memory(self.templates.at(waiting.key.template));
         let hope = hope.map(|hope| if by_devices { Hope::Pool(pool) } else { hope });
-        let plain = waiting.first().is_some_and(|(_, _, first)| self.may_not_stop(first).is_empty());
-        if plain {
+        let alone = waiting.members.len() == 1;
+        let plain = |(_, _, first): Member| self.may_not_stop(first).is_empty();
+        if alone || waiting.first().is_some_and(plain) {
             self.refuse(group, pool, means.as_means(), hope);
         }
     }

@@ -10,7 +10,7 @@ use crate::ix::{GroupIx, PoolIx, QueueIx};
 use crate::org::{InPool, Triple};
 use berth_model::{Priority, QueueId, Quota, Timestamp, WorkloadId};
 use priority_queue::PriorityQueue;
-use rustc_hash::FxHasher;
+use rustc_hash::{FxHashSet, FxHasher};
 use std::cmp::{Ordering, Reverse};
 use std::collections::BTreeSet;
 use std::hash::BuildHasherDefault;
@@ -174,17 +174,30 @@ impl Engine {
         }
     }
 
-    /// The one of some groups whose turn would be first.
-    pub(crate) fn first_turn(&mut self, groups: impl Iterator<Item = GroupIx>) -> Option<GroupIx> {
-        let mut turns = Turns::default();
-        for group in groups {
+    /// Of all that wait, those whose turn comes before that of the first one that `is` picks, and that one; none if it
+    /// picks nobody. Whose turn comes when depends on who else is next in each queue, so all are put in order.
+    pub(crate) fn turns_until(
+        &mut self,
+        is: impl Fn(GroupIx) -> bool,
+    ) -> (FxHashSet<GroupIx>, Option<GroupIx>) {
+        let (mut turns, mut before) = (Turns::default(), FxHashSet::default());
+        for group in self.waiting.with_members() {
             let waiting = self.waiting.at(group);
             if let Some(entry) = waiting.entry_of(group) {
                 turns.insert(waiting.queue, entry);
             }
         }
         self.rank_all(&mut turns);
-        turns.next()
+        while let Some(entry) = turns.next_entry() {
+            if is(entry.5) {
+                return (before, Some(entry.5));
+            }
+            before.insert(entry.5);
+            let project = self.waiting.at(entry.5).queue;
+            turns.remove(project, &entry);
+            self.rank(&mut turns, project);
+        }
+        (before, None)
     }
 
     /// True if a group is of higher standing than another: within its quota where the other is not, of a higher rank, or

@@ -341,6 +341,13 @@ cases! {
     s3_a_stale_gang_is_adopted_too
     s9_if_the_first_cannot_be_helped_in_time_nobody_is
     s30_behind_a_quota_that_is_raised_is_a_limit_at_which_taking_back_helps
+    s9_the_next_of_its_kind_may_have_waited_for_longer
+    s8_a_hold_binds_whose_turn_comes_after_that_of_all_others
+    s9_a_bound_that_becomes_shorter_counts_at_once
+    s13_room_on_a_device_that_is_another_now_is_given_up
+    s30_room_that_goes_with_whom_it_was_kept_for_lets_others_have_their_quota
+    s25_three_do_not_take_from_each_other_in_turn
+    s25_nor_do_three_of_whom_two_run_at_a_time
 }
 
 #[test]

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 /// What identical workloads have in common, what they want, and in the second pass whom they may not stop (S25).
-type Likeness = (WorkloadSpec, Want, BTreeSet<WorkloadId>);
+type Likeness = (WorkloadSpec, Want, [BTreeSet<WorkloadId>; 2]);
 
 /// Those that were refused in this cycle, and why.
 pub(crate) type Refused = Vec<(Likeness, ReasonKind)>;
@@ -169,6 +169,8 @@ impl State {
             taking_back && *victim == want.workload && self.replaced(want.workload, *other)
         });
         let lately = lately.map(|(_, other)| *other).filter(may_go).collect();
+        let by_way = if taking_back { self.by_way_of_others(want.workload) } else { BTreeSet::new() };
+        let lately = [lately, by_way.into_iter().filter(may_go).collect()];
         (like, Want { workload: WorkloadId(0), ..want.clone() }, lately)
     }
 

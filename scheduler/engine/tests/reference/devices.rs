@@ -38,7 +38,7 @@ pub(crate) fn need(request: GpuRequest, total: i64) -> i64 {
 }
 
 /// S14: the most the pod may use of a device, in MiB.
-fn limit(request: GpuRequest, total: i64) -> i64 {
+pub(crate) fn limit(request: GpuRequest, total: i64) -> i64 {
     let asked = match request {
         GpuRequest::Share { limit: Some(limit), .. } => limit.0 * total / DEVICE,
         GpuRequest::Memory { limit: Some(limit), .. } => limit.0.min(total),

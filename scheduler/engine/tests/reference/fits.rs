@@ -1,6 +1,6 @@
 //! May a pod run on a node (S11): as the node is, and as it is now with all that runs there.
 
-use super::devices::{Device, choose};
+use super::devices::{Device, choose, limit, need};
 use super::labels::{affine, selects_node, tolerated};
 use super::state::{Shape, State};
 use super::views::Seats;
@@ -174,7 +174,7 @@ impl State {
                     .all(|seats| attachable(pod, node, &attached(seats))))
     }
 
-    /// True if the devices of the grant can be given as they are.
+    /// True if the devices of the grant can be given as they are, and come to what was asked for.
     fn devices_free(&self, at: Placement, request: GpuRequest) -> bool {
         let devices = self.devices(at.node);
         let known = at.gpus.devices().iter().all(|d| d.index() < devices.len());
@@ -184,7 +184,11 @@ impl State {
         match at.gpus {
             GpuGrant::None => request == GpuRequest::None,
             GpuGrant::Whole(_) => each(&|d| d.free),
-            GpuGrant::Shared { each: mib, .. } => each(&|d| (d.free || d.shared) && d.left >= mib.0.max(1)),
+            GpuGrant::Shared { each: mib, limit: most, .. } => each(&|d| {
+                (d.free || d.shared)
+                    && d.left >= mib.0.max(1)
+                    && (mib.0, most.0) == (need(request, d.total), limit(request, d.total))
+            }),
         }
     }
 

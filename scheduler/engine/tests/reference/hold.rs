@@ -197,8 +197,14 @@ impl State {
         if hold.aged {
             return !self.stands_higher(want, &holder);
         }
-        let both = [holder, want.clone()];
-        self.first(&both).is_some_and(|first| first.workload == hold.workload)
+        let mut all = self.wants();
+        while let Some(first) = self.first(&all).cloned().filter(|first| *first != holder) {
+            if first == *want {
+                return false;
+            }
+            all.retain(|other| *other != first);
+        }
+        true
     }
 
     /// True if a node may be used for free by the one whose turn it is.

@@ -27,8 +27,10 @@ impl Hunt<'_> {
             self.real.projects[&project].rank
         };
         let ranks: BTreeSet<i32> = units.iter().map(rank).collect();
+        let spared = self.real.by_way_of_others(self.workload.id);
+        let may = |bound: Bound, unit: &Unit| bound == Bound::Quota || !spared.contains(&unit.workload);
         let layer = |bound: Bound, most: i32| Layer {
-            units: units.iter().filter(|unit| rank(unit) <= most).cloned().collect(),
+            units: units.iter().filter(|unit| rank(unit) <= most && may(bound, unit)).cloned().collect(),
             bound: Some(bound),
         };
         let bounds = [Bound::FairShare, Bound::Quota].into_iter();

@@ -8,6 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// How long after an eviction the evicted may not evict whoever replaced it (S25).
 const NO_PING_PONG: Millis = Millis::from_secs(60);
+/// The same for those who replaced it by way of others, by fair share.
+const NO_CIRCLE: Millis = Millis::from_secs(3600);
 
 /// One pod above a minimum, or a whole workload.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -24,6 +26,29 @@ impl State {
     /// S25: the other replaced the workload less than a minute ago.
     pub(crate) fn replaced(&self, workload: WorkloadId, other: WorkloadId) -> bool {
         self.evictions.get(&(workload, other)).is_some_and(|at| self.now.since(*at) < NO_PING_PONG)
+    }
+
+    /// S25: for whom somebody was evicted within the hour who was evicted for somebody, and so on, beginning with the
+    /// workload.
+    pub(crate) fn by_way_of_others(&self, workload: WorkloadId) -> BTreeSet<WorkloadId> {
+        let recent = self.evictions.iter().filter(|(_, at)| self.now.since(**at) < NO_CIRCLE);
+        let pairs: Vec<(WorkloadId, WorkloadId)> = recent.map(|(pair, _)| *pair).collect();
+        let of = |victims: &BTreeSet<WorkloadId>| -> BTreeSet<WorkloadId> {
+            pairs.iter().filter(|(victim, _)| victims.contains(victim)).map(|(_, other)| *other).collect()
+        };
+        let mut direct = of(&[workload].into());
+        direct.remove(&workload);
+        let mut found = of(&direct);
+        loop {
+            let mut more = of(&found);
+            more.extend(found.iter().copied());
+            found.remove(&workload);
+            more.remove(&workload);
+            if more == found {
+                return found;
+            }
+            found = more;
+        }
     }
 
     /// Pods of a workload that are on nodes and stay.
