@@ -2,8 +2,8 @@
 
 use crate::cluster::PROJECT;
 use berth_model::{
-    Bytes, Event, GpuRequest, Labels, MilliCpu, PodSpec, Priority, Resources, RoleSpec, Timestamp,
-    WorkloadId, WorkloadSpec,
+    Bytes, Event, GpuRequest, MilliCpu, PodSpec, Priority, Resources, RoleSpec, Timestamp, WorkloadId,
+    WorkloadSpec,
 };
 use std::sync::Arc;
 
@@ -68,7 +68,7 @@ pub fn submissions(pods: &[Arc<PodSpec>], first: u64) -> Vec<Event> {
 /// A workload of `count` equal pods that start together or not at all.
 pub fn gang(id: u64, count: u32, pod: &Arc<PodSpec>) -> Event {
     let role =
-        RoleSpec { name: "worker".into(), count, min: count, labels: Labels::new(), pod: Arc::clone(pod) };
+        RoleSpec { name: "worker".into(), count, min: count, labels: Arc::default(), pod: Arc::clone(pod) };
     Event::WorkloadSet(WorkloadSpec {
         name: format!("train-{id}"),
         priority: Priority(40),

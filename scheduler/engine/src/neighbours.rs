@@ -14,6 +14,7 @@ use crate::workload::Stage;
 use berth_model::{Constraint, LabelSelector, Labels, PodAffinityTerm, Unsatisfiable};
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
+use std::sync::Arc;
 
 /// Which pods: by labels (none = no pod), in which namespaces (none = all).
 type Selection = (Option<LabelSelector>, Option<Vec<Box<str>>>);
@@ -99,7 +100,7 @@ pub(crate) struct Wishes {
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 struct Identity {
     namespace: Box<str>,
-    labels: Labels,
+    labels: Arc<Labels>,
 }
 
 /// All terms, and all identities they may select.
@@ -119,7 +120,7 @@ impl Neighbours {
     }
 
     /// The index of a pod's namespace and labels.
-    pub(crate) fn identify(&mut self, namespace: &str, labels: &Labels) -> u32 {
+    pub(crate) fn identify(&mut self, namespace: &str, labels: &Arc<Labels>) -> u32 {
         let identity = Identity { namespace: namespace.into(), labels: labels.clone() };
         if let Some(known) = self.by_identity.get(&identity) {
             return *known;
@@ -133,7 +134,7 @@ impl Neighbours {
     }
 
     /// The namespace and labels behind an index.
-    pub(crate) fn identity(&self, identity: u32) -> (Box<str>, Labels) {
+    pub(crate) fn identity(&self, identity: u32) -> (Box<str>, Arc<Labels>) {
         let identity = &self.identities[identity as usize].0;
         (identity.namespace.clone(), identity.labels.clone())
     }
@@ -142,7 +143,7 @@ impl Neighbours {
     pub(crate) fn listen(&mut self, ix: ShapeIx, shape: &Shape, topologies: &mut Topologies) -> Vec<TermIx> {
         let Some((namespace, labels)) = &shape.identity else { return Vec::new() };
         let before = self.terms.len();
-        let own = Identity { namespace: namespace.clone(), labels: labels.clone() };
+        let own = Identity { namespace: namespace.clone(), labels: Arc::new(labels.clone()) };
         let mut wishes = Wishes::default();
         let spec = &*shape.spec;
         for (at, term) in spec.pod_affinity.required.iter().enumerate() {

@@ -171,7 +171,7 @@ impl Engine {
         }
     }
 
-    fn enter_shape(&mut self, pod: &Arc<PodSpec>, namespace: &str, labels: &Labels) -> (ShapeIx, u32) {
+    fn enter_shape(&mut self, pod: &Arc<PodSpec>, namespace: &str, labels: &Arc<Labels>) -> (ShapeIx, u32) {
         let (shape, new) = self.shapes.intern(&mut self.names, pod, namespace, labels);
         let identity = self.neighbours.identify(namespace, labels);
         self.budgets.identified(identity, namespace, labels);

@@ -55,11 +55,15 @@ pub struct RoleSpec {
     pub count: u32,
     /// How many must be placed for the workload to start; at most `count`.
     pub min: u32,
-    /// Labels of its pods.
-    #[serde(default, skip_serializing_if = "Labels::is_empty")]
-    pub labels: Labels,
+    /// Labels of its pods. Many workloads have the same ones.
+    #[serde(default, skip_serializing_if = "no_labels")]
+    pub labels: Arc<Labels>,
     /// What each pod asks for.
     pub pod: Arc<PodSpec>,
+}
+
+fn no_labels(labels: &Arc<Labels>) -> bool {
+    labels.is_empty()
 }
 
 /// A workload was evicted for another (S25, S33).

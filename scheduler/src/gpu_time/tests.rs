@@ -97,7 +97,7 @@ fn project(id: u32, quota_of: Quota) -> ProjectSpec {
 
 fn workload(id: u64, project: u32, gpu: GpuRequest, (count, min): (u32, u32)) -> WorkloadSpec {
     let spec = Arc::new(PodSpec { gpu, ..PodSpec::default() });
-    let role = RoleSpec { name: "main".to_owned(), count, min, labels: BTreeMap::new(), pod: spec };
+    let role = RoleSpec { name: "main".to_owned(), count, min, labels: Arc::default(), pod: spec };
     WorkloadSpec::new(WorkloadId(id), Some(ProjectId(project)), Timestamp(0), vec![role])
 }
 

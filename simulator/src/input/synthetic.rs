@@ -211,7 +211,7 @@ fn job(id: WorkloadId, project: ProjectId, submitted: Timestamp, kind: &Kind) ->
         name: String::new(),
         count: kind.pods,
         min: kind.pods,
-        labels: Labels::new(),
+        labels: Arc::default(),
         pod: Arc::clone(&kind.pod),
     };
     WorkloadSpec { priority: Priority(40), ..WorkloadSpec::new(id, Some(project), submitted, vec![role]) }

@@ -53,7 +53,7 @@ pub struct Identity {
 pub fn workload(
     identity: Identity,
     first: (&slim::Pod, &Asked),
-    roles: Vec<(RolePods, Labels, Arc<PodSpec>)>,
+    roles: Vec<(RolePods, Arc<Labels>, Arc<PodSpec>)>,
     minimums: &Minimums,
     context: Context<'_>,
 ) -> Result<WorkloadSpec, Malformed> {
@@ -97,9 +97,9 @@ fn span(value: &Option<Span>) -> Option<Millis> {
 }
 
 /// Roles under their names; further pods of a role that ask for something else are `<role>.2` and so on.
-fn role_specs(roles: Vec<(RolePods, Labels, Arc<PodSpec>)>, minimums: &Minimums) -> Vec<RoleSpec> {
+fn role_specs(roles: Vec<(RolePods, Arc<Labels>, Arc<PodSpec>)>, minimums: &Minimums) -> Vec<RoleSpec> {
     let mut names = BTreeSet::new();
-    let mut specs = Vec::new();
+    let mut specs = Vec::with_capacity(roles.len());
     for (at, (role, labels, pod)) in roles.into_iter().enumerate() {
         let mut name = role.role.clone();
         let mut number = 1;

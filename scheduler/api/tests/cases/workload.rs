@@ -4,7 +4,7 @@ use super::{object, pod};
 use berth_api::asked::asked;
 use berth_api::group::{Context, Identity, Kind, RolePods, minimums, workload};
 use berth_api::objects::Project;
-use berth_model::{Labels, PodSpec, PoolId, ProjectId, WorkloadId, WorkloadSpec};
+use berth_model::{PodSpec, PoolId, ProjectId, WorkloadId, WorkloadSpec};
 use std::sync::Arc;
 
 fn read(marks: &str, spec: &str, project: Option<&Project>) -> Result<WorkloadSpec, String> {
@@ -14,7 +14,7 @@ fn read(marks: &str, spec: &str, project: Option<&Project>) -> Result<WorkloadSp
         .map(|(role, pods)| RolePods { role: role.into(), pods, min_members: asked.min_members })
         .to_vec();
     let minimums = minimums(Kind::Job, None, &roles);
-    let roles = roles.into_iter().map(|role| (role, Labels::new(), Arc::new(PodSpec::default()))).collect();
+    let roles = roles.into_iter().map(|role| (role, Arc::default(), Arc::new(PodSpec::default()))).collect();
     let context = Context {
         project: project.map(|project| (ProjectId(3), project)),
         class: &|name| (name == "train").then_some(50),

@@ -181,6 +181,8 @@ impl Group {
             .or_else(|| slots.iter().position(expected(false)))
             .or_else(|| slots.iter().position(Slot::is_free));
         let at = at.unwrap_or_else(|| {
+            // Most workloads are one pod.
+            slots.reserve_exact(usize::from(slots.is_empty()));
             slots.push(Slot::NEW);
             slots.len() - 1
         });
@@ -225,6 +227,7 @@ impl Group {
             return empty;
         }
         let role = Role { name, spec, labels, min_members: wanted.min_members, slots: Vec::new(), pods: 0 };
+        self.roles.reserve_exact(usize::from(self.roles.is_empty()));
         self.roles.push(role);
         self.roles.len() - 1
     }

@@ -14,8 +14,7 @@ use berth_api::asked::{Asked, asked};
 use berth_api::group::{self, Context, Identity, RolePods};
 use berth_api::names::{owner, written};
 use berth_model::{
-    Event, Eviction, GpuGrant, NodeId, Placement, PodId, PodOutcome, PodState, RoleSpec, Timestamp,
-    WorkloadSpec,
+    Event, Eviction, GpuGrant, NodeId, Placement, PodId, PodOutcome, PodState, Timestamp, WorkloadSpec,
 };
 
 /// Events of one call, in the order in which they are told.
@@ -304,7 +303,7 @@ impl Mirror {
         };
         let identity = Identity { id: group.id, name: group.key.key.name.clone() };
         let with = group.roles.iter().zip(roles);
-        let with = with.map(|(role, pods)| (pods, (*role.labels).clone(), role.spec.clone())).collect();
+        let with = with.map(|(role, pods)| (pods, role.labels.clone(), role.spec.clone())).collect();
         let mut spec = group::workload(identity, (&pod, &asked), with, &minimums, context)
             .map_err(|bad| bad.to_string())?;
         if spec.project.is_none() {
@@ -314,7 +313,7 @@ impl Mirror {
         let short: u32 = minimums.short.iter().map(|short| short.need - short.have).sum();
         for (at, (told, role)) in spec.roles.iter_mut().zip(&group.roles).enumerate() {
             let phantoms = if at == 0 { short } else { 0 };
-            *told = RoleSpec { count: role.count(phantoms), min: told.min + phantoms, ..told.clone() };
+            (told.count, told.min) = (role.count(phantoms), told.min + phantoms);
         }
         Ok(spec)
     }

@@ -94,7 +94,9 @@ pub(super) fn role(words: &Words<'_>, at: usize) -> RoleSpec {
         name: format!("role{at}"),
         count,
         min: words.number("min", count.into()) as u32,
-        labels: words.get("app").map(|app| ("app".to_owned(), app.to_owned())).into_iter().collect(),
+        labels: Arc::new(
+            words.get("app").map(|app| ("app".to_owned(), app.to_owned())).into_iter().collect(),
+        ),
         pod: Arc::new(pod),
     }
 }

@@ -222,7 +222,7 @@ fn role(pod: BoxedStrategy<PodSpec>) -> BoxedStrategy<RoleSpec> {
             name: String::new(),
             count,
             min,
-            labels: app.map(|app| ("app".to_owned(), app.to_owned())).into_iter().collect(),
+            labels: Arc::new(app.map(|app| ("app".to_owned(), app.to_owned())).into_iter().collect()),
             pod: Arc::new(pod),
         })
         .boxed()

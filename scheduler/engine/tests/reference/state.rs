@@ -6,8 +6,9 @@ use super::devices::choose;
 use super::hold::Barred;
 use berth_model::{
     BudgetId, BudgetSpec, DepartmentId, DepartmentSpec, DeviceHealth, DeviceIndex, DeviceSpec, Event,
-    GpuGrant, GpuMemoryMib, GpuRequest, NodeId, NodeSpec, Placement, PodId, PodOutcome, PodSpec, PodState,
-    PoolId, PoolSpec, ProjectId, ProjectSpec, QueueId, QueueQuota, Timestamp, WorkloadId, WorkloadSpec,
+    GpuGrant, GpuMemoryMib, GpuRequest, Labels, NodeId, NodeSpec, Placement, PodId, PodOutcome, PodSpec,
+    PodState, PoolId, PoolSpec, ProjectId, ProjectSpec, QueueId, QueueQuota, Timestamp, WorkloadId,
+    WorkloadSpec,
 };
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -91,7 +92,7 @@ pub(crate) struct State {
 pub(crate) struct Shape {
     pub(crate) spec: PodSpec,
     pub(crate) namespace: String,
-    pub(crate) labels: berth_model::Labels,
+    pub(crate) labels: Labels,
 }
 
 impl Shape {
@@ -294,7 +295,11 @@ impl State {
         if let (Some(value), Some(rule)) = (&workload.node_type, self.node_type_rule(workload)) {
             spec.node_selector.insert(rule.key.clone(), value.clone());
         }
-        Shape { spec, namespace: self.namespace(workload), labels: workload.roles[role].labels.clone() }
+        Shape {
+            spec,
+            namespace: self.namespace(workload),
+            labels: Labels::clone(&workload.roles[role].labels),
+        }
     }
 
     /// What the pods of a role are.

@@ -146,7 +146,7 @@ pub(crate) fn workload(id: u64, edit: impl FnOnce(&mut WorkloadSpec)) -> Workloa
 pub(crate) fn role(count: u32, min: u32, edit: impl FnOnce(&mut PodSpec)) -> RoleSpec {
     let mut pod = PodSpec::default();
     edit(&mut pod);
-    RoleSpec { name: "worker".into(), count, min, labels: Labels::new(), pod: Arc::new(pod) }
+    RoleSpec { name: "worker".into(), count, min, labels: Arc::default(), pod: Arc::new(pod) }
 }
 
 /// Workloads of one pod that asks for this.

@@ -2,6 +2,7 @@
 
 use crate::dsl::*;
 use berth_model::*;
+use std::sync::Arc;
 
 const ZONE: &str = "zone";
 const HOST: &str = "kubernetes.io/hostname";
@@ -18,7 +19,7 @@ fn world() -> World {
 
 /// A workload of pods with a label `app`.
 fn app(name: &str, count: u32, edit: impl FnOnce(&mut PodSpec)) -> impl FnOnce(&mut WorkloadSpec) {
-    let labels = labels(&[("app", name)]);
+    let labels = Arc::new(labels(&[("app", name)]));
     move |w| w.roles = vec![RoleSpec { labels, ..role(count, 0, edit) }]
 }
 

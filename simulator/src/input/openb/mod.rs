@@ -195,7 +195,7 @@ fn life(
 }
 
 fn workload(name: &str, pod: Arc<PodSpec>, submitted: Timestamp) -> WorkloadSpec {
-    let role = RoleSpec { name: String::new(), count: 1, min: 1, labels: Labels::new(), pod };
+    let role = RoleSpec { name: String::new(), count: 1, min: 1, labels: Arc::default(), pod };
     WorkloadSpec {
         name: name.to_owned(),
         priority: Priority(40),

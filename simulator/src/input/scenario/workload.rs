@@ -223,7 +223,7 @@ fn roles(
             None => unique(&mut seen, "role", &format!("role-{}", roles.len()), &fields.at)?,
         };
         let min = fields.or("min", count, |at| at.integer(0, count))?;
-        roles.push(RoleSpec { name, count, min, labels, pod });
+        roles.push(RoleSpec { name, count, min, labels: Arc::new(labels), pod });
     }
     Ok(roles)
 }
