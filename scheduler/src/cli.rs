@@ -5,6 +5,7 @@ use crate::run;
 use crate::trace::Exporter;
 use anyhow::Context;
 use clap::{Parser, ValueEnum};
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -55,10 +56,10 @@ enum LogFormat {
     Json,
 }
 
-/// Runs the program.
+/// Runs the program with its arguments, its name first.
 #[must_use]
-pub fn main() -> ExitCode {
-    let flags = Flags::parse();
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let flags = Flags::try_parse_from(arguments).unwrap_or_else(|error| error.exit());
     match begin(&flags) {
         Ok(code) => code,
         Err(error) => {

@@ -1,5 +1,5 @@
 //! The scheduler's program.
 
 fn main() -> std::process::ExitCode {
-    berth_scheduler::cli::main()
+    berth_scheduler::cli::run(std::env::args_os())
 }

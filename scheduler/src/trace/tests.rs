@@ -1,6 +1,6 @@
 //! Spans on their way to a collector, and none where nobody wants them.
 
-#[path = "../../tests/live/otlp.rs"]
+#[path = "../../cluster/tests/live/otlp.rs"]
 mod otlp;
 
 use super::*;

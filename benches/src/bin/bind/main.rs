@@ -53,7 +53,7 @@ struct Flags {
 fn main() -> ExitCode {
     // Started under this name it is Berth's program, built as this is.
     if std::env::args_os().next().is_some_and(|name| name == BERTH) {
-        return berth_scheduler::cli::main();
+        return berth_scheduler::cli::run(std::env::args_os());
     }
     let flags = Flags::parse();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();

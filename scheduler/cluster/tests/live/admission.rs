@@ -35,7 +35,7 @@ async fn s13_pods_that_ask_by_annotation_get_a_claim_and_a_device() {
     let scheduler = world.scheduler("only", config);
     scheduler.ready().await;
     // As it is deployed, but for where it is.
-    let text = include_str!("../../../deploy/webhook/webhook.yaml");
+    let text = include_str!("../../../../deploy/webhook/webhook.yaml");
     let mut webhook: Value = serde_saphyr::from_str(text).expect("YAML");
     let ca = std::fs::read(world.testbed.ca()).expect("the authority");
     let ca = k8s_openapi::ByteString(ca);

@@ -80,13 +80,13 @@ async fn the_examples_are_taken_and_their_gang_starts_whole() {
     let ran = |it: Option<&Value>| it.is_some_and(|it| it["status"]["succeeded"] == 4);
     world.until("/apis/batch/v1/namespaces/vision/jobs/train", "all of it ran", ran).await;
     let others =
-        std::fs::read_dir(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/example"));
+        std::fs::read_dir(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/example"));
     assert_eq!(others.expect("a folder").count(), 2, "every example is tried");
 }
 
 #[test]
 fn every_manifest_is_named_in_the_kustomization() {
-    let deploy = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy");
+    let deploy = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy");
     let all = std::fs::read_to_string(deploy.join("kustomization.yaml")).expect("it can be read");
     for folder in ["crds", "scheduler"] {
         for file in std::fs::read_dir(deploy.join(folder)).expect("a folder") {

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 /// How long anything may take that takes a moment on a machine that does nothing else.
@@ -244,14 +244,8 @@ impl World {
             (self.folder.path().join(format!("{name}.yaml")), self.folder.path().join(format!("{name}.log")));
         std::fs::write(&file, config.to_string()).expect("the configuration is written");
         let errors = std::fs::File::create(&log).expect("a log");
-        let child = Command::new(env!("CARGO_BIN_EXE_berth-scheduler"))
-            .arg("--config")
-            .arg(&file)
-            .args(["--log", "info,berth_cluster=debug"])
-            .stdout(Stdio::null())
-            .stderr(errors)
-            .spawn()
-            .expect("the program starts");
+        let child =
+            crate::program(&file).stdout(Stdio::null()).stderr(errors).spawn().expect("the program starts");
         Scheduler { child, address, log, may_be_denied: false }
     }
 
@@ -328,7 +322,7 @@ async fn install(client: &Client) {
 
 /// A file under `deploy`.
 fn manifest(file: &str) -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy").join(file);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy").join(file);
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path:?}: {error}"))
 }
 
