@@ -3,7 +3,7 @@
 use crate::Engine;
 use crate::apply::{Applied, conflict, invalid, unknown};
 use crate::ask::check_pod;
-use crate::ix::{GroupIx, PodIx, ShapeIx, WorkloadIx};
+use crate::ix::{GroupIx, NodeIx, PodIx, ShapeIx, WorkloadIx};
 use crate::waiting::{GroupKey, Member};
 use crate::workload::{Pod, Role, Stage, Template, Workload};
 use berth_model::{
@@ -167,7 +167,7 @@ impl Engine {
 
     fn join_topology(&mut self, topology: crate::ix::TopologyIx) {
         for (slot, node) in self.nodes.iter() {
-            self.topologies.join(topology, crate::ix::NodeIx(slot), &node.spec);
+            self.topologies.join(topology, NodeIx(slot), &node.spec);
         }
     }
 
@@ -187,12 +187,8 @@ impl Engine {
             self.join_topology(topology);
         }
         if !terms.is_empty() {
-            let running = self.nodes.iter().flat_map(|(slot, n)| n.pods.iter().map(move |p| (slot, *p)));
-            let running: Vec<_> = running
-                .map(|(slot, pod)| (slot, self.stage_on(pod, crate::ix::NodeIx(slot)), self.kind_of(pod)))
-                .collect();
-            for (slot, stage, kind) in running {
-                let node = crate::ix::NodeIx(slot);
+            for (node, stage, pod) in self.seats() {
+                let kind = self.kind_of(pod);
                 self.neighbours.count(&self.topologies, kind, (node, stage), 1, Some(&terms));
             }
         }
@@ -305,10 +301,21 @@ impl Engine {
         }
     }
 
-    /// What a pod in the list of a node does there; one that leaves another has room kept here.
-    fn stage_on(&self, pod: PodIx, node: crate::ix::NodeIx) -> Stage {
-        let state = self.pod(pod);
-        if state.node == Some(node) { state.stage } else { Stage::Reserved }
+    /// What all pods do on nodes. One that is moved may leave the node on which it has room kept: it is there twice.
+    fn seats(&self) -> Vec<(NodeIx, Stage, PodIx)> {
+        let mut seats = Vec::new();
+        for (slot, node) in self.nodes.iter() {
+            let mut pods: Vec<PodIx> = node.pods.to_vec();
+            pods.sort_unstable();
+            pods.dedup();
+            for pod in pods {
+                let (state, moved) = (self.pod(pod), self.reservations.moved(pod));
+                let here = |state: &&Pod| state.node == Some(NodeIx(slot));
+                let stages = Some(state).into_iter().chain(moved).filter(here);
+                seats.extend(stages.map(|state| (NodeIx(slot), state.stage, pod)));
+            }
+        }
+        seats
     }
 
     /// Tells the nodes the new positions of pods that are on them; `moves` are positions before and after.
@@ -401,12 +408,7 @@ impl Engine {
     }
 
     /// The devices of a pod that is found running: those stated, or any that are free.
-    fn grant_found(
-        &self,
-        pod: PodIx,
-        node: crate::ix::NodeIx,
-        state: &PodState,
-    ) -> Result<GpuGrant, EventError> {
+    fn grant_found(&self, pod: PodIx, node: NodeIx, state: &PodState) -> Result<GpuGrant, EventError> {
         let request = self.shapes.at(self.kind_of(pod).0).gpu;
         let devices = self.nodes.at(node.0).devices_now();
         let mask = state.gpus.devices();
@@ -429,7 +431,7 @@ impl Engine {
     pub(crate) fn check_grant(
         &self,
         pod: PodIx,
-        node: crate::ix::NodeIx,
+        node: NodeIx,
         id: PodId,
         gpus: GpuGrant,
     ) -> Result<(), EventError> {

@@ -312,7 +312,8 @@ impl Engine {
         shared || self.neighbours.concerns(own, kind)
     }
 
-    /// Units of the queues whose limit or bound is to be passed, the most recently started first.
+    /// Units of the queues whose limit or bound is to be passed that may be stopped and pay for it, the most recently
+    /// started first.
     pub(crate) fn debtors(&mut self, hunt: &Hunt, taken: &Taken, need: &Need) -> Vec<UnitId> {
         if need.debts == [[0; 3]; 2] {
             return Vec::new();
@@ -328,13 +329,21 @@ impl Engine {
             self.open_streams(hunt, taken, &mut cursor);
             cursor.heads.retain(|Reverse((_, stream))| concerned(self, stream));
             while found.len() < ELSEWHERE && !cursor.heads.is_empty() {
-                if let Some((_, _, pod)) = self.next_candidate(hunt, taken, &mut cursor) {
-                    found.extend(self.units_of(pod));
-                }
+                let Some((_, _, pod)) = self.next_candidate(hunt, taken, &mut cursor) else { continue };
+                let units = self.units_of(pod).filter(|id| !found.contains(id));
+                let units: SmallVec<[UnitId; 2]> = units.collect();
+                let helps = |id: &UnitId| self.may_be_stopped(hunt, *id) && self.pays_some(hunt, need, *id);
+                found.extend(units.into_iter().filter(helps));
             }
         }
         found.sort_unstable();
-        found.dedup();
         found
+    }
+
+    /// True if a unit pays anything of the debts.
+    fn pays_some(&self, hunt: &Hunt, need: &Need, id: UnitId) -> bool {
+        let pays = self.pays(hunt, &self.unit(id));
+        let both = pays.iter().flatten().zip(need.debts.iter().flatten());
+        both.into_iter().any(|(paid, debt)| *paid > 0 && *debt > 0)
     }
 }

@@ -348,6 +348,8 @@ cases! {
     s30_room_that_goes_with_whom_it_was_kept_for_lets_others_have_their_quota
     s25_three_do_not_take_from_each_other_in_turn
     s25_nor_do_three_of_whom_two_run_at_a_time
+    s20_what_does_not_pay_for_a_limit_hides_nobody_who_does
+    s11_a_pod_that_is_moved_to_its_own_place_counts_twice
 }
 
 #[test]
