@@ -320,6 +320,7 @@ impl Decider {
                 let _ = reply.send(said);
             }
             Ask::Measure(reply) => {
+                self.metrics.leads.set(i64::from(self.lease.may_act()));
                 self.metrics.measure(&mut self.engine, &self.mirror, &mut self.known);
                 self.metrics.count_gpu_time(&mut self.gpu_time);
                 let _ = reply.send(());

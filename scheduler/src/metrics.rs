@@ -24,6 +24,7 @@ pub(crate) struct Metrics {
     pub(crate) events: IntCounter,
     pub(crate) refused: IntCounter,
     decisions: IntCounterVec,
+    pub(crate) leads: IntGauge,
     pods: IntGauge,
     workloads: IntGauge,
     pending: IntGaugeVec,
@@ -58,6 +59,7 @@ impl Metrics {
                 Opts::new("berth_decisions_total", "Decisions by kind."),
                 &["decision"],
             )?,
+            leads: IntGauge::new("berth_leads", "1 if this replica acts, 0 if it stands by.")?,
             pods: IntGauge::new("berth_pods", "Pods that are known.")?,
             workloads: IntGauge::new("berth_workloads", "Workloads that are known.")?,
             pending: IntGaugeVec::new(
@@ -94,6 +96,7 @@ impl Metrics {
         registry.register(Box::new(it.events.clone()))?;
         registry.register(Box::new(it.refused.clone()))?;
         registry.register(Box::new(it.decisions.clone()))?;
+        registry.register(Box::new(it.leads.clone()))?;
         registry.register(Box::new(it.pods.clone()))?;
         registry.register(Box::new(it.workloads.clone()))?;
         registry.register(Box::new(it.pending.clone()))?;

@@ -14,6 +14,11 @@ use crate::port::Port;
 use crate::process::Plan;
 use crate::programs::Program;
 
+/// The addresses of Services.
+const SERVICES: &str = "10.96.0.0/16";
+/// The first of them is the API server's, as the Service `kubernetes` says.
+pub(crate) const API_SERVICE: &str = "10.96.0.1";
+
 /// A program of the control plane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Component {
@@ -133,7 +138,7 @@ pub(crate) async fn api_server(
         // Nobody here knows a node by its name.
         "--kubelet-preferred-address-types=InternalIP".to_owned(),
         "--authorization-mode=Node,RBAC".to_owned(),
-        "--service-cluster-ip-range=10.96.0.0/16".to_owned(),
+        format!("--service-cluster-ip-range={SERVICES}"),
         "--allow-privileged=true".to_owned(),
         // The address of a Service of ours would lead nowhere: there is no proxy.
         "--endpoint-reconciler-type=none".to_owned(),

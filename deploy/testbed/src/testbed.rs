@@ -14,7 +14,7 @@ use k8s_openapi::api::core::v1::{Node, ServiceAccount};
 use kube::{Api, Client, Config};
 
 use crate::access::Access;
-use crate::component::{self, Component, Context};
+use crate::component::{self, API_SERVICE, Component, Context};
 use crate::error::{Error, Result};
 use crate::options::{ApiServer, ControllerManager, Kwok, Options, Scheduler};
 use crate::pki::{Authority, Certificate};
@@ -64,7 +64,8 @@ impl Testbed {
                 .map_err(Error::io(format!("creating the folder {name}")))?;
         }
         let authority = Authority::create(folder.join("pki"))?;
-        let serving = authority.server("server", &["localhost", "kubernetes", "kubernetes.default.svc"])?;
+        let hosts = ["localhost", "kubernetes", "kubernetes.default.svc", API_SERVICE];
+        let serving = authority.server("server", &hosts)?;
         let (clients, peers, port) = (Port::claim()?, Port::claim()?, Port::claim()?);
         let server = format!("https://127.0.0.1:{}", port.number());
         let identity = authority.client("admin", "admin", Some("system:masters"))?;

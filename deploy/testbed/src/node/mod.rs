@@ -5,8 +5,8 @@
 //! `/var/lib/kubelet`, `/var/log/pods`, `/run/cdi`. Several nodes run side by side. The node authenticates as
 //! `system:node:NAME`, under the same restrictions as in any cluster.
 //!
-//! What is absent: images from registries (nothing can be pulled; [`Image`] makes one from files), a proxy for Services,
-//! a name service. A pod of a testbed without service accounts needs `automountServiceAccountToken: false`.
+//! What is absent: images from registries (nothing can be pulled; [`Image`] makes one from files), a proxy for Services
+//! other than the API server's, a name service. A pod of a testbed without service accounts needs `automountServiceAccountToken: false`.
 
 mod image;
 mod kubelet;
@@ -25,6 +25,7 @@ use serde_json::Value;
 pub use self::image::{BOX_IMAGE, Image};
 use self::network::Network;
 use crate::access::Access;
+use crate::component::API_SERVICE;
 use crate::error::{Error, Result};
 use crate::machine::{Machine, Tool};
 use crate::process::{Plan, Process, tail, until};
@@ -94,7 +95,7 @@ pub struct Node {
     name: String,
     kubelet: Inside,
     containerd: Inside,
-    _forwards: [Process; 2],
+    _forwards: [Process; 3],
     space: Space,
     // Last: what watches over the processes ends after they did.
     supervised: Supervised,
@@ -311,8 +312,9 @@ impl Space {
         Process::start(plan, supervised.group(), &supervised.folder().join("logs")).map(Inside)
     }
 
-    /// The API server listens on 127.0.0.1 of the machine; the same address and port lead to it inside.
-    async fn forward_api_server(&self, testbed: &Testbed, supervised: &Supervised) -> Result<[Process; 2]> {
+    /// The API server listens on 127.0.0.1 of the machine; the same address and port lead to it inside, and for pods that
+    /// of its Service.
+    async fn forward_api_server(&self, testbed: &Testbed, supervised: &Supervised) -> Result<[Process; 3]> {
         let program = Program::Box.path().await?;
         let address = format!("tcp:{}", testbed.server().trim_start_matches("https://"));
         let socket = format!("unix:{}", path(&supervised.folder().join("api.sock")));
@@ -323,9 +325,13 @@ impl Space {
             environment: Vec::new(),
         };
         let outside = Process::start(outside, supervised.group(), &supervised.folder().join("logs"))?;
-        let arguments = vec!["forward".to_owned(), address, socket];
-        let inside = self.start("forward-inside", &program, arguments, supervised)?;
-        Ok([outside, inside.0])
+        let forward = |name: &str, address: String| {
+            let arguments = vec!["forward".to_owned(), address, socket.clone()];
+            self.start(name, &program, arguments, supervised)
+        };
+        let inside = forward("forward-inside", address)?;
+        let service = forward("forward-service", format!("tcp:{API_SERVICE}:443"))?;
+        Ok([outside, inside.0, service.0])
     }
 }
 

@@ -9,6 +9,7 @@ use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::component::API_SERVICE;
 use crate::error::{Error, Result};
 
 #[derive(Debug)]
@@ -67,7 +68,7 @@ impl Network {
     pub(super) fn node_side(&self) -> String {
         let (ip, node, machine) = (self.ip.display(), self.node(), self.machine());
         format!(
-            "{ip} link set lo up\n{ip} address add {node}/24 dev eth0\n{ip} link set eth0 up\n{ip} route add default via \
+            "{ip} link set lo up\n{ip} address add {API_SERVICE}/32 dev lo\n{ip} address add {node}/24 dev eth0\n{ip} link set eth0 up\n{ip} route add default via \
              {machine}\n"
         )
     }
