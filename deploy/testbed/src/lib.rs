@@ -16,7 +16,7 @@
 //!
 //! In reading order: [`options`] says what is wanted, [`programs`] builds what is missing, [`component`] knows the command
 //! lines, [`testbed`] runs them; [`access`] are the ways in, [`fake`] makes nodes and pods in number, [`pods`] waits for
-//! them, [`node`] is a real node. `supervise` sees to it that everything ends with the process that started it, however
+//! them, [`manifests`] applies files, [`node`] is a real node. `supervise` sees to it that everything ends with the process that started it, however
 //! that ends. `docs/TESTBED.md` is for its users.
 //!
 //! What is absent: clusters of several machines, and anything of Berth: this crate knows Kubernetes only.
@@ -27,6 +27,7 @@ pub mod component;
 pub mod error;
 pub mod fake;
 mod machine;
+pub mod manifests;
 pub mod node;
 pub mod options;
 mod pki;

@@ -9,16 +9,15 @@ use std::{
 };
 
 use berth_testbed::{
-    ControllerManager, Node, NodePart, Options, Scheduler, Testbed, fake::PodTemplate, pods,
+    ControllerManager, Node, NodePart, Options, Scheduler, Testbed, fake::PodTemplate, manifests, pods,
 };
 use k8s_openapi::api::core::v1::Pod;
 use kube::{
     Client,
-    api::{Api, DeleteParams, DynamicObject, PostParams},
-    core::{ApiResource, GroupVersionKind},
+    api::{Api, DeleteParams, PostParams},
 };
 use nvml_fake::script::Script;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::common::{Machine, get, sound, xid};
 
@@ -186,7 +185,7 @@ impl World {
                 }}}],
             }}},
         });
-        create(&self.client, template).await;
+        manifests::apply(&self.client, &serde_json::from_value(template).unwrap()).await.unwrap();
         let says = [
             "env",
             "file",
@@ -265,20 +264,9 @@ async fn rights(testbed: &Testbed, client: &Client) -> PathBuf {
 /// Makes what files of `deploy` say.
 pub(crate) async fn install(client: &Client, files: impl IntoIterator<Item = &str>) {
     for file in files {
-        let path = format!("{}/../deploy/{file}", env!("CARGO_MANIFEST_DIR"));
-        for part in fs::read_to_string(path).unwrap().split("\n---\n") {
-            create(client, serde_saphyr::from_str(part).unwrap()).await;
+        let path = PathBuf::from(format!("{}/../deploy/{file}", env!("CARGO_MANIFEST_DIR")));
+        for object in manifests::objects(&path).unwrap() {
+            manifests::apply(client, &object).await.unwrap();
         }
     }
-}
-
-async fn create(client: &Client, object: Value) {
-    let object: DynamicObject = serde_json::from_value(object).unwrap();
-    let kind = GroupVersionKind::try_from(object.types.as_ref().unwrap()).unwrap();
-    let resource = ApiResource::from_gvk(&kind);
-    let api: Api<DynamicObject> = match &object.metadata.namespace {
-        Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
-        None => Api::all_with(client.clone(), &resource),
-    };
-    api.create(&PostParams::default(), &object).await.unwrap();
 }

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use ring::digest;
 use serde_json::json;
@@ -34,6 +35,23 @@ impl Image {
     pub fn file(mut self, in_image: &str, here: &Path) -> Self {
         self.files.push((in_image.trim_start_matches('/').to_owned(), here.to_owned()));
         self
+    }
+
+    /// An image of a program of this machine and what it is linked to, which it runs.
+    ///
+    /// # Errors
+    /// If `ldd`, which comes with glibc, cannot say what that is.
+    pub fn of_program(name: &str, program: &Path) -> Result<Self> {
+        let output = Command::new("ldd").arg(program).output().map_err(Error::io("running ldd"))?;
+        if !output.status.success() {
+            let command = format!("ldd {}", program.display());
+            let output_text = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+            return Err(Error::Command { command, status: output.status, output: output_text });
+        }
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        let linked = said.split_whitespace().filter(|word| word.starts_with('/'));
+        let image = linked.fold(Self::new(name), |image, path| image.file(path, Path::new(path)));
+        Ok(image.file("/program", program).entrypoint(["/program"]))
     }
 
     /// The program that runs, and its first arguments.

@@ -1,13 +1,10 @@
 //! A control plane in which Berth is installed, and schedulers in it.
 
 use berth_testbed::fake::{AT_ONCE, NodeTemplate, PodTemplate, create_all};
-use berth_testbed::{Options, Testbed};
+use berth_testbed::{Options, Testbed, manifests};
 use k8s_openapi::api::admissionregistration::v1::ValidatingAdmissionPolicy;
 use k8s_openapi::api::core::v1::{Node, Pod};
-use kube::api::{
-    ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams, ValidationDirective,
-};
-use kube::core::TypeMeta;
+use kube::api::{DeleteParams, DynamicObject, ListParams, PostParams};
 use kube::{Api, Client};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -50,7 +47,7 @@ impl World {
     pub(crate) async fn start(options: Options) -> Self {
         let testbed = Testbed::start(options).await.expect("a control plane");
         let client = testbed.client().await.expect("a client");
-        install(&client).await;
+        apply(&client, manifests::kustomized(&deploy(""))).await;
         let account = testbed.service_account("berth-system", "berth-scheduler").await.expect("its account");
         let kubeconfig = account.kubeconfig().to_owned();
         Self { testbed, client, kubeconfig, folder: tempfile::tempdir().expect("a folder") }
@@ -312,40 +309,20 @@ impl Drop for Scheduler {
     }
 }
 
-/// Applies every manifest that `deploy/kustomization.yaml` names.
-async fn install(client: &Client) {
-    let all: Value = serde_saphyr::from_str(&manifest("kustomization.yaml")).expect("YAML");
-    for file in all["resources"].as_array().expect("resources") {
-        apply_file(client, file.as_str().expect("a path")).await;
-    }
+/// A file or folder under `deploy`.
+fn deploy(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy").join(path)
 }
 
-/// A file under `deploy`.
-fn manifest(file: &str) -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy").join(file);
-    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path:?}: {error}"))
+async fn apply(client: &Client, objects: berth_testbed::Result<Vec<DynamicObject>>) {
+    for object in objects.expect("manifests") {
+        manifests::apply(client, &object).await.unwrap_or_else(|error| panic!("{error}"));
+    }
 }
 
 /// Applies every object of a file under `deploy`, as `kubectl` does, and takes no unknown field.
 pub(crate) async fn apply_file(client: &Client, file: &str) {
-    for text in manifest(file).split("\n---\n") {
-        let object: DynamicObject = serde_saphyr::from_str(text).unwrap_or_else(|e| panic!("{file}: {e}"));
-        apply(client, object).await.unwrap_or_else(|error| panic!("{file}: {error}"));
-    }
-}
-
-async fn apply(client: &Client, object: DynamicObject) -> kube::Result<()> {
-    let TypeMeta { api_version, kind } = object.types.clone().unwrap_or_default();
-    let (group, version) = api_version.split_once('/').unwrap_or(("", &api_version));
-    let resource = ApiResource::from_gvk(&kube::core::GroupVersionKind::gvk(group, version, &kind));
-    let api: Api<DynamicObject> = match &object.metadata.namespace {
-        Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
-        None => Api::all_with(client.clone(), &resource),
-    };
-    let name = object.metadata.name.clone().unwrap_or_default();
-    let strict =
-        PatchParams { field_validation: Some(ValidationDirective::Strict), ..PatchParams::apply("test") };
-    api.patch(&name, &strict, &Patch::Apply(&object)).await.map(drop)
+    apply(client, manifests::objects(&deploy(file))).await;
 }
 
 /// True if an object of ours says this in a condition.
