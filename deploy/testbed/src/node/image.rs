@@ -4,9 +4,11 @@ use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 
 use ring::digest;
 use serde_json::json;
+use tempfile::{NamedTempFile, TempPath};
 
 use crate::error::{Error, Result};
 use crate::programs::Program;
@@ -21,13 +23,15 @@ pub struct Image {
     name: String,
     files: Vec<(String, PathBuf)>,
     entrypoint: Vec<String>,
+    /// Files that were made for it.
+    made: Vec<Arc<TempPath>>,
 }
 
 impl Image {
     /// An image of this full name, such as `berth.dev/probe:test`. Pods that use it need a pull policy other than `Always`.
     #[must_use]
     pub fn new(name: &str) -> Self {
-        Self { name: name.to_owned(), files: Vec::new(), entrypoint: Vec::new() }
+        Self { name: name.to_owned(), files: Vec::new(), entrypoint: Vec::new(), made: Vec::new() }
     }
 
     /// With a file of this machine at a path in the image. A program must be static, or bring its libraries.
@@ -37,7 +41,8 @@ impl Image {
         self
     }
 
-    /// An image of a program of this machine and what it is linked to, which it runs.
+    /// An image of a program of this machine and what it is linked to, which it runs. What only debuggers read is left out
+    /// where there is `strip`: a node takes its time for large images.
     ///
     /// # Errors
     /// If `ldd`, which comes with glibc, cannot say what that is.
@@ -51,7 +56,15 @@ impl Image {
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
         let linked = said.split_whitespace().filter(|word| word.starts_with('/'));
         let image = linked.fold(Self::new(name), |image, path| image.file(path, Path::new(path)));
-        Ok(image.file("/program", program).entrypoint(["/program"]))
+        let small = NamedTempFile::new().map_err(Error::io("creating a file"))?.into_temp_path();
+        let strip = Command::new("strip").arg("-o").arg(&small).arg(program).output();
+        let mut image = image.entrypoint(["/program"]);
+        if strip.is_ok_and(|output| output.status.success()) {
+            image = image.file("/program", &small);
+            image.made.push(Arc::new(small));
+            return Ok(image);
+        }
+        Ok(image.file("/program", program))
     }
 
     /// The program that runs, and its first arguments.
