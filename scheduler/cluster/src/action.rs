@@ -71,6 +71,9 @@ pub struct Reservation {
     pub until: Timestamp,
     /// When it was decided.
     pub at: Timestamp,
+    /// It is for a pod that was on a node then: it is moved, and until it is told to end it is to be moved (S26).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub moved: bool,
     /// Workloads that were stopped for it (S25), as in [`Victim`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub victims: Vec<Victim>,

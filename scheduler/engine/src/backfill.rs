@@ -89,7 +89,7 @@ impl Engine {
     fn last_to_leave(&self, pool: PoolIx) -> Option<Timestamp> {
         let there =
             |pod: &&PodIx| self.pod(**pod).node.and_then(|node| self.nodes.at(node.0).pool) == Some(pool);
-        self.reservations.leaving.iter().filter(there).map(|pod| self.pod(*pod).until).max()
+        self.reservations.leaving.iter().filter(there).map(|pod| self.gone_by(*pod)).max()
     }
 
     /// How many steps must be over before the group fits; none if it does not when all are.

@@ -38,7 +38,7 @@ impl Engine {
         decisions
     }
     /// S3: false while what runs is only being adopted.
-    fn may_evict(&self) -> bool {
+    pub(crate) fn may_evict(&self) -> bool {
         self.now >= self.evictions_from
     }
 }

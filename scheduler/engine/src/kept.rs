@@ -14,7 +14,9 @@ use smallvec::SmallVec;
 use std::cmp::Reverse;
 
 /// Pods that start together where they have room kept.
-type Batch = SmallVec<[PodIx; 2]>;
+pub(crate) type Batch = SmallVec<[PodIx; 2]>;
+/// Where room is kept, while it is out of the accounts.
+pub(crate) type Rooms = FxHashMap<PodIx, Pod>;
 
 impl Engine {
     /// Gives up room that would not do any more, and starts those whose room is free by now.
@@ -22,14 +24,26 @@ impl Engine {
         if self.reservations.is_empty() || self.reservations.judged == Some(self.second.stamp) {
             return;
         }
-        self.give_up(decisions);
+        let before = decisions.len();
+        while self.give_up(decisions) {}
+        let moves = !self.reservations.moves.is_empty();
+        let needed = if moves { self.spare(decisions) } else { Vec::new() };
         self.start_kept(decisions);
-        self.reservations.judged = Some(self.second.stamp);
+        self.stop_movers(&needed, decisions);
+        // What was decided, or evictions that are allowed by then, may change who is to be moved.
+        let settled = needed.is_empty() || (decisions.len() == before && self.may_evict());
+        self.reservations.judged = settled.then_some(self.second.stamp);
     }
 
     /// The pods that have room kept, in the order of S9, by who starts together.
     fn batches(&self) -> Vec<Batch> {
-        let mut workloads: Vec<WorkloadIx> = self.reservations.kept.iter().map(|pod| pod.workload).collect();
+        self.batches_of(|_| true)
+    }
+
+    /// The same of those of them that are meant.
+    pub(crate) fn batches_of(&self, meant: impl Fn(PodIx) -> bool) -> Vec<Batch> {
+        let kept = self.reservations.kept.iter().filter(|pod| meant(**pod));
+        let mut workloads: Vec<WorkloadIx> = kept.map(|pod| pod.workload).collect();
         workloads.dedup();
         workloads.sort_by_key(|ix| {
             let workload = self.workloads.at(ix.0);
@@ -41,6 +55,7 @@ impl Engine {
             let template = self.templates.at(of);
             let roles = self.hardest_first(of, &vec![1; template.roles.len()]);
             let mut pods = self.kept_of(ix);
+            pods.retain(|pod| meant(*pod));
             pods.sort_by_key(|pod| {
                 let (role, index) = template.role_of(pod.pod);
                 (roles.iter().position(|r| *r == usize::from(role)), index)
@@ -55,9 +70,9 @@ impl Engine {
     }
 
     /// Takes all room that is kept out of the accounts, in a trial; where it is.
-    fn lift_kept(&mut self) -> FxHashMap<PodIx, Pod> {
+    pub(crate) fn lift_kept(&mut self) -> Rooms {
         let kept: Vec<PodIx> = self.reservations.kept.iter().copied().collect();
-        let mut rooms = FxHashMap::default();
+        let mut rooms = Rooms::default();
         for pod in kept {
             if let Some(state) = self.reservations.moves.get(&pod).copied() {
                 self.try_lift_move(pod, state);
@@ -70,24 +85,34 @@ impl Engine {
         rooms
     }
 
-    /// Gives up room that would not do even if all leaving pods were gone.
-    fn give_up(&mut self, decisions: &mut Vec<Decision>) {
-        let batches = self.batches();
+    /// Gives up room that would not do even if all leaving pods were gone. True if somebody stays therefore who was to be
+    /// moved: then other room may not do any more.
+    fn give_up(&mut self, decisions: &mut Vec<Decision>) -> bool {
+        let batches = self.batches().into_iter();
+        let batches: Vec<(Batch, bool)> =
+            batches.map(|batch| (batch.clone(), self.must_stay(&batch))).collect();
         let leaving: Vec<PodIx> = self.reservations.leaving.iter().copied().collect();
         self.org.as_if = true;
         leaving.into_iter().for_each(|pod| self.try_lift(pod));
         let rooms = self.lift_kept();
-        let failed: Vec<Batch> = batches.into_iter().filter(|batch| !self.move_in(batch, &rooms)).collect();
+        let fails = |(batch, barred): &(Batch, bool)| *barred || !self.move_in(batch, &rooms);
+        let failed: Vec<Batch> = batches.into_iter().filter(fails).map(|(batch, _)| batch).collect();
         self.roll_back();
+        let mut stays = false;
         for batch in failed {
             let workload = batch[0].workload;
             self.dequeue(workload);
-            for pod in batch {
-                decisions.push(Decision::Release { pod: self.pod_id(pod) });
-                self.give_up_room(pod);
+            for pod in &batch {
+                decisions.push(Decision::Release { pod: self.pod_id(*pod) });
+                self.give_up_room(*pod);
             }
             self.enqueue(workload);
+            for pod in batch.into_iter().filter(|pod| self.is_pending(*pod)).collect::<Batch>() {
+                self.stay(pod);
+                stays = true;
+            }
         }
+        stays
     }
 
     /// Starts those whose room is free beside everybody who is still there.
@@ -135,7 +160,7 @@ impl Engine {
 
     /// Puts pods of one workload where their room is, in the trial under way, or changes nothing: into one pool of its
     /// list, that of its other pods, where they fit one after the other, within the gates, so that it has its minimum.
-    fn move_in(&mut self, batch: &[PodIx], rooms: &FxHashMap<PodIx, Pod>) -> bool {
+    pub(crate) fn move_in(&mut self, batch: &[PodIx], rooms: &Rooms) -> bool {
         let mark = self.trial.len();
         let fits = self.try_move_in(batch, rooms);
         if !fits {
@@ -144,7 +169,7 @@ impl Engine {
         fits
     }
 
-    fn try_move_in(&mut self, batch: &[PodIx], rooms: &FxHashMap<PodIx, Pod>) -> bool {
+    fn try_move_in(&mut self, batch: &[PodIx], rooms: &Rooms) -> bool {
         let ix = batch[0].workload;
         let workload = self.workloads.at(ix.0);
         let template = self.templates.at(workload.template);

@@ -19,11 +19,16 @@ impl Engine {
 
     /// A pod leaves its node, or is said to leave it at another time than was known.
     pub(crate) fn leaving(&mut self, pod: PodIx, until: Timestamp, evicted: bool) {
-        if self.pod(pod).stage == Stage::Leaving {
+        let pending = self.is_pending(pod);
+        if self.pod(pod).stage == Stage::Leaving && !pending {
             self.pod_mut(pod).until = until;
             return;
         }
         self.dequeue(pod.workload);
+        if pending && !evicted {
+            // By its owner's will it ends like any other that runs: it is not moved.
+            self.give_up_room(pod);
+        }
         self.leave(pod, until, evicted);
         self.enqueue(pod.workload);
     }
@@ -41,12 +46,16 @@ impl Engine {
     pub(crate) fn pod_reserved(&mut self, id: PodId, at: Placement, until: Timestamp) -> Applied {
         let pod = self.find_pod("podReserved", id)?;
         let node = self.find_node("podReserved", at.node)?;
-        if !matches!(self.pod(pod).stage, Stage::Waiting | Stage::Leaving) || self.has_room_kept(pod) {
+        let stage = self.pod(pod).stage;
+        if !matches!(stage, Stage::Waiting | Stage::Leaving | Stage::Placed) || self.has_room_kept(pod) {
             return Err(conflict(id, "it is not waiting"));
         }
         self.check_grant(pod, node, id, at.gpus)?;
         let (node, gpus) = (Some(node), at.gpus);
         self.dequeue(pod.workload);
+        if stage == Stage::Placed {
+            self.await_place(pod);
+        }
         self.give_room(pod, Pod { stage: Stage::Reserved, node, gpus, until, ..Pod::default() });
         self.enqueue(pod.workload);
         Ok(())

@@ -245,6 +245,11 @@ impl Engine {
         if workload == hunt.beneficiary || !template.preemptible || state.pool != Some(hunt.pool) {
             return false;
         }
+        // Who lacks its minimum could not start anew elsewhere (S5).
+        let whole = matches!(unit, UnitId::Whole(_));
+        if hunt.rule == Rule::Consolidate && whole && state.lacks_minimum(template) {
+            return false;
+        }
         let is_fresh = match unit {
             UnitId::Pod(pod) => self.second.fresh.binary_search(&pod).is_ok(),
             UnitId::Whole(_) => {

@@ -18,7 +18,7 @@
 //! | `rest` | whom the second pass does not look at, and until when (S30) |
 //! | `victims`, `legal`, `room`, `search` | who may be stopped, which sets are allowed, the best set on a node and over all nodes (S20 to S22) |
 //! | `budgets` | how many pods of an application may be stopped at a time (S20) |
-//! | `consolidate`, `stale`, `starting`, `over_limit`, `warn`, `timer` | moves (S26), stale gangs (S27), what does not start (S5), memory taken from others (S19), warnings (S19, S23), when to look again |
+//! | `consolidate`, `moves`, `stale`, `starting`, `over_limit`, `warn`, `timer` | moves and their order (S26), stale gangs (S27), what does not start (S5), memory taken from others (S19), warnings (S19, S23), when to look again |
 //! | `domains` | gangs that want one topology domain (S31) |
 //! | `choose` | which node a pod gets (S12), from a bounded number of candidates |
 //! | `profile`, `kinds`, `score`, `remember` | the shapes present, and what a placement would strand of GPU capacity (S12) |
@@ -54,6 +54,7 @@ mod kinds;
 mod leaving;
 mod legal;
 mod matching;
+mod moves;
 mod neighbours;
 mod node;
 mod objects;

@@ -158,6 +158,12 @@ pub(crate) fn slots(free: &Free, devices: &Devices, shape: &Shape, strategy: Dev
     scalars.min(devices.slots(shape.gpu, strategy, scalars))
 }
 
+fn remove_one<T: PartialEq>(all: &mut Vec<T>, one: &T) {
+    if let Some(at) = all.iter().rposition(|known| known == one) {
+        all.remove(at);
+    }
+}
+
 impl Node {
     /// A node on which nothing runs.
     pub(crate) fn new(spec: Arc<NodeSpec>, names: &mut ResourceNames, allowance: GpuMemoryMib) -> Self {
@@ -319,8 +325,9 @@ impl Node {
         if shape.local
             && let Some(held) = &mut self.held
         {
-            held.ports.retain(|(p, _)| *p != pod);
-            held.volumes.retain(|(p, _)| *p != pod);
+            // One that is moved within the node holds them twice.
+            shape.spec.host_ports.iter().for_each(|port| remove_one(&mut held.ports, &(pod, port.clone())));
+            shape.spec.volumes.iter().for_each(|one| remove_one(&mut held.volumes, &(pod, one.clone())));
             if *held.as_ref() == Held::default() {
                 self.held = None;
             }

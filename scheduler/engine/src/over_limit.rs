@@ -7,7 +7,6 @@
 
 use crate::Engine;
 use crate::ix::{NodeIx, PodIx};
-use crate::workload::Stage;
 use berth_model::{
     Cause, Decision, DeviceIndex, GpuGrant, GpuMemoryMib, NodeId, OverLimit, PodId, Priority, Timestamp,
 };
@@ -65,7 +64,7 @@ impl Engine {
     /// The pods that stay on a device of which they share, with what each is guaranteed.
     fn sharers(&self, node: NodeIx, device: DeviceIndex) -> impl Iterator<Item = (PodIx, GpuMemoryMib)> + '_ {
         self.nodes.at(node.0).pods.iter().filter_map(move |pod| match self.pod(*pod) {
-            state if state.stage != Stage::Placed => None,
+            state if !state.runs() => None,
             state => match state.gpus {
                 GpuGrant::Shared { devices, each, .. } if devices.contains(device) => Some((*pod, each)),
                 _ => None,
@@ -103,13 +102,18 @@ impl Engine {
             OverLimit::EvictPreemptible => template.preemptible,
             OverLimit::Evict => template.priority < Priority::SYSTEM_CRITICAL,
         };
-        if !wanted || state.stage != Stage::Placed {
+        if !wanted || !state.runs() {
             return None;
         }
         let role = template.role_of(pod.pod).0;
-        let alone = self.above_minimum(pod.workload, role.into()) > 0;
-        let unit = if alone { vec![pod] } else { self.placed_of(pod.workload) };
-        self.may_disrupt(&unit).then_some(unit)
+        let alone = match state.pending {
+            true => !self.workloads.at(pod.workload.0).lacks_minimum(template),
+            false => self.above_minimum(pod.workload, role.into()) > 0,
+        };
+        let unit = if alone { vec![pod] } else { self.running_of(pod.workload) };
+        // The budgets count those that are to be moved already.
+        let more: Vec<PodIx> = unit.iter().copied().filter(|pod| !self.is_pending(*pod)).collect();
+        self.may_disrupt(&more).then_some(unit)
     }
 
     fn evict_excess(&mut self, pod: PodIx, decisions: &mut Vec<Decision>) {

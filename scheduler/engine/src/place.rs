@@ -75,9 +75,33 @@ impl Engine {
     /// Counts a pod in (`sign` 1) or out (`sign` -1) where it is or will be.
     pub(crate) fn account(&mut self, pod: PodIx, state: &Pod, sign: i64) {
         let (Some(node), gpus) = (state.node, state.gpus) else { return };
+        self.occupy(pod, state, sign);
         let pool = self.nodes.at(node.0).pool;
+        let cost = self.cost(self.kind_of(pod).0, node, gpus);
+        let Some(pool) = pool else { return };
+        let template = self.templates.at(self.workloads.at(pod.workload.0).template);
+        let (queue, preemptible) = (template.queue, template.preemptible);
+        self.charge(queue, pool, (cost, preemptible), state, sign);
+        self.mark_use(queue, pool);
+        self.victims.touch(pool, node, pod);
+        if !self.trying {
+            self.pools.shift(pool);
+        }
+        if state.stays() && self.nodes.at(node.0).usable() {
+            crate::org::add(&mut self.pools.at_mut(pool).unclaimed, cost, -sign);
+        }
+        if state.on_node() {
+            self.pools.at_mut(pool).allocated += sign * cost[0];
+            if queue == self.unmanaged && self.nodes.at(node.0).open() {
+                crate::org::add(&mut self.pools.at_mut(pool).unmanaged, cost, sign);
+            }
+        }
+    }
+
+    /// Counts a pod in or out on its node, and for rules about other pods and volumes.
+    fn occupy(&mut self, pod: PodIx, state: &Pod, sign: i64) {
+        let (Some(node), gpus) = (state.node, state.gpus) else { return };
         let (shape, labels) = self.kind_of(pod);
-        let cost = self.cost(shape, node, gpus);
         self.change_node(node, |engine| match (state.stage, sign > 0) {
             (Stage::Reserved, true) => {
                 let leaving = |node: &Node| engine.leaving_on(node);
@@ -99,24 +123,6 @@ impl Engine {
             self.neighbours.count(&self.topologies, (shape, labels), (node, state.stage), sign as i32, None);
         }
         self.count_mounts(shape, sign);
-        let Some(pool) = pool else { return };
-        let template = self.templates.at(self.workloads.at(pod.workload.0).template);
-        let (queue, preemptible) = (template.queue, template.preemptible);
-        self.charge(queue, pool, (cost, preemptible), state, sign);
-        self.mark_use(queue, pool);
-        self.victims.touch(pool, node, pod);
-        if !self.trying {
-            self.pools.shift(pool);
-        }
-        if state.stays() && self.nodes.at(node.0).usable() {
-            crate::org::add(&mut self.pools.at_mut(pool).unclaimed, cost, -sign);
-        }
-        if state.on_node() {
-            self.pools.at_mut(pool).allocated += sign * cost[0];
-            if queue == self.unmanaged && self.nodes.at(node.0).open() {
-                crate::org::add(&mut self.pools.at_mut(pool).unmanaged, cost, sign);
-            }
-        }
     }
 
     /// Charges the queues of a pod for it (S6), or with `sign` -1 no more.
@@ -210,7 +216,7 @@ impl Engine {
         let before = |step: &Step| match *step {
             Step::Put(pod) => (pod, None),
             Step::Lifted(pod, was) => (pod, Some(was)),
-            Step::Unmoved(pod, was) => (pod, Some(was)),
+            Step::Unmoved(pod, was) | Step::Doubled(pod, was) => (pod, Some(was)),
         };
         self.trial.iter().map(before).filter(|(pod, _)| known.insert(*pod)).collect()
     }
@@ -225,6 +231,17 @@ impl Engine {
         self.note_loose(&state);
         self.trying = false;
         self.trial.push(Step::Unmoved(pod, state));
+    }
+
+    /// A pod is on one more node, in the trial under way, without being charged for it twice.
+    pub(crate) fn try_double(&mut self, pod: PodIx, state: Pod) {
+        if self.trial.is_empty() {
+            self.changed.begin();
+        }
+        self.trying = true;
+        self.occupy(pod, &state, 1);
+        self.trying = false;
+        self.trial.push(Step::Doubled(pod, state));
     }
 
     /// Undoes the trial under way, down to its first `mark` steps.
@@ -244,6 +261,7 @@ impl Engine {
                     self.account(pod, &state, 1);
                     self.note_loose(&state);
                 }
+                Some(Step::Doubled(pod, state)) => self.occupy(pod, &state, -1),
                 None => break,
             }
         }
@@ -269,4 +287,6 @@ pub(crate) enum Step {
     Lifted(PodIx, Pod),
     /// Room was taken out that is kept for a pod which is still elsewhere.
     Unmoved(PodIx, Pod),
+    /// A pod was put on one more node.
+    Doubled(PodIx, Pod),
 }

@@ -8,9 +8,7 @@ use crate::Engine;
 use crate::ix::{NodeIx, PodIx, PoolIx, WorkloadIx};
 use crate::place::Step;
 use crate::workload::{Pod, Stage};
-use berth_model::{
-    Cause, Decision, GpuGrant, Millis, Placement, PodId, Reason, ReasonKind, Timestamp, WorkloadId,
-};
+use berth_model::{Cause, Decision, GpuGrant, Placement, PodId, Reason, ReasonKind, Timestamp, WorkloadId};
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -139,7 +137,8 @@ impl Engine {
         outcome
     }
 
-    /// Evicts the victims of an attempt and keeps the room for its pods.
+    /// Evicts the victims of an attempt and keeps the room for its pods. Those that are moved are stopped if their new places
+    /// are free (S26).
     pub(crate) fn keep_room(
         &mut self,
         beneficiary: WorkloadIx,
@@ -150,28 +149,43 @@ impl Engine {
         let id = self.workloads.at(beneficiary.0).id;
         let mut victims = outcome.victims.clone();
         victims.sort_unstable_by_key(|victim| self.pod_id(*victim));
-        self.evict(&victims, Some(id), cause, decisions);
-        let moved = outcome.moved.chunk_by(|a, b| a.0.workload == b.0.workload);
-        for places in std::iter::once(&outcome.places[..]).chain(moved) {
-            self.keep_for(places, &victims, decisions);
+        let moved: FxHashSet<PodIx> = outcome.moved.iter().map(|(pod, ..)| *pod).collect();
+        let (moving, stopped): (Vec<PodIx>, Vec<PodIx>) =
+            victims.iter().partition(|victim| moved.contains(*victim));
+        self.evict(&stopped, Some(id), cause, decisions);
+        self.plan_moves(&moving);
+        let chunks = outcome.moved.chunk_by(|a, b| a.0.workload == b.0.workload);
+        for places in std::iter::once(&outcome.places[..]).chain(chunks) {
+            self.keep_for(places);
+        }
+        let units = self.batches_of(|pod| moved.contains(&pod));
+        let units: Vec<&[PodIx]> = units.iter().map(|unit| &unit[..]).collect();
+        if !units.is_empty() {
+            let stopped = self.to_stop(&units).into_iter().flat_map(|at| units[at]).copied();
+            let mut stopped: Vec<PodIx> = stopped.collect();
+            stopped.sort_unstable_by_key(|victim| self.pod_id(*victim));
+            self.evict(&stopped, Some(id), cause, decisions);
+            self.date_moves(&units);
+        }
+        let until = self.until(&outcome.places, &victims);
+        for (pod, node, gpus) in outcome.places.iter().chain(&outcome.moved).copied() {
+            if !moved.contains(&pod) {
+                self.pod_mut(pod).until = until;
+            }
+            let until = self.reservations.moved(pod).map_or(until, |room| room.until);
+            let at = Placement { node: self.nodes.at(node.0).id, gpus };
+            decisions.push(Decision::Reserve { pod: self.pod_id(pod), at, until });
         }
     }
 
-    /// Keeps room for pods of one workload.
-    fn keep_for(&mut self, places: &[Seat], victims: &[PodIx], decisions: &mut Vec<Decision>) {
+    /// Keeps room for pods of one workload; until when is still to be entered.
+    fn keep_for(&mut self, places: &[Seat]) {
         let Some((PodIx { workload, .. }, ..)) = places.first().copied() else { return };
-        let until = self.until(places, victims);
         self.second.stamp += 1;
         self.touch_turns(workload);
         self.dequeue(workload);
         for (pod, node, gpus) in places.iter().copied() {
-            let node_id = self.nodes.at(node.0).id;
-            self.give_room(
-                pod,
-                Pod { stage: Stage::Reserved, node: Some(node), gpus, until, ..Pod::default() },
-            );
-            let at = Placement { node: node_id, gpus };
-            decisions.push(Decision::Reserve { pod: self.pod_id(pod), at, until });
+            self.give_room(pod, Pod { stage: Stage::Reserved, node: Some(node), gpus, ..Pod::default() });
         }
         self.enqueue(workload);
         self.touch_turns(workload);
@@ -180,8 +194,8 @@ impl Engine {
     /// When the last must be gone of those that leave the nodes, and of the victims; else the last of all that leave.
     fn until(&self, places: &[Seat], victims: &[PodIx]) -> Timestamp {
         let on_nodes = places.iter().flat_map(|(_, node, _)| self.leaving_pods(*node));
-        let last = on_nodes.chain(victims.iter().copied()).map(|pod| self.pod(pod).until).max();
-        let all = || self.reservations.leaving.iter().map(|pod| self.pod(*pod).until).max();
+        let last = on_nodes.chain(victims.iter().copied()).map(|pod| self.gone_by(pod)).max();
+        let all = || self.reservations.leaving.iter().map(|pod| self.gone_by(*pod)).max();
         last.or_else(all).unwrap_or(self.now)
     }
 
@@ -363,9 +377,8 @@ impl Engine {
             self.dequeue(victim.workload);
         }
         for victim in victims {
+            let grace = self.grace_of(victim.workload);
             let workload = self.workloads.at_mut(victim.workload.0);
-            // 0 would delete the object while its containers still run.
-            let grace = if workload.grace == Millis::ZERO { Millis::from_secs(1) } else { workload.grace };
             if let Some(beneficiary) = beneficiary {
                 workload.note_eviction(beneficiary, self.now);
                 self.second.evicted.insert(victim.workload);
@@ -378,14 +391,38 @@ impl Engine {
             self.requeue(victim.workload);
             self.touch_turns(victim.workload);
         }
+        if cause != Cause::Consolidate {
+            let left = self.left_behind(victims);
+            if !left.is_empty() {
+                self.evict(&left, beneficiary, cause, decisions);
+            }
+        }
     }
 
-    /// A placed pod begins to leave.
+    /// The pods of stopped workloads that were only to be moved: without the others they have not their minimum (S24).
+    fn left_behind(&self, victims: &[PodIx]) -> Vec<PodIx> {
+        let stopped: BTreeSet<WorkloadIx> = victims.iter().map(|victim| victim.workload).collect();
+        let ends = |ix: &WorkloadIx| {
+            let workload = self.workloads.at(ix.0);
+            workload.running() == 0 && workload.lacks_minimum(self.templates.at(workload.template))
+        };
+        let kept = stopped.into_iter().filter(ends).flat_map(|ix| self.kept_of(ix));
+        kept.filter(|pod| self.is_pending(*pod)).collect()
+    }
+
+    /// A pod that runs begins to leave.
     pub(crate) fn leave(&mut self, pod: PodIx, until: Timestamp, evicted: bool) {
-        self.reseat(pod, |state| {
-            state.stage = Stage::Leaving;
+        self.begin_to_leave(pod, |state| {
             state.until = until;
             state.evicted = evicted;
+        });
+    }
+
+    pub(crate) fn begin_to_leave(&mut self, pod: PodIx, how: impl FnOnce(&mut Pod)) {
+        self.reseat(pod, |state| {
+            state.stage = Stage::Leaving;
+            state.pending = false;
+            how(state);
         });
         self.reservations.leaving.insert(pod);
         let node = self.pod(pod).node;
@@ -394,7 +431,7 @@ impl Engine {
         }
     }
 
-    /// An eviction is not carried out: the pod stays. Whether room that it was to make does without is judged in the next
+    /// An eviction is not carried out, or a move not begun: the pod stays. Whether room that it was to make does without is judged in the next
     /// cycle.
     pub(crate) fn stay(&mut self, pod: PodIx) {
         self.give_up_room(pod);
@@ -404,7 +441,7 @@ impl Engine {
         self.dequeue(pod.workload);
         self.reseat(pod, |state| {
             state.stage = Stage::Placed;
-            (state.evicted, state.until) = (false, Timestamp::default());
+            (state.evicted, state.pending, state.until) = (false, false, Timestamp::default());
         });
         self.enqueue(pod.workload);
     }

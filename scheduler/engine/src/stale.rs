@@ -54,7 +54,8 @@ impl Engine {
     fn is_stale(&self, ix: WorkloadIx) -> bool {
         let workload = self.workloads.at(ix.0);
         let template = self.templates.at(workload.template);
-        let runs = |pod: &Pod| pod.stage == Stage::Placed;
+        // Who is to be moved runs until it is stopped (S26).
+        let runs = Pod::runs;
         if !template.preemptible || !workload.pods.iter().any(runs) {
             return false;
         }
@@ -62,7 +63,7 @@ impl Engine {
         template.roles.iter().any(|role| {
             let pods = &workload.pods[first as usize..(first + role.count) as usize];
             first += role.count;
-            let counts = |pod: &&Pod| matches!(pod.stage, Stage::Placed | Stage::Succeeded);
+            let counts = |pod: &&Pod| pod.runs() || pod.stage == Stage::Succeeded;
             (pods.iter().filter(counts).count() as u32) < role.min
         })
     }

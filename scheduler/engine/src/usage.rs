@@ -87,9 +87,10 @@ impl Engine {
         })
     }
 
-    /// How many pods of a workload are on nodes and not leaving, and how many wait; none for an unknown workload.
+    /// How many pods of a workload are on nodes and have not been told to end, and how many wait; none for an unknown workload.
     pub fn pods_of(&self, workload: WorkloadId) -> Option<(u32, u32)> {
         let workload = self.workloads.at(self.workload_ids.get(&workload)?.0);
-        Some((workload.running(), workload.pending()))
+        let running = workload.pods.iter().filter(|pod| pod.runs()).count() as u32;
+        Some((running, workload.pending()))
     }
 }

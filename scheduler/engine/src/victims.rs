@@ -294,6 +294,12 @@ impl Engine {
         self.workloads.at(workload.0).placed().map(|pod| PodIx { workload, pod }).collect()
     }
 
+    /// The pods of a workload that have not been told to end.
+    pub(crate) fn running_of(&self, workload: WorkloadIx) -> Vec<PodIx> {
+        let pods = (0u32..).zip(&self.workloads.at(workload.0).pods).filter(|(_, pod)| pod.runs());
+        pods.map(|(pod, _)| PodIx { workload, pod }).collect()
+    }
+
     /// How many more pods of a role are placed than its minimum needs.
     pub(crate) fn above_minimum(&self, workload: WorkloadIx, role: usize) -> u32 {
         let state = self.workloads.at(workload.0);

@@ -45,13 +45,14 @@ impl Engine {
     /// When the first leaving pod of which nothing was told will be overdue.
     pub(crate) fn warning_timer(&self) -> Option<Timestamp> {
         let untold = self.reservations.leaving.iter();
-        let untold = untold.filter(|pod| !self.warnings.overdue.contains(&self.pod_id(**pod)));
+        let untold = untold
+            .filter(|pod| !self.is_pending(**pod) && !self.warnings.overdue.contains(&self.pod_id(**pod)));
         untold.map(|pod| self.pod(*pod).until.plus(OVERDUE)).min()
     }
 
     /// Tells what is wrong and has not been told.
     pub(crate) fn warn(&mut self, decisions: &mut Vec<Decision>) {
-        let late = |pod: &&PodIx| self.pod(**pod).until.plus(OVERDUE) <= self.now;
+        let late = |pod: &&PodIx| !self.is_pending(**pod) && self.pod(**pod).until.plus(OVERDUE) <= self.now;
         let late = self.reservations.leaving.iter().filter(late);
         let late: BTreeMap<PodId, Timestamp> =
             late.map(|pod| (self.pod_id(*pod), self.pod(*pod).until)).collect();

@@ -99,7 +99,7 @@ pub(crate) enum Stage {
     Waiting,
     /// It is on a node.
     Placed,
-    /// It is on a node and has been told to end.
+    /// It is on a node and has been told to end, or will be (S26).
     Leaving,
     /// Room is kept for it on a node that others leave first (S23).
     Reserved,
@@ -125,12 +125,19 @@ pub(crate) struct Pod {
     pub(crate) starting: bool,
     /// While leaving: it was evicted, and is wanted again afterwards.
     pub(crate) evicted: bool,
+    /// While leaving: it is to be moved and is not stopped yet (S26).
+    pub(crate) pending: bool,
 }
 
 impl Pod {
     /// True if it is really on a node.
     pub(crate) fn on_node(&self) -> bool {
         matches!(self.stage, Stage::Placed | Stage::Leaving)
+    }
+
+    /// True if it is on a node and has not been told to end.
+    pub(crate) fn runs(&self) -> bool {
+        self.stage == Stage::Placed || self.pending
     }
 
     /// True if it will be on its node when those that leave are gone.

@@ -15,13 +15,14 @@ const FILES: [&str; 6] = [
 ];
 
 /// Cases that are checked with the reference, too: no bad events, budgets or questions why.
-const BOTH: [&str; 10] = [
+const BOTH: [&str; 11] = [
     include_str!("cases/fair.txt"),
     include_str!("cases/reserve.txt"),
     include_str!("cases/victims.txt"),
     include_str!("cases/reclaim.txt"),
     include_str!("cases/preempt.txt"),
     include_str!("cases/consolidate.txt"),
+    include_str!("cases/moves.txt"),
     include_str!("cases/budgets.txt"),
     include_str!("cases/over_limit.txt"),
     include_str!("cases/starting.txt"),
@@ -350,6 +351,18 @@ cases! {
     s25_nor_do_three_of_whom_two_run_at_a_time
     s20_what_does_not_pay_for_a_limit_hides_nobody_who_does
     s11_a_pod_that_is_moved_to_its_own_place_counts_twice
+    s26_an_eviction_that_was_not_begun_cannot_fail
+    s26_who_is_moved_is_stopped_when_its_place_is_free
+    s26_three_are_moved_one_after_the_other
+    s26_an_eviction_that_fails_stops_nobody_behind_it
+    s26_who_need_not_go_any_more_stays
+    s26_those_who_wait_in_a_circle_are_stopped_together
+    s33_who_was_to_be_moved_before_a_restart_still_is
+    s26_who_ends_by_itself_leaves_its_place_and_needs_none
+    s26_whose_owner_stops_it_is_not_moved
+    s28_who_may_not_be_stopped_any_more_stays
+    s26_a_gang_is_stopped_when_all_its_places_are_free
+    s27_who_is_to_be_moved_has_its_minimum_until_it_is_stopped
 }
 
 #[test]

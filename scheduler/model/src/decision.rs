@@ -115,7 +115,8 @@ pub enum Decision {
         /// By which rule.
         cause: Cause,
     },
-    /// Room that will be free soon is kept for a pod (S23), until it is placed or the room is given up.
+    /// Room that will be free soon is kept for a pod (S23), until it is placed or the room is given up. One that runs is to be
+    /// moved there: it is stopped when the room is free (S26).
     Reserve {
         /// The pod.
         pod: PodId,
@@ -124,7 +125,7 @@ pub enum Decision {
         /// When the last of those that leave must be gone.
         until: Timestamp,
     },
-    /// The room that was kept for a pod is given up: the pod waits like any other.
+    /// The room that was kept for a pod is given up: the pod waits like any other, or stays if it was only to be moved.
     Release {
         /// The pod.
         pod: PodId,

@@ -155,7 +155,7 @@ pub enum Event {
         /// The pod.
         pod: PodId,
     },
-    /// Room is kept for a pod, as found written down at the start (S33).
+    /// Room is kept for a pod, as found written down at the start (S33). One that is on a node to stay is to be moved there (S26).
     PodReserved {
         /// The pod.
         pod: PodId,

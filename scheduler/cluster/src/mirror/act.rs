@@ -5,6 +5,7 @@ use super::groups::Told;
 use crate::action::{Action, Bind, Notice, PodRef, Reservation, Victim};
 use crate::change::Outcome;
 use crate::words;
+use berth_api::names::written;
 use berth_model::words::Words;
 use berth_model::{
     Cause, Constraint, Decision, DeviceSpec, Event, Eviction, Labels, Millis, NodeId, NodeSpec, Placement,
@@ -44,6 +45,7 @@ impl Mirror {
                 Decision::Report { workload, reason } => actions.extend(self.report(*workload, reason)),
             }
         }
+        actions.extend(self.note_victims(decisions, victims));
         let mut all: Vec<Action> = Vec::new();
         for (workload, bind) in binds {
             match all.last_mut() {
@@ -107,14 +109,42 @@ impl Mirror {
         until: Timestamp,
         victims: BTreeSet<Victim>,
     ) -> Option<Action> {
+        let entry = self.pods.get(self.seated(pod)?)?;
         let reservation = Reservation {
             node: self.nodes.name(at.node)?.to_string(),
             gpus: at.gpus,
             until,
             at: self.now,
+            moved: entry.kept.node.is_some(),
             victims: victims.into_iter().collect(),
         };
-        Some(Action::Reserve { pod: self.reference(pod)?, reservation })
+        Some(Action::Reserve { pod: entry.reference(), reservation })
+    }
+
+    /// Writes those down that are stopped for somebody whose room was decided before (S25, S26).
+    fn note_victims(
+        &self,
+        decisions: &[Decision],
+        mut victims: BTreeMap<WorkloadId, BTreeSet<Victim>>,
+    ) -> Vec<Action> {
+        for decision in decisions {
+            if let Decision::Reserve { pod, .. } = decision {
+                victims.remove(&pod.workload);
+            }
+        }
+        let mut actions = Vec::new();
+        for (workload, victims) in victims {
+            let group = self.groups.find(workload).and_then(|ix| self.groups.get(ix));
+            for entry in group.into_iter().flat_map(|group| self.pods.of(group)) {
+                let text = entry.kept.own_annotation(written::RESERVATION);
+                let kept = text.and_then(|text| serde_json::from_str::<Reservation>(text).ok());
+                let Some(mut reservation) = kept else { continue };
+                let all: BTreeSet<Victim> = reservation.victims.drain(..).chain(victims.clone()).collect();
+                reservation.victims.extend(all);
+                actions.push(Action::Reserve { pod: entry.reference(), reservation });
+            }
+        }
+        actions
     }
 
     fn warn(&self, pod: PodId, warning: Warning) -> Option<Action> {
@@ -151,6 +181,10 @@ impl Mirror {
         let told = group.roles[usize::from(seat.role)].slots[seat.slot as usize].told;
         if matches!(told, Told::On { leaving: None, .. } | Told::Placed(_)) {
             self.waiting_events.push(Event::EvictFailed { pod });
+            // It stays where it is, if it was to be moved.
+            let entry =
+                self.pods.get(ix).filter(|entry| entry.kept.own_annotation(written::RESERVATION).is_some());
+            self.waiting_actions.extend(entry.map(|entry| Action::Release { pod: entry.reference() }));
         }
     }
 

@@ -455,10 +455,11 @@ impl Mirror {
         let mut void = Vec::new();
         for (_, entry) in self.pods.iter() {
             let text = entry.kept.own_annotation(written::RESERVATION);
-            let Some((text, seat)) = text.zip(entry.seat).filter(|_| entry.kept.node.is_none()) else {
-                continue;
-            };
+            let Some((text, seat)) = text.zip(entry.seat) else { continue };
             let kept = serde_json::from_str::<Reservation>(text).ok();
+            if entry.kept.node.is_some() && !kept.as_ref().is_some_and(|kept| is_moved(entry, kept)) {
+                continue;
+            }
             let node = kept.as_ref().and_then(|kept| self.nodes.id(&kept.node));
             let (Some(kept), Some(node), Some(group)) = (kept, node, self.groups.get(seat.group)) else {
                 tracing::warn!(pod = %entry.kept.name, "room that was kept for it is given up: {text}");
@@ -517,6 +518,12 @@ impl Mirror {
             self.reseat(ix);
         }
     }
+}
+
+/// True if room is kept for a pod that is on a node: it is to be moved, or was told to end for that (S26).
+fn is_moved(entry: &Entry, kept: &Reservation) -> bool {
+    let evicted = entry.evicted || entry.kept.own_annotation(written::EVICTED).is_some();
+    kept.moved && !entry.has_ended() && (entry.kept.deleted.is_none() || evicted)
 }
 
 /// The events for a pod that is on a node; `same` if its devices are those that the engine knows.

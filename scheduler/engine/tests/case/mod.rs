@@ -19,6 +19,7 @@
 //!            [app=x] [pod={...}]       `role` on a line of its own adds one to the workload above
 //! remove w0   running w0/0/0 n0 [gpus=0,1] [each=500] [since=-60] [starting]   leaving w0/0/0 [until=31]
 //! ended w0/0/0 OUTCOME   bindfailed w0/0/0 n0   evictfailed w0/0/0   memory w0/0/0 GPU MIB
+//! reserved w0/0/0 n0 [gpus=0,1] [each=500] [until=0]
 //! budget b0 [namespace=p] [app=x] [nobody] [allowed=0]   nobudget b0   evictions from=600
 //! decide [steps=1] [after=1]     then what is decided, exactly this in this order:
 //!                        `> place ...`, `> evict ...`, `> reserve ...`, `> release ...`, `> warn ...`, `> report ...`

@@ -4,9 +4,9 @@ use super::Stage;
 use super::objects::{node, quota, role};
 use berth_model::{
     BudgetId, BudgetSpec, DepartmentId, DepartmentSpec, DeviceHealth, DeviceIndex, DeviceStrategy, Event,
-    GpuGrant, GpuMemoryMib, LabelSelector, Millis, NodeId, NodeTypeRule, OverLimit, PodId, PodOutcome,
-    PodState, PoolId, PoolSelector, PoolSpec, Priority, ProjectId, ProjectSpec, QueueId, QueueQuota,
-    Strategy, Timestamp, TopologyRequest, WorkloadId, WorkloadSpec,
+    GpuGrant, GpuMemoryMib, LabelSelector, Millis, NodeId, NodeTypeRule, OverLimit, Placement, PodId,
+    PodOutcome, PodState, PoolId, PoolSelector, PoolSpec, Priority, ProjectId, ProjectSpec, QueueId,
+    QueueQuota, Strategy, Timestamp, TopologyRequest, WorkloadId, WorkloadSpec,
 };
 
 /// 1 GiB.
@@ -174,6 +174,11 @@ impl Stage {
             }),
             "evictions" => Event::EvictionsFrom { at: Timestamp(words.number("from", 0) * 1000) },
             "nobudget" => Event::BudgetRemoved(words.budget_id(arg(0))),
+            "reserved" => Event::PodReserved {
+                pod: words.pod_id(arg(0)),
+                at: Placement { node: words.node_id(arg(1)), gpus: words.grant() },
+                until: words.time("until").unwrap_or_default(),
+            },
             "evictfailed" => Event::EvictFailed { pod: words.pod_id(arg(0)) },
             "memory" => Event::PodMemory {
                 pod: words.pod_id(arg(0)),

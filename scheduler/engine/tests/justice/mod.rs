@@ -80,7 +80,7 @@ pub(crate) fn settles(world: World, history: &History) {
             .state
             .pods
             .iter()
-            .filter(|(_, seat)| seat.leaving.is_some())
+            .filter(|(_, seat)| seat.leaving.is_some() && !seat.pending)
             .map(|(pod, seat)| (*pod, seat.evicted))
             .collect();
         if last.is_empty() && leaving.is_empty() {

@@ -33,8 +33,12 @@ impl State {
                     self.evict(*pod, *beneficiary, *cause);
                 }
                 Decision::Reserve { pod, at, until } => {
+                    if self.pods.get(pod).is_some_and(|seat| seat.leaving.is_none()) {
+                        self.await_place(*pod);
+                    }
                     self.kept.insert(*pod, Kept { at: *at, until: *until });
                 }
+                Decision::Release { pod } if self.is_pending(*pod) => self.stay(*pod),
                 Decision::Release { pod } => drop(self.kept.remove(pod)),
                 Decision::Warn { .. } | Decision::Report { .. } => {}
             }

@@ -4,7 +4,8 @@ use super::world::World;
 use crate::reference::state::State;
 use berth_engine::{Engine, Settings};
 use berth_model::{
-    BudgetSpec, Event, Eviction, GpuGrant, PodOutcome, PodState, Timestamp, WorkloadId, WorkloadSpec,
+    BudgetId, BudgetSpec, Event, Eviction, GpuGrant, PodId, PodOutcome, PodState, Timestamp, WorkloadId,
+    WorkloadSpec,
 };
 
 /// An engine that learns of everything as it is now.
@@ -29,7 +30,7 @@ fn started_from(all: impl IntoIterator<Item = Vec<Event>>) -> Engine {
 fn everything(state: &State) -> Vec<Vec<Event>> {
     let running = state.pods.iter().map(|(pod, seat)| {
         Event::PodRunning(PodState {
-            leaving: seat.leaving,
+            leaving: seat.leaving.filter(|_| !seat.pending),
             evicted: seat.evicted,
             starting: seat.starting,
             ..PodState::new(*pod, seat.node, seat.gpus, seat.since)
@@ -56,7 +57,9 @@ fn everything(state: &State) -> Vec<Vec<Event>> {
 
 /// A budget whose number contains everything that is decided.
 fn as_counted_now(state: &State, budget: &BudgetSpec) -> BudgetSpec {
-    let open = state.disrupted.keys().filter(|(of, _)| *of == budget.id).count() as u32;
+    // Who is to be moved is counted when that is read (S26).
+    let counted = |(of, pod): &&(BudgetId, PodId)| *of == budget.id && !state.is_pending(*pod);
+    let open = state.disrupted.keys().filter(counted).count() as u32;
     BudgetSpec { disruptions_allowed: budget.disruptions_allowed.saturating_sub(open), ..budget.clone() }
 }
 

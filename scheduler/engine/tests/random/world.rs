@@ -285,7 +285,7 @@ impl World {
 
     /// What becomes of those who were stopped, or told to leave.
     fn eviction_event(&self, step: &Step) -> Option<Event> {
-        let leaving = || self.state.pods.iter().filter(|(_, seat)| seat.leaving.is_some());
+        let leaving = || self.state.pods.iter().filter(|(_, seat)| seat.leaving.is_some() && !seat.pending);
         let untold = || -> Vec<(PodId, Seat)> {
             let untold = leaving().filter(|(pod, seat)| seat.evicted && !self.told.contains(pod));
             untold.map(|(pod, seat)| (*pod, *seat)).collect()

@@ -19,7 +19,12 @@ impl Hunt<'_> {
             return Vec::new();
         }
         let managed = |w: &berth_model::WorkloadSpec| w.project.is_some();
-        let units = self.real.units(self.workload.id, self.pool, self.placed, managed);
+        let mut units = self.real.units(self.workload.id, self.pool, self.placed, managed);
+        // Who lacks its minimum could not start anew elsewhere (S5).
+        units.retain(|unit| {
+            let workload = &self.real.workloads[&unit.workload];
+            (0..workload.roles.len()).all(|role| self.real.missing(workload, role) == 0)
+        });
         vec![Layer { units, bound: None }]
     }
 

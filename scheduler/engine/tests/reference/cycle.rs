@@ -43,8 +43,11 @@ impl<'a> Cycle<'a> {
     pub(crate) fn run(&mut self) {
         let released = self.state.give_up();
         self.decided.done.extend(released.into_iter().map(|pod| Decision::Release { pod }));
+        let (spared, needed) = self.state.spare();
+        self.decided.done.extend(spared.into_iter().map(|pod| Decision::Release { pod }));
         let started = self.state.start_kept();
         self.place(started);
+        self.decided.done.extend(self.state.stop_movers(&needed));
         self.holds = self.state.aged_holds();
         self.allocate();
         if self.state.now < self.state.evictions_from {

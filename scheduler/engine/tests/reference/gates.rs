@@ -62,6 +62,11 @@ impl State {
 
     /// What a queue is charged in a pool: what stays, and of what leaves and what has room kept whichever is more.
     pub(crate) fn used(&self, queue: Option<QueueId>, pool: PoolId, non_preemptible: bool) -> Ask {
+        if !self.doubles.is_empty() {
+            let mut once = self.clone();
+            once.doubles.clear();
+            return once.used(queue, pool, non_preemptible);
+        }
         let [now, then] = [self.seats_now(), self.seats_then()]
             .map(|seats| self.used_by(&seats, queue, pool, non_preemptible));
         std::array::from_fn(|r| now[r].max(then[r]))

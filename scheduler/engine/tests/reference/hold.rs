@@ -3,7 +3,7 @@
 use super::gates::Ask;
 use super::order::Want;
 use super::start::Places;
-use super::state::{Shape, State};
+use super::state::{Seat, Shape, State};
 use berth_model::{
     Millis, NodeId, NodeSpec, Placement, PodId, PoolId, ProjectSpec, ReasonKind, Timestamp, WorkloadId,
     WorkloadSpec,
@@ -107,8 +107,9 @@ impl State {
         let least = self.fewest_steps(want, pool, &steps)?;
         let (places, then) = self.after(want, pool, &steps[..least])?;
         let end = if least == 0 { Some(self.now) } else { steps[least - 1].0 };
-        let leaving = self.pods.values().filter(|seat| self.pool_of(&self.nodes[&seat.node]) == Some(pool));
-        let last = leaving.filter_map(|seat| seat.leaving).max();
+        let here = |seat: &Seat| self.pool_of(&self.nodes[&seat.node]) == Some(pool);
+        let leaving = self.pods.iter().filter(|(_, seat)| here(seat)).map(|(pod, _)| *pod);
+        let last = leaving.filter_map(|pod| self.gone_by(pod)).max();
         let until = end.map(|end| last.map_or(end, |last| last.max(end)));
         let nodes = places.iter().map(|(_, at)| at.node).collect();
         let seen = self.pods.keys().chain(self.kept.keys()).copied().collect();

@@ -15,6 +15,7 @@
 //! | `hold` | decision 0003 |
 //! | `start` | S5, S10's first pass, S31's domains |
 //! | `views`, `reserve` | S23 |
+//! | `moves` | S26, in which order |
 //! | `units`, `subsets`, `victims`, `budgets` | S20, S24, S25: whom to stop |
 //! | `reclaim`, `preempt`, `consolidate` | S22, S21, S26 |
 //! | `stale`, `over_limit` | S27, S19, and the warnings of S19 and S23 |
@@ -32,6 +33,7 @@ mod fits;
 mod gates;
 mod hold;
 mod labels;
+mod moves;
 mod neighbours;
 mod order;
 mod over_limit;

@@ -1,6 +1,6 @@
 //! Pods that use more device memory than they were given (S19), where their pool wants them stopped.
 
-use super::state::State;
+use super::state::{Seat, State};
 use berth_model::{Cause, Decision, DeviceIndex, GpuGrant, NodeId, OverLimit, PodId, Priority, Timestamp};
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
@@ -42,7 +42,8 @@ impl State {
 
     /// Pods that stay on a device, what each asked for and what it uses.
     fn sharers(&self, node: NodeId, device: DeviceIndex) -> Vec<(PodId, i64, i64)> {
-        let staying = self.pods.iter().filter(|(_, seat)| seat.node == node && seat.leaving.is_none());
+        let runs = |seat: &Seat| seat.leaving.is_none() || seat.pending;
+        let staying = self.pods.iter().filter(|(_, seat)| seat.node == node && runs(seat));
         staying
             .filter_map(|(pod, _)| {
                 let (_, each, _) = self.share_of(*pod, device)?;
@@ -70,20 +71,28 @@ impl State {
     /// S24: who goes with a pod, if it may go.
     fn goes_with(&self, pod: PodId) -> Option<BTreeSet<PodId>> {
         let workload = &self.workloads[&pod.workload];
-        let seat = self.pods.get(&pod).filter(|seat| seat.leaving.is_none())?;
+        let seat = self.pods.get(&pod).filter(|seat| seat.leaving.is_none() || seat.pending)?;
         let pool = self.pool_of(&self.nodes[&seat.node])?;
         let wanted = match self.pools[&pool].over_limit {
             OverLimit::Report => false,
             OverLimit::EvictPreemptible => workload.preemptible,
             OverLimit::Evict => workload.priority < Priority::SYSTEM_CRITICAL,
         };
-        let alone = self.above_minimum(workload, usize::from(pod.role)) > 0;
-        let unit = if alone { [pod].into() } else { self.staying(workload.id).into_keys().collect() };
-        (wanted && self.may_disrupt(&unit)).then_some(unit)
+        let has_minimum = || (0..workload.roles.len()).all(|role| self.missing(workload, role) == 0);
+        let alone = if seat.pending {
+            has_minimum()
+        } else {
+            self.above_minimum(workload, usize::from(pod.role)) > 0
+        };
+        let unit: BTreeSet<PodId> =
+            if alone { [pod].into() } else { self.running(workload.id).into_keys().collect() };
+        // The budgets count those that are to be moved already.
+        let more = unit.iter().copied().filter(|pod| !self.is_pending(*pod)).collect();
+        (wanted && self.may_disrupt(&more)).then_some(unit)
     }
 
     fn stop_one_over_limit(&mut self, pod: PodId) -> Vec<Decision> {
         let unit = self.goes_with(pod).unwrap_or_default();
-        unit.into_iter().map(|pod| self.evict(pod, None, Cause::OverLimit)).collect()
+        self.evict_all(&unit, None, Cause::OverLimit)
     }
 }

@@ -13,7 +13,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
 /// S23: 0 would delete the object while containers still hold the GPU.
-const LEAST_GRACE: Millis = Millis::from_secs(1);
+pub(crate) const LEAST_GRACE: Millis = Millis::from_secs(1);
 
 /// What one attempt comes to: who is stopped, and whose room is kept.
 pub(crate) struct Deal {
@@ -40,25 +40,63 @@ impl State {
     pub(crate) fn close(&mut self, deal: Deal) -> Vec<Decision> {
         let mut decisions = Vec::new();
         let (cause, victims) = deal.victims.unwrap_or((Cause::Reclaim, BTreeSet::new()));
-        for pod in &victims {
-            decisions.push(self.evict(*pod, Some(deal.beneficiary), cause));
+        let moved: Places = deal.moved.into_iter().flat_map(|(_, places)| places).collect();
+        let moves = |pod: &PodId| moved.iter().any(|(moved, _)| moved == pod);
+        let (moving, stopped): (BTreeSet<PodId>, BTreeSet<PodId>) =
+            victims.iter().partition(|pod| moves(pod));
+        decisions.extend(self.evict_all(&stopped, Some(deal.beneficiary), cause));
+        moving.iter().for_each(|pod| self.await_place(*pod));
+        let until = Timestamp::default();
+        let rooms = || deal.places.iter().chain(&moved);
+        self.kept.extend(rooms().map(|(pod, at)| (*pod, Kept { at: *at, until })));
+        let units = self.batches_of(|pod| moves(&pod));
+        let stopped: BTreeSet<PodId> =
+            self.to_stop(&units).into_iter().flat_map(|at| units[at].clone()).collect();
+        for pod in stopped {
+            decisions.push(self.evict(pod, Some(deal.beneficiary), cause));
         }
-        let rooms = std::iter::once((deal.beneficiary, deal.places)).chain(deal.moved);
-        for (_, places) in rooms {
-            let until = self.until(&places, &victims);
-            decisions.extend(places.iter().map(|(pod, at)| Decision::Reserve { pod: *pod, at: *at, until }));
-            self.kept.extend(places.into_iter().map(|(pod, at)| (pod, Kept { at, until })));
+        self.date_moves(&units);
+        let until = self.until(&deal.places, &victims);
+        for (pod, _) in &deal.places {
+            self.kept.get_mut(pod).expect("its room").until = until;
+        }
+        let reserve = |(pod, at): &(PodId, Placement)| Decision::Reserve {
+            pod: *pod,
+            at: *at,
+            until: self.kept[pod].until,
+        };
+        decisions.extend(rooms().map(reserve));
+        decisions
+    }
+
+    /// Stops pods, and those of their workloads that were to be moved if without these they have not their minimum (S24).
+    pub(crate) fn evict_all(
+        &mut self,
+        pods: &BTreeSet<PodId>,
+        beneficiary: Option<WorkloadId>,
+        cause: Cause,
+    ) -> Vec<Decision> {
+        let mut decisions: Vec<_> = pods.iter().map(|pod| self.evict(*pod, beneficiary, cause)).collect();
+        let stopped: BTreeSet<WorkloadId> = pods.iter().map(|pod| pod.workload).collect();
+        let ends = |id: &WorkloadId| {
+            let workload = &self.workloads[id];
+            let lacks = (0..workload.roles.len()).any(|role| self.missing(workload, role) > 0);
+            lacks && self.staying(*id).is_empty()
+        };
+        let ended: BTreeSet<WorkloadId> = stopped.into_iter().filter(ends).collect();
+        let left = self.pods.iter().filter(|(pod, seat)| seat.pending && ended.contains(&pod.workload));
+        for pod in left.map(|(pod, _)| *pod).collect::<Vec<_>>() {
+            decisions.push(self.evict(pod, beneficiary, cause));
         }
         decisions
     }
 
     /// Stops a pod.
     pub(crate) fn evict(&mut self, pod: PodId, beneficiary: Option<WorkloadId>, cause: Cause) -> Decision {
-        let grace = self.workloads[&pod.workload].grace;
-        let grace = if grace == Millis::ZERO { LEAST_GRACE } else { grace };
+        let grace = self.grace(pod.workload);
         let leaving = Some(self.now.plus(grace));
         let seat = self.pods.get_mut(&pod).expect("a victim is on a node");
-        *seat = Seat { leaving, evicted: true, ..*seat };
+        *seat = Seat { leaving, evicted: true, pending: false, ..*seat };
         let budgets = self.budgets_of(pod);
         self.disrupted.extend(budgets.into_iter().map(|budget| ((budget, pod), false)));
         if let Some(other) = beneficiary {
@@ -71,24 +109,34 @@ impl State {
     fn until(&self, places: &Places, victims: &BTreeSet<PodId>) -> Timestamp {
         let nodes: BTreeSet<NodeId> = places.iter().map(|(_, at)| at.node).collect();
         let concerned = |pod: &PodId, seat: &Seat| victims.contains(pod) || nodes.contains(&seat.node);
-        let last =
-            self.pods.iter().filter(|(pod, seat)| concerned(pod, seat)).filter_map(|(_, s)| s.leaving).max();
-        let all = || self.pods.values().filter_map(|seat| seat.leaving).max();
+        let last = self
+            .pods
+            .iter()
+            .filter(|(pod, seat)| concerned(pod, seat))
+            .filter_map(|(pod, _)| self.gone_by(*pod))
+            .max();
+        let all = || self.pods.keys().filter_map(|pod| self.gone_by(*pod)).max();
         last.or_else(all).unwrap_or(self.now)
     }
 
     /// The pods that have room kept, in the order of S9, put together that start together: all of a workload that lacks
     /// its minimum, else each by itself.
     fn batches(&self) -> Vec<Vec<PodId>> {
+        self.batches_of(|_| true)
+    }
+
+    /// The same of those of them that are meant.
+    pub(crate) fn batches_of(&self, meant: impl Fn(PodId) -> bool) -> Vec<Vec<PodId>> {
+        let kept: Vec<PodId> = self.kept.keys().copied().filter(|pod| meant(*pod)).collect();
         let mut workloads: Vec<&WorkloadSpec> =
-            self.workloads.values().filter(|w| self.kept.keys().any(|pod| pod.workload == w.id)).collect();
+            self.workloads.values().filter(|w| kept.iter().any(|pod| pod.workload == w.id)).collect();
         workloads.sort_by_key(|w| (Reverse(w.priority), w.submitted, w.id));
         let mut batches = Vec::new();
         for workload in workloads {
             let all = hardest_first(workload, &vec![1; workload.roles.len()]);
             let of_role = |role: usize| {
                 let mine = move |pod: &&PodId| pod.workload == workload.id && usize::from(pod.role) == role;
-                self.kept.keys().filter(mine).copied()
+                kept.iter().filter(mine).copied()
             };
             let pods: Vec<PodId> = all.into_iter().flat_map(of_role).collect();
             if (0..workload.roles.len()).any(|role| self.missing(workload, role) > 0) {
@@ -102,18 +150,28 @@ impl State {
 
     /// Gives up room that would not do any more even if all leaving pods were gone. The pods concerned.
     pub(crate) fn give_up(&mut self) -> Vec<PodId> {
-        let mut later = self.without_kept().later();
         let mut released = Vec::new();
-        for batch in self.batches() {
-            if !later.move_in(&self.places_of(&batch)) {
-                self.kept.retain(|pod, _| !batch.contains(pod));
-                released.extend(batch);
+        loop {
+            let mut later = self.without_kept().later();
+            let must_stay = |pod: &PodId| self.is_pending(*pod) && !self.workloads[&pod.workload].preemptible;
+            let failed: Vec<PodId> = self
+                .batches()
+                .into_iter()
+                .filter(|batch| batch.iter().any(must_stay) || !later.move_in(&self.places_of(batch)))
+                .flatten()
+                .collect();
+            self.kept.retain(|pod, _| !failed.contains(pod));
+            let stay: Vec<PodId> = failed.iter().copied().filter(|pod| self.is_pending(*pod)).collect();
+            stay.iter().for_each(|pod| self.stay(*pod));
+            released.extend(failed);
+            // Who stays may be in the way of others.
+            if stay.is_empty() {
+                return released;
             }
         }
-        released
     }
 
-    fn places_of(&self, pods: &[PodId]) -> Places {
+    pub(crate) fn places_of(&self, pods: &[PodId]) -> Places {
         pods.iter().map(|pod| (*pod, self.kept[pod].at)).collect()
     }
 
@@ -134,7 +192,7 @@ impl State {
 
     /// Puts pods of one workload where their room is, or changes nothing: into one pool of its list, that of its other
     /// pods, where they fit one after the other, within the gates, so that the workload has its minimum.
-    fn move_in(&mut self, places: &Places) -> bool {
+    pub(crate) fn move_in(&mut self, places: &Places) -> bool {
         let before = self.pods.clone();
         let workload = self.workloads[&places[0].0.workload].clone();
         let minimum = (0..workload.roles.len()).any(|role| self.missing(&workload, role) > 0);

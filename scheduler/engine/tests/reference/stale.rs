@@ -3,7 +3,8 @@
 use super::Reference;
 use super::state::State;
 use berth_model::{
-    Cause, Decision, DeviceIndex, GpuGrant, Millis, PodId, Timestamp, Warning, WorkloadId, WorkloadSpec,
+    Cause, Decision, DeviceIndex, GpuGrant, Millis, PodId, PodOutcome, RoleSpec, Timestamp, Warning,
+    WorkloadId, WorkloadSpec,
 };
 use std::collections::BTreeSet;
 
@@ -27,7 +28,7 @@ impl State {
                 if !self.may_disrupt(&pods) {
                     continue;
                 }
-                decisions.extend(pods.into_iter().map(|pod| self.evict(pod, None, Cause::Stale)));
+                decisions.extend(self.evict_all(&pods, None, Cause::Stale));
             }
         }
         self.forget_recovered();
@@ -61,17 +62,23 @@ impl State {
                 (0..workload.roles.len()).all(|role| of_role(role) <= self.above_minimum(&workload, role));
             let victims = if alone { &late } else { &all };
             if !late.is_empty() && self.may_disrupt(victims) {
-                decisions.extend(victims.iter().map(|pod| self.evict(*pod, None, Cause::NotStarted)));
+                decisions.extend(self.evict_all(victims, None, Cause::NotStarted));
             }
         }
         self.forget_recovered();
         decisions
     }
 
-    /// Some pods stay on nodes, and they are fewer than the minimum.
+    /// Some pods run, and they are fewer than the minimum. Who is to be moved runs until it is stopped.
     fn is_below_minimum(&self, workload: &WorkloadSpec) -> bool {
-        let short = (0..workload.roles.len()).any(|role| self.missing(workload, role) > 0);
-        short && !self.staying(workload.id).is_empty()
+        let runs = self.running(workload.id);
+        let of_role = |role: usize| runs.keys().filter(|pod| usize::from(pod.role) == role).count();
+        let done = |role: usize| {
+            let own = |pod: &PodId| pod.workload == workload.id && usize::from(pod.role) == role;
+            self.ended.iter().filter(|(pod, o)| own(pod) && **o == PodOutcome::Succeeded).count()
+        };
+        let short = |(role, spec): (usize, &RoleSpec)| of_role(role) + done(role) < spec.min as usize;
+        workload.roles.iter().enumerate().any(short) && !runs.is_empty()
     }
 
     /// Whoever has its minimum again, or nothing left, starts anew when it next falls below it.
@@ -96,7 +103,8 @@ impl Reference {
     pub(crate) fn warnings(&mut self) -> Vec<Decision> {
         let mut all: Vec<(Warned, Warning)> = Vec::new();
         for (pod, seat) in &self.state.pods {
-            let late = seat.leaving.filter(|until| self.state.now.since(*until) >= OUTLIVED);
+            let leaving = seat.leaving.filter(|_| !seat.pending);
+            let late = leaving.filter(|until| self.state.now.since(*until) >= OUTLIVED);
             all.extend(late.map(|until| ((*pod, None), Warning::OutlivesGrace { until })));
         }
         for ((pod, device), used) in &self.state.measured {

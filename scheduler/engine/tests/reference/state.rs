@@ -29,12 +29,22 @@ pub(crate) struct Seat {
     pub(crate) starting: bool,
     /// It was told to leave by a decision.
     pub(crate) evicted: bool,
+    /// It leaves only when its new place is free (S26).
+    pub(crate) pending: bool,
 }
 
 impl Seat {
     /// A pod that stays where it is.
     pub(crate) const fn new(at: Placement, since: Timestamp) -> Self {
-        Self { node: at.node, gpus: at.gpus, since, starting: true, leaving: None, evicted: false }
+        Self {
+            node: at.node,
+            gpus: at.gpus,
+            since,
+            starting: true,
+            leaving: None,
+            evicted: false,
+            pending: false,
+        }
     }
 }
 
@@ -65,6 +75,8 @@ pub(crate) struct State {
     pub(crate) kept: BTreeMap<PodId, Kept>,
     /// Of the pods, those that are only imagined to be there, because room is kept for them.
     pub(crate) guests: BTreeSet<PodId>,
+    /// Where pods are imagined to be besides.
+    pub(crate) doubles: Vec<(PodId, Seat)>,
     /// S25: when a workload (first) was last evicted for another (second).
     pub(crate) evictions: BTreeMap<(WorkloadId, WorkloadId), Timestamp>,
     /// S27: since when workloads have been below their minimum.
@@ -154,7 +166,11 @@ impl State {
         match event {
             Event::PodRunning(found) => self.found(found),
             Event::PodLeaving { pod, until } => {
-                self.pods.get_mut(pod).expect("a pod on a node").leaving = Some(*until);
+                let seat = self.pods.get_mut(pod).expect("a pod on a node");
+                seat.leaving = Some(*until);
+                if std::mem::take(&mut seat.pending) {
+                    self.kept.remove(pod);
+                }
                 self.disrupted.iter_mut().filter(|((_, of), _)| of == pod).for_each(|(_, seen)| *seen = true);
             }
             Event::PodEnded { pod, outcome } => {
@@ -165,6 +181,9 @@ impl State {
             }
             Event::PodWanted { pod } => drop(self.ended.remove(pod)),
             Event::PodReserved { pod, at, until } => {
+                if self.pods.get(pod).is_some_and(|seat| seat.leaving.is_none()) {
+                    self.await_place(*pod);
+                }
                 self.kept.insert(*pod, Kept { at: *at, until: *until });
             }
             Event::EvictFailed { pod } => {
@@ -256,10 +275,15 @@ impl State {
     fn found(&mut self, found: &PodState) {
         if let Some(seat) = self.pods.get_mut(&found.pod) {
             (seat.since, seat.starting) = (found.since, found.starting);
-            if seat.leaving.is_none() {
+            let begins = found.leaving.is_some() && seat.pending;
+            if seat.leaving.is_none() || begins {
                 seat.evicted = found.evicted;
             }
             seat.leaving = found.leaving.or(seat.leaving);
+            seat.pending &= !begins;
+            if begins && !found.evicted {
+                self.kept.remove(&found.pod);
+            }
             return;
         }
         let request = self.shape(found.pod).spec.gpu;

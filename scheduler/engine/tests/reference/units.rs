@@ -57,6 +57,13 @@ impl State {
         own.map(|(pod, seat)| (*pod, *seat)).collect()
     }
 
+    /// Pods of a workload that have not been told to end.
+    pub(crate) fn running(&self, workload: WorkloadId) -> BTreeMap<PodId, Seat> {
+        let runs = |seat: &Seat| seat.leaving.is_none() || seat.pending;
+        let own = self.pods.iter().filter(|(pod, seat)| pod.workload == workload && runs(seat));
+        own.map(|(pod, seat)| (*pod, *seat)).collect()
+    }
+
     /// How many pods of a role are above its minimum; succeeded ones count towards it.
     pub(crate) fn above_minimum(&self, workload: &WorkloadSpec, role: usize) -> usize {
         let of_role = |pod: &PodId| pod.workload == workload.id && usize::from(pod.role) == role;

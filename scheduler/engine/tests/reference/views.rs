@@ -19,7 +19,7 @@ impl State {
 
     /// All pods on nodes.
     pub(crate) fn seats_now(&self) -> Seats {
-        self.pods.iter().map(|(pod, seat)| (*pod, *seat)).collect()
+        self.pods.iter().map(|(pod, seat)| (*pod, *seat)).chain(self.doubles.iter().copied()).collect()
     }
 
     /// Without those that leave, but with those whose room is reserved.

@@ -12,13 +12,15 @@ use crate::{Cause, Decision, Millis, Placement, PodId, PoolId, ProjectId, QueueI
 use std::collections::{BTreeMap, BTreeSet};
 
 /// How long a workload may not take back from whom it was evicted for (S25).
-const TRUCE: Millis = Millis::from_secs(60);
+pub(super) const TRUCE: Millis = Millis::from_secs(60);
 
 /// Decisions that were made at once for one beneficiary: victims, its room, and new places of what is moved.
 pub(super) struct Attempt {
     pub(super) beneficiary: WorkloadId,
     pub(super) victims: Vec<(PodId, Millis, Cause)>,
     pub(super) rooms: Vec<(PodId, Placement, Timestamp)>,
+    /// Victims that are to be moved and are not stopped yet (S26), and when their new places will be free.
+    pending: Vec<(PodId, Timestamp)>,
     /// Of how many pods of the beneficiary: all its missing minimums, or one.
     own: usize,
 }
@@ -27,6 +29,7 @@ impl Attempt {
     /// An attempt that begins with this decision.
     pub(super) fn begin(decision: &Decision, cluster: &Cluster) -> Option<Self> {
         let beneficiary = match decision {
+            Decision::Evict { pod, .. } if cluster.is_to_be_moved(*pod) => return None,
             Decision::Evict { beneficiary, .. } => (*beneficiary)?,
             Decision::Reserve { pod, .. } => pod.workload,
             _ => return None,
@@ -37,19 +40,26 @@ impl Attempt {
                 roles.map(|(role, heads)| role.min.saturating_sub(heads.standing + heads.succeeded));
             missing.sum::<u32>() as usize
         });
-        let mut attempt = Self { beneficiary, victims: Vec::new(), rooms: Vec::new(), own: own.max(1) };
-        attempt.take(decision).then_some(attempt)
+        let (victims, rooms, pending) = (Vec::new(), Vec::new(), Vec::new());
+        let mut attempt = Self { beneficiary, victims, rooms, pending, own: own.max(1) };
+        attempt.take(decision, cluster).then_some(attempt)
     }
 
     /// Takes a decision that belongs to the attempt.
-    pub(super) fn take(&mut self, decision: &Decision) -> bool {
+    pub(super) fn take(&mut self, decision: &Decision, cluster: &Cluster) -> bool {
         match *decision {
             Decision::Evict { pod, grace, beneficiary, cause }
-                if beneficiary == Some(self.beneficiary) && self.rooms.is_empty() =>
+                if beneficiary == Some(self.beneficiary)
+                    && self.rooms.is_empty()
+                    && !cluster.is_to_be_moved(pod) =>
             {
                 self.victims.push((pod, grace, cause));
             }
             Decision::Reserve { pod, at, until } if self.awaits(pod) => self.rooms.push((pod, at, until)),
+            Decision::Reserve { pod, at, until } if !self.rooms.is_empty() && cluster.stands(pod) => {
+                self.rooms.push((pod, at, until));
+                self.pending.push((pod, until));
+            }
             _ => return false,
         }
         true
@@ -100,10 +110,15 @@ impl Cluster {
                 victims.push((*pod, *cause));
             }
         }
+        for (pod, until) in &attempt.pending {
+            if self.plan_move(*pod, *until, list) {
+                victims.push((*pod, Cause::Consolidate));
+            }
+        }
         for (pod, at, until) in &attempt.rooms {
             self.reserve(*pod, *at, *until, list);
         }
-        if attempt.victims.is_empty() {
+        if victims.is_empty() && attempt.victims.is_empty() {
             return;
         }
         let rooms: BTreeSet<_> = attempt.rooms.iter().map(|(id, ..)| *id).collect();
@@ -127,7 +142,9 @@ impl Cluster {
     }
 
     fn victims_queues(&self, attempt: &Attempt) -> BTreeMap<Account, Triple> {
-        let pods = attempt.victims.iter().filter_map(|(id, ..)| self.pods.get(id)?.bill.as_ref());
+        let pending = attempt.pending.iter().map(|(id, _)| id);
+        let all = attempt.victims.iter().map(|(id, ..)| id).chain(pending);
+        let pods = all.filter_map(|id| self.pods.get(id)?.bill.as_ref());
         let accounts = pods.flat_map(|bill| bill.queues.map(|queue| (queue, bill.pool)));
         accounts.map(|account| (account, triple(&self.ledger.used(account).then().all))).collect()
     }
@@ -153,7 +170,7 @@ impl Cluster {
     }
 
     /// S25: whoever was evicted leaves those alone for a while for whom it was.
-    fn truce(&mut self, beneficiary: WorkloadId, units: &[Unit], list: &mut List) {
+    fn truce(&self, beneficiary: WorkloadId, units: &[Unit], list: &mut List) {
         let now = list.now;
         for victim in units.iter().map(|unit| unit.workload).collect::<BTreeSet<_>>() {
             let written = self.workloads.get(&beneficiary).map_or(&[][..], |w| &w.spec.evictions);
@@ -165,8 +182,6 @@ impl Cluster {
                 list.about(&victim)
                     .add("S25", format!("is evicted for {beneficiary}, and the other way {past} ago"));
             }
-            self.evictions.retain(|_, at| now < at.plus(TRUCE));
-            self.evictions.insert((victim, beneficiary), now);
         }
     }
 

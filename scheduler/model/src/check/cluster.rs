@@ -45,6 +45,8 @@ pub(super) struct Heads {
     pub(super) standing: u32,
     pub(super) leaving_by_owner: u32,
     pub(super) evicted: u32,
+    /// To be moved, and not stopped yet (S26).
+    pub(super) pending: u32,
     pub(super) succeeded: u32,
 }
 
@@ -63,6 +65,8 @@ pub(super) struct Workload {
 pub(super) struct Leaving {
     pub(super) until: Timestamp,
     pub(super) by_owner: bool,
+    /// It is to be moved, and not stopped yet (S26).
+    pub(super) pending: bool,
 }
 
 /// A pod on a node.
@@ -130,12 +134,12 @@ impl Node {
 impl Heads {
     /// Pods that have a node.
     pub(super) fn seated(&self) -> u32 {
-        self.standing + self.leaving_by_owner + self.evicted
+        self.standing + self.leaving_by_owner + self.evicted + self.pending
     }
 
     /// Pods that run or will; those leaving by their owner's will still run, an evicted gang must not grow.
     pub(super) fn there(&self) -> u32 {
-        self.standing + self.leaving_by_owner
+        self.standing + self.leaving_by_owner + self.pending
     }
 }
 
@@ -166,6 +170,7 @@ impl Workload {
         let Some(heads) = self.heads.get_mut(usize::from(id.role)) else { return };
         let count = match leaving {
             None => &mut heads.standing,
+            Some(Leaving { pending: true, .. }) => &mut heads.pending,
             Some(Leaving { by_owner: true, .. }) => &mut heads.leaving_by_owner,
             Some(_) => &mut heads.evicted,
         };
@@ -283,7 +288,9 @@ impl Cluster {
     pub(super) fn note(&mut self, workload: WorkloadId) {
         let now = self.now.unwrap_or(Timestamp(i64::MIN));
         let Some(w) = self.workloads.get_mut(&workload) else { return };
-        let below = w.standing() > 0 && !w.has_minimum(|h| h.standing);
+        // Who is to be moved runs until it is stopped (S26).
+        let runs = |heads: &Heads| heads.standing + heads.pending;
+        let below = w.heads.iter().any(|h| runs(h) > 0) && !w.has_minimum(runs);
         w.below_since = below.then(|| w.below_since.or(w.spec.stale_since).unwrap_or(now));
     }
 }

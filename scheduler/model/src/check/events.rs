@@ -62,7 +62,7 @@ impl Cluster {
                     self.note(pod.workload);
                 }
             }
-            Event::PodReserved { pod, at, .. } => return self.pod_reserved(*pod, *at),
+            Event::PodReserved { pod, at, until } => return self.pod_reserved(*pod, *at, *until),
             Event::EvictFailed { pod } => self.stay(*pod),
             Event::BindFailed { pod, node } => self.bind_failed(*pod, *node),
         }
@@ -70,18 +70,22 @@ impl Cluster {
     }
 
     /// A pod will be gone at this time: by its owner's will, or evicted. Of two such times the later one told counts;
-    /// one evicted stays evicted.
+    /// one evicted stays evicted. One that was to be moved is not, if its owner stops it.
     pub(super) fn leave(&mut self, id: PodId, until: Timestamp, by_owner: bool) {
+        if by_owner && self.is_to_be_moved(id) {
+            self.give_up(id);
+        }
         self.change(id, |pod| {
-            let by_owner = pod.leaving.map_or(by_owner, |old| old.by_owner);
-            pod.leaving = Some(Leaving { until, by_owner });
+            let stopped = pod.leaving.filter(|old| !old.pending);
+            let by_owner = stopped.map_or(by_owner, |old| old.by_owner);
+            pod.leaving = Some(Leaving { until, by_owner, pending: false });
         });
         self.note(id.workload);
     }
 
     /// An eviction is not carried out.
     fn stay(&mut self, id: PodId) {
-        if self.pods.get(&id).is_some_and(|pod| pod.leaving.is_some_and(|leaving| !leaving.by_owner)) {
+        if self.pods.get(&id).is_some_and(|pod| pod.leaving.is_some_and(|l| !l.by_owner && !l.pending)) {
             self.not_disrupted(id);
             self.change(id, |pod| pod.leaving = None);
             self.forget_kept(id.workload);
@@ -89,8 +93,8 @@ impl Cluster {
         }
     }
 
-    /// Room is kept for a pod, as found.
-    fn pod_reserved(&mut self, id: PodId, at: Placement) -> Result<(), BadEvent> {
+    /// Room is kept for a pod, as found: one that runs is to be moved.
+    fn pod_reserved(&mut self, id: PodId, at: Placement, until: Timestamp) -> Result<(), BadEvent> {
         let shape = self.workloads.get(&id.workload).and_then(|w| w.shapes.get(usize::from(id.role)));
         let Some(shape) = shape.cloned() else {
             return bad(id, "room is kept for it, its workload or role is unknown");
@@ -100,6 +104,9 @@ impl Cluster {
         };
         let bill = self.bill(id, &shape, node, at.gpus).map(|bill| Bill { part: Part::Kept, ..bill });
         self.give_up(id);
+        if self.pods.get(&id).is_some_and(|pod| pod.leaving.is_none()) {
+            self.to_be_moved(id, until);
+        }
         self.keep(id, Kept { shape, at, bill });
         self.forget_kept(id.workload);
         Ok(())
@@ -136,7 +143,10 @@ impl Cluster {
         }
         w.set_ended(id, None);
         let by_owner = !state.evicted;
-        let leaving = state.leaving.map(|until| Leaving { until, by_owner });
+        let leaving = state.leaving.map(|until| Leaving { until, by_owner, pending: false });
+        if by_owner && leaving.is_some() && self.is_to_be_moved(id) {
+            self.give_up(id);
+        }
         let found = Pod {
             shape,
             node: state.node,
@@ -151,7 +161,10 @@ impl Cluster {
             Some(decided) => Pod {
                 grant: if state.gpus == GpuGrant::None { decided.grant } else { state.gpus },
                 since: decided.since.min(state.since),
-                leaving: decided.leaving.or(leaving),
+                leaving: match decided.leaving {
+                    Some(decided) if !decided.pending || leaving.is_none() => Some(decided),
+                    _ => leaving,
+                },
                 measured: decided.measured,
                 ..found
             },

@@ -3,6 +3,7 @@
 //! Judged pod by pod; what holds of all victims of one beneficiary is judged in `attempt`. Absent: whether of several
 //! pods that use too much the right ones go (S19).
 
+use super::attempt::TRUCE;
 use super::cluster::{Cluster, Pod, Workload};
 use super::list::List;
 use super::violation::Findings;
@@ -28,7 +29,9 @@ impl Cluster {
             f.add("S20", "is a victim and does not run".to_owned());
             return false;
         };
-        let stands = pod.leaving.is_none();
+        // Who is to be moved was judged as a victim when that was decided (S26).
+        let pending = pod.leaving.is_some_and(|leaving| leaving.pending);
+        let stands = pod.leaving.is_none() || pending;
         let early = self.evictions_from.since(now);
         f.want(early <= Millis::ZERO, "S3", || format!("is evicted {early} before anybody may be"));
         f.want(!placed_now, "S20", || "is placed and evicted in one list".to_owned());
@@ -36,19 +39,61 @@ impl Cluster {
         let wanted = if w.spec.grace == Millis::ZERO { Millis::from_secs(1) } else { w.spec.grace };
         f.want(grace == wanted, "S23", || format!("is given a grace of {grace}, its own is {wanted}"));
         let kind = Arc::clone(&pod.shape.kind);
-        self.within_budgets(&kind, &mut f);
+        if !pending {
+            self.within_budgets(&kind, &mut f);
+        }
         let pool = self.nodes.get(&pod.node).and_then(|node| self.pools.get(&node.pool?));
         match beneficiary {
+            Some(_) if pending => {
+                f.want(w.spec.preemptible, "S28", || {
+                    "is stopped to be moved and is not preemptible".to_owned()
+                });
+            }
             Some(other) => {
                 self.for_another(w, pool, now, &mut f);
                 self.cause_fits(w, other, cause, &mut f);
             }
             None => self.for_its_own_sake(w, pool, now, cause, &mut f),
         }
+        if cause == Cause::Consolidate {
+            let others = |(other, pod): (&PodId, &Pod)| {
+                !list.moved.contains_key(other) && pod.leaving.is_some_and(|leaving| !leaving.pending)
+            };
+            let nobody_leaves = !self.pods.iter().any(others);
+            list.moved.insert(id, nobody_leaves);
+        }
+        if let Some(other) = beneficiary {
+            self.evictions.retain(|_, at| now < at.plus(TRUCE));
+            self.evictions.insert((id.workload, other), now);
+        }
         list.lost.entry(id.workload).or_default().insert(id.role);
         self.leave(id, now.plus(wanted), false);
         self.disrupted(id, &kind);
         stands
+    }
+
+    /// Judges a victim that is to be moved, for which room is reserved, and that is not stopped yet (S26).
+    pub(super) fn plan_move(&mut self, id: PodId, free: Timestamp, list: &mut List) -> bool {
+        let now = list.now;
+        let placed_now = list.placed_pods.contains(&id);
+        let mut f = list.about(&id);
+        let (Some(w), Some(pod)) = (self.workloads.get(&id.workload), self.pods.get(&id)) else {
+            return false;
+        };
+        f.want(!placed_now, "S20", || "is placed and moved in one list".to_owned());
+        let early = self.evictions_from.since(now);
+        f.want(early <= Millis::ZERO, "S3", || format!("is moved {early} before anybody may be evicted"));
+        self.within_budgets(&pod.shape.kind, &mut f);
+        let pool = self.nodes.get(&pod.node).and_then(|node| self.pools.get(&node.pool?));
+        self.for_another(w, pool, now, &mut f);
+        list.lost.entry(id.workload).or_default().insert(id.role);
+        self.to_be_moved(id, free);
+        true
+    }
+
+    /// True if a pod is on a node and is to stay there.
+    pub(super) fn stands(&self, id: PodId) -> bool {
+        self.pods.get(&id).is_some_and(|pod| pod.leaving.is_none())
     }
 
     /// S20, S28: what may be stopped for others.

@@ -22,6 +22,8 @@ pub(super) struct List {
     pub(super) placed_pods: BTreeSet<PodId>,
     /// Workloads with a victim, and of which roles.
     pub(super) lost: BTreeMap<WorkloadId, BTreeSet<u16>>,
+    /// Pods stopped to be moved, and whether nobody else left for whom they could wait.
+    pub(super) moved: BTreeMap<PodId, bool>,
     /// Workloads for which this list keeps room.
     pub(super) kept: BTreeSet<WorkloadId>,
     /// Fair shares as they were before the attempt that is judged (S7).
@@ -57,12 +59,13 @@ impl Cluster {
                 self.one(decision, &mut list);
                 continue;
             };
-            while rest.next_if(|next| attempt.take(next)).is_some() {}
+            while rest.next_if(|next| attempt.take(next, self)).is_some() {}
             self.attempt(&attempt, &mut list);
         }
         self.gangs(&mut list);
         self.kept_gangs(&mut list);
         self.whole_or_above(&mut list);
+        self.order_of_moves(&mut list);
         self.needless(&mut list);
         for decision in decisions {
             if let Decision::Report { workload, .. } = decision {

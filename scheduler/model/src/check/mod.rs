@@ -3,7 +3,7 @@
 //! It shares no code with the engine and knows only the vocabulary of this crate. It keeps its own picture of the
 //! cluster ([`Judge::apply`]), judges every list of decisions against it ([`Judge::decided`]) and can count the
 //! whole state anew ([`Judge::audit`]). Reading order: `list` (a list of decisions), `place`, `reserve`, `gang`, `warn`;
-//! taking back: `attempt`, `evict`, `budgets`, `legal`, `minimal`, `idle`, with `demand` and `fair` for fair shares; what they
+//! taking back: `attempt`, `evict`, `moves`, `budgets`, `legal`, `minimal`, `idle`, with `demand` and `fair` for fair shares; what they
 //! ask: `constraints`, `load`, `devices`, `ledger`, `affinity`; the picture: `cluster`, `kept`, `events`, `objects`,
 //! `census`.
 //!
@@ -36,6 +36,7 @@ mod legal;
 mod list;
 mod load;
 mod minimal;
+mod moves;
 mod objects;
 mod place;
 mod reserve;

@@ -92,10 +92,12 @@ impl Cluster {
     }
 
     /// S23: a room is given up that is kept.
+    /// Who was to be moved stays.
     pub(super) fn release(&mut self, id: PodId, list: &mut List) {
         let kept = self.kept.contains_key(&id);
         list.about(&id).want(kept, "S23", || "no room is kept for it to be given up".to_owned());
         self.give_up(id);
+        self.not_moved(id);
         list.gave_up = true;
     }
 }

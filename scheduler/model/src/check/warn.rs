@@ -37,7 +37,7 @@ fn over_limit(pod: &Pod, device: DeviceIndex, used: GpuMemoryMib, limit: GpuMemo
 }
 
 fn outlives_grace(pod: &Pod, until: Timestamp, now: Timestamp, f: &mut Findings<'_>) {
-    let Some(leaving) = pod.leaving else {
+    let Some(leaving) = pod.leaving.filter(|leaving| !leaving.pending) else {
         f.add("S23", "is said to outlive its grace and does not leave".to_owned());
         return;
     };
