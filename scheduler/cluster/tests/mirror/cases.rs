@@ -228,6 +228,58 @@ fn s33_a_restart_in_the_middle_of_taking_back_loses_nothing() {
     assert!(said.contains(&"high -> n0".to_owned()), "{said:?}");
 }
 
+/// `p/a` is to be moved to n1 once `p/g-1` has left it; both are moved for `p/big`.
+fn moving() -> World {
+    let mut world = World::new();
+    world.project("p", 8);
+    [("n0", 2), ("n1", 1), ("n2", 2)].into_iter().for_each(|(node, gpus)| world.node(node, gpus));
+    let runs = |on: &str, goes_to: &str, of: Option<&str>| {
+        let least = of.map(|_| "2");
+        json!({
+            "metadata": {
+                "labels": {"berth.dev/workload": of}, "annotations": {"berth.dev/min-members": least},
+            },
+            "spec": {"nodeName": on, "nodeSelector": {"kubernetes.io/hostname": goes_to}},
+            "status": {"phase": "Running"},
+        })
+    };
+    world.pod("p/g-0", 1, runs("n0", "n2", Some("g")));
+    world.pod("p/g-1", 1, runs("n1", "n2", Some("g")));
+    world.pod("p/a", 1, runs("n0", "n1", None));
+    world.sync();
+    world.pod("p/big", 2, json!({"spec": {"nodeSelector": {"kubernetes.io/hostname": "n0"}}}));
+    let rooms = ["reserve big on n0", "reserve g-0 on n2", "reserve g-1 on n2", "reserve a on n1"];
+    let said = world.act();
+    assert_eq!(said, [&["evict g-0", "evict g-1"], &rooms[..], &["big pending: waiting"]].concat());
+    world
+}
+
+#[test]
+fn s26_s33_who_was_to_be_moved_before_a_restart_still_is() {
+    let mut world = moving();
+    world.restart();
+    assert_eq!(world.act(), ["big pending: waiting"]);
+    assert_eq!(world.mirror.told("p", "a"), "on n0");
+    world.delete(Kind::Pod, "p", "g-1");
+    world.delete(Kind::Pod, "p", "g-0");
+    // For whom it is stopped is written down with the room that was decided before (S25).
+    assert_eq!(world.act(), ["evict a", "reserve big on n0"]);
+    world.delete(Kind::Pod, "p", "a");
+    assert_eq!(world.act(), ["big -> n0"]);
+}
+
+#[test]
+fn s26_who_need_not_go_any_more_is_not_to_be_moved_after_a_restart() {
+    let mut world = moving();
+    world.delete(Kind::Pod, "p", "big");
+    assert_eq!(world.act(), ["release a"]);
+    world.restart();
+    world.delete(Kind::Pod, "p", "g-1");
+    world.delete(Kind::Pod, "p", "g-0");
+    assert_eq!(world.act(), [""; 0]);
+    assert_eq!(world.mirror.told("p", "a"), "on n0");
+}
+
 #[test]
 fn s33_room_on_a_node_that_is_gone_is_taken_back_at_the_start() {
     let mut world = taking_back();

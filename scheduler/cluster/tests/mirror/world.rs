@@ -352,6 +352,11 @@ impl World {
                 unreachable!("no round asks for them")
             }
             Action::Template { .. } => {}
+            Action::Release { pod } if self.is_there(pod) => self.edit(&full(pod), |pod| {
+                let all = pod["metadata"]["annotations"].as_object_mut();
+                all.and_then(|all| all.remove("berth.dev/reservation"));
+                pod["status"]["nominatedNodeName"] = json!(null);
+            }),
             Action::Release { .. } | Action::Pending { .. } | Action::Warn { .. } => {}
         }
     }

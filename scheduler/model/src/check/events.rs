@@ -105,7 +105,7 @@ impl Cluster {
         let bill = self.bill(id, &shape, node, at.gpus).map(|bill| Bill { part: Part::Kept, ..bill });
         self.give_up(id);
         if self.pods.get(&id).is_some_and(|pod| pod.leaving.is_none()) {
-            self.to_be_moved(id, until);
+            self.plan_to_move(id, until);
         }
         self.keep(id, Kept { shape, at, bill });
         self.forget_kept(id.workload);

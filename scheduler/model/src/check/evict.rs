@@ -87,7 +87,7 @@ impl Cluster {
         let pool = self.nodes.get(&pod.node).and_then(|node| self.pools.get(&node.pool?));
         self.for_another(w, pool, now, &mut f);
         list.lost.entry(id.workload).or_default().insert(id.role);
-        self.to_be_moved(id, free);
+        self.plan_to_move(id, free);
         true
     }
 

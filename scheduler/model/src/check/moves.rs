@@ -21,7 +21,7 @@ impl Cluster {
     }
 
     /// Room is reserved for a pod that runs: it is to be moved. When the room will be free is said with it.
-    pub(super) fn to_be_moved(&mut self, id: PodId, free: Timestamp) {
+    pub(super) fn plan_to_move(&mut self, id: PodId, free: Timestamp) {
         let grace = self.workloads.get(&id.workload).map_or(Millis::ZERO, |w| w.spec.grace);
         let until = free.plus(if grace == Millis::ZERO { Millis::from_secs(1) } else { grace });
         let leaving = Leaving { until, by_owner: false, pending: true };
