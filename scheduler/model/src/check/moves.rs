@@ -55,11 +55,10 @@ impl Cluster {
         for unit in &waiting {
             let circle = self.has_place(unit, &gone, list.allowance) && self.in_a_circle(unit, &waiting);
             let nobody_leaves = unit.iter().any(|id| moved[id]);
-            for id in unit.iter().take(1) {
-                list.about(id).want(circle || nobody_leaves, "S26", || {
-                    "is stopped to be moved, its new place is not free, and it waits in no circle".to_owned()
-                });
-            }
+            let Some(id) = unit.first() else { continue };
+            list.about(id).want(circle || nobody_leaves, "S26", || {
+                "is stopped to be moved, its new place is not free, and it waits in no circle".to_owned()
+            });
         }
     }
 
