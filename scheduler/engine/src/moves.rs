@@ -111,7 +111,7 @@ impl Engine {
             return;
         }
         let units: Vec<&[PodIx]> = needed.iter().map(|(unit, _)| &unit[..]).collect();
-        for at in self.to_stop(&units) {
+        for at in self.find_stoppable(&units) {
             let (unit, workload) = &needed[at];
             let mut pods = unit.to_vec();
             pods.sort_unstable_by_key(|pod| self.pod_id(*pod));
@@ -121,7 +121,7 @@ impl Engine {
 
     /// Which of these units can be stopped now: their places are free beside everybody who is there, whoever was stopped
     /// before has his, and one gets none that another of them does; or they wait for each other alone.
-    pub(crate) fn to_stop(&mut self, units: &[&[PodIx]]) -> Vec<usize> {
+    pub(crate) fn find_stoppable(&mut self, units: &[&[PodIx]]) -> Vec<usize> {
         let on_their_way = self.batches_of(|pod| !self.is_pending(pod));
         let rooms = self.lift_kept();
         for batch in on_their_way {

@@ -161,7 +161,7 @@ impl Engine {
         let units = self.batches_of(|pod| moved.contains(&pod));
         let units: Vec<&[PodIx]> = units.iter().map(|unit| &unit[..]).collect();
         if !units.is_empty() {
-            let stopped = self.to_stop(&units).into_iter().flat_map(|at| units[at]).copied();
+            let stopped = self.find_stoppable(&units).into_iter().flat_map(|at| units[at]).copied();
             let mut stopped: Vec<PodIx> = stopped.collect();
             stopped.sort_unstable_by_key(|victim| self.pod_id(*victim));
             self.evict(&stopped, Some(id), cause, decisions);

@@ -78,7 +78,7 @@ impl State {
             return Vec::new();
         }
         let units: Vec<Vec<PodId>> = needed.iter().map(|(unit, _)| unit.clone()).collect();
-        let stopped = self.to_stop(&units).into_iter();
+        let stopped = self.find_stoppable(&units).into_iter();
         let pods = stopped.flat_map(|at| {
             let pods: BTreeSet<PodId> = units[at].iter().copied().collect();
             pods.into_iter().map(move |pod| (pod, needed[at].1))
@@ -90,7 +90,7 @@ impl State {
     /// Which of these units can be stopped now: first those whose places are free beside everybody else who is there, one
     /// after the other; then those that wait for each other and for nobody else; all, if nobody leaves for whom they could
     /// wait.
-    pub(crate) fn to_stop(&self, units: &[Vec<PodId>]) -> Vec<usize> {
+    pub(crate) fn find_stoppable(&self, units: &[Vec<PodId>]) -> Vec<usize> {
         let mut now = self.without_kept();
         for batch in self.batches_of(|pod| !self.is_pending(pod)) {
             if batch.iter().any(|pod| self.pods.contains_key(pod)) && self.fit(&now, &[&batch], &[&batch]) {

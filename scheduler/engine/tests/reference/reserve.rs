@@ -51,7 +51,7 @@ impl State {
         self.kept.extend(rooms().map(|(pod, at)| (*pod, Kept { at: *at, until })));
         let units = self.batches_of(|pod| moves(&pod));
         let stopped: BTreeSet<PodId> =
-            self.to_stop(&units).into_iter().flat_map(|at| units[at].clone()).collect();
+            self.find_stoppable(&units).into_iter().flat_map(|at| units[at].clone()).collect();
         for pod in stopped {
             decisions.push(self.evict(pod, Some(deal.beneficiary), cause));
         }
