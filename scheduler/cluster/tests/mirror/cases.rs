@@ -233,19 +233,17 @@ fn moving() -> World {
     let mut world = World::new();
     world.project("p", 8);
     [("n0", 2), ("n1", 1), ("n2", 2)].into_iter().for_each(|(node, gpus)| world.node(node, gpus));
-    let runs = |on: &str, goes_to: &str, of: Option<&str>| {
-        let least = of.map(|_| "2");
-        json!({
-            "metadata": {
-                "labels": {"berth.dev/workload": of}, "annotations": {"berth.dev/min-members": least},
-            },
+    let runs = |on: &str, goes_to: &str, of: serde_json::Value| {
+        let mut pod = json!({
             "spec": {"nodeName": on, "nodeSelector": {"kubernetes.io/hostname": goes_to}},
             "status": {"phase": "Running"},
-        })
+        });
+        pod["metadata"] = of["metadata"].clone();
+        pod
     };
-    world.pod("p/g-0", 1, runs("n0", "n2", Some("g")));
-    world.pod("p/g-1", 1, runs("n1", "n2", Some("g")));
-    world.pod("p/a", 1, runs("n0", "n1", None));
+    world.pod("p/g-0", 1, runs("n0", "n2", gang("g", 2)));
+    world.pod("p/g-1", 1, runs("n1", "n2", gang("g", 2)));
+    world.pod("p/a", 1, runs("n0", "n1", json!({"metadata": {}})));
     world.sync();
     world.pod("p/big", 2, json!({"spec": {"nodeSelector": {"kubernetes.io/hostname": "n0"}}}));
     let rooms = ["reserve big on n0", "reserve g-0 on n2", "reserve g-1 on n2", "reserve a on n1"];
