@@ -8,8 +8,9 @@
 //! 4. [`slim`]: Kubernetes' own objects, cut down to what scheduling reads.
 //! 5. [`keep`]: pods as they are kept in memory, a hundred thousand of them.
 //! 6. [`asked`]: what a pod asks for by labels and annotations, ours and others'.
-//! 7. [`convert`]: objects -> the model's nodes, pods, pools, departments and projects (S1, S2, S11, S13, S14).
-//! 8. [`group`]: which pods are one workload, and how many of them it needs to start (S5).
+//! 7. [`cel`]: conditions on devices.
+//! 8. [`convert`]: objects -> the model's nodes, pods, pools, departments and projects (S1, S2, S11, S13, S14).
+//! 9. [`group`]: which pods are one workload, and how many of them it needs to start (S5).
 //!
 //! Invariants: amounts are integers, read exactly; a malformed object gives an error that names the object, the field, the
 //! value and what is allowed, and nothing else. Absent on purpose: a client, watches, clocks, caches; whoever watches hands
@@ -22,6 +23,8 @@ pub mod quantity;
 
 #[cfg(feature = "kube")]
 pub mod asked;
+#[cfg(feature = "kube")]
+pub mod cel;
 #[cfg(feature = "kube")]
 pub mod convert;
 #[cfg(feature = "kube")]

@@ -153,6 +153,9 @@ pub mod node {
     /// A label that is only in Berth's own picture of a node, never in the API: its devices are handed out by Berth's driver, so
     /// that they can be shared. A pod that asks for a fraction needs it.
     pub const FRACTIONS: &str = "gpu.berth.dev/fractions";
+    /// The beginning of a label that is only in that picture, too: all devices of the node that Berth's driver hands out are
+    /// meant by the selectors that follow. Nobody else can write it, for names of labels have no spaces.
+    pub const SELECTED: &str = "gpu.berth.dev/selected by ";
     /// Label: the node's name as the kubelet knows it.
     pub const HOSTNAME: &str = "kubernetes.io/hostname";
     /// Label: the failure zone.

@@ -50,12 +50,21 @@ pub struct Allocation {
     pub claim: Box<str>,
     /// Its uid.
     pub uid: Box<str>,
-    /// Its request.
-    pub request: Box<str>,
-    /// The devices, with what it gets of each.
-    pub devices: Vec<(Box<str>, GpuMemoryMib)>,
+    /// The devices.
+    pub devices: Vec<GivenDevice>,
     /// The most that may be used of each, if that is not all of it.
     pub limit: Option<GpuMemoryMib>,
+}
+
+/// What a claim gets of a device.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct GivenDevice {
+    /// The claim's request that it is for.
+    pub request: Box<str>,
+    /// The device.
+    pub name: Box<str>,
+    /// How much of it.
+    pub memory: GpuMemoryMib,
 }
 
 /// Where room is kept for a pod, as written on it (S23, S33).

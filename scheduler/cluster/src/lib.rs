@@ -45,6 +45,6 @@ mod words;
 pub mod write;
 
 pub use act::{Act, Settings as ActSettings};
-pub use action::{Action, Allocation, Bind, PodRef};
+pub use action::{Action, Allocation, Bind, GivenDevice, PodRef};
 pub use change::{Change, Kind, Object, Outcome};
 pub use mirror::Mirror;

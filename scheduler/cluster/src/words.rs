@@ -1,6 +1,6 @@
 //! Evictions and warnings in words.
 
-use berth_api::names::node::FRACTIONS;
+use berth_api::names::node::{FRACTIONS, SELECTED};
 use berth_model::words::Names;
 use berth_model::{Cause, Operator, PodSpec, Warning};
 
@@ -32,6 +32,13 @@ pub(crate) fn eviction(cause: Cause, beneficiary: Option<&str>) -> String {
         Cause::OverLimit => "it uses more GPU memory than it was given (S19)".to_owned(),
         Cause::NotStarted => "it, or another of its gang, did not run in time (S5)".to_owned(),
     }
+}
+
+/// The selection of devices that a pod demands of its node, by its label.
+pub(crate) fn selection(pod: &PodSpec) -> Option<&str> {
+    let terms = pod.node_affinity.iter().flat_map(|affinity| &affinity.node_selector_terms);
+    let demands = terms.flat_map(|term| &term.match_expressions);
+    demands.map(|demand| demand.key.as_str()).find(|key| key.starts_with(SELECTED))
 }
 
 /// What stands behind it when nodes hand devices out in another way than a pod asks for them.

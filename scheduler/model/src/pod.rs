@@ -41,6 +41,17 @@ impl GpuRequest {
         }
     }
 
+    /// The same on another number of devices; what asks for no GPU goes on doing so.
+    #[must_use]
+    pub const fn with_devices(self, devices: u32) -> Self {
+        match self {
+            Self::None => Self::None,
+            Self::Whole(_) => Self::Whole(devices),
+            Self::Share { share, limit, .. } => Self::Share { share, devices, limit },
+            Self::Memory { memory, limit, .. } => Self::Memory { memory, devices, limit },
+        }
+    }
+
     /// True if devices are shared with others.
     pub const fn is_fraction(self) -> bool {
         matches!(self, Self::Share { .. } | Self::Memory { .. })

@@ -1,18 +1,19 @@
 //! ResourceClaims of Berth's own driver -> what a pod asks for of GPUs (S13, S14), and what it was given (S33).
 //!
-//! A pod has one such claim with one request: so many devices, whole, or so much memory or such a share of each. Whatever else a
-//! claim may say (selectors, alternatives, constraints, tolerations, claims that several pods share, other drivers)
-//! is not understood yet, and a pod that waits with it is told so; nothing is guessed.
+//! A pod has one such claim: so many devices, whole, or so much memory or such a share of each, of all devices or of those that
+//! selectors mean ([`Selection`]). Several requests are understood if they ask for the same of devices: their numbers add up.
+//! Whatever else a claim may say (alternatives, constraints, tolerations, claims that several pods share, other drivers) is not
+//! understood yet, and a pod that waits with it is told so; nothing is guessed.
 //!
 //! A share is said by parameters of the driver and not by an amount, which depends on the device (S13). Such a claim names no
 //! amount, so that whoever does not know the parameters gives it the whole device and not too little.
 
-use super::Surroundings;
+use super::{Selection, Surroundings};
 use crate::asked;
 use crate::error::{Bad, Malformed};
-use crate::names::driver;
+use crate::names::{driver, node::SELECTED};
 use crate::quantity;
-use crate::slim::{self, DeviceConfig, ExactRequest, ResourceClaim, named};
+use crate::slim::{self, DeviceConfig, DeviceRequest, ExactRequest, ResourceClaim, named};
 use berth_model::{GpuMemoryMib, GpuRequest, GpuShare};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use serde::{Deserialize, Serialize};
@@ -51,14 +52,16 @@ impl Parameters {
 }
 
 /// The claim of Berth's driver that a pod has.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Claimed<'a> {
     /// The claim.
     pub claim: &'a ResourceClaim,
-    /// The name of its request.
-    pub request: &'a str,
+    /// The names of its requests, and how many of the devices are for each.
+    pub requests: Vec<(&'a str, u32)>,
     /// What it asks for.
     pub gpu: GpuRequest,
+    /// Of which devices.
+    pub selection: Selection,
 }
 
 /// Names of the claims of a pod that exist, as far as is known: those that are made from templates have names once they are.
@@ -82,6 +85,13 @@ pub fn claimed<'a>(pod: &slim::Pod, around: &'a impl Surroundings) -> Result<Opt
     read(pod, around).map_err(|bad| bad.of(named(pod)))
 }
 
+/// The devices that the claim of a pod means, if it is understood, also where it cannot be told of some devices.
+pub fn selection(pod: &slim::Pod, around: &impl Surroundings) -> Selection {
+    let [used] = &pod.spec.resource_claims[..] else { return Selection::default() };
+    let claim = find(pod, used, around).and_then(|claim| understand(claim, around));
+    claim.map(|found| found.selection).unwrap_or_default()
+}
+
 pub(super) fn read<'a>(pod: &slim::Pod, around: &'a impl Surroundings) -> Result<Option<Claimed<'a>>, Bad> {
     let asked = asked::gpu(pod)?;
     let [used] = &pod.spec.resource_claims[..] else {
@@ -97,7 +107,8 @@ pub(super) fn read<'a>(pod: &slim::Pod, around: &'a impl Surroundings) -> Result
     };
     let field = format!("spec.resourceClaims[{}]", used.name);
     let claim = find(pod, used, around).map_err(|bad| bad.under(&field))?;
-    let found = understand(claim, around).map_err(|bad| bad.under(format!("{field}.{}", named(claim))))?;
+    let found = understand(claim, around).and_then(|found| decided(found, around));
+    let found = found.map_err(|bad| bad.under(format!("{field}.{}", named(claim))))?;
     match asked {
         Some(asked) if asked != found.gpu => Err(Bad::new(
             field,
@@ -142,42 +153,63 @@ fn find<'a>(
     Ok(claim)
 }
 
+/// A selector that fails on a device aborts the allocation, as Kubernetes has it.
+fn decided<'a>(found: Claimed<'a>, around: &impl Surroundings) -> Result<Claimed<'a>, Bad> {
+    let label = found.selection.label();
+    match label.as_deref().and_then(|label| around.selection_fails(label)) {
+        Some(why) => {
+            let allowed = format!("selectors that can be evaluated for every device; {why}");
+            Err(Bad::new("selectors", label.unwrap_or_default().trim_start_matches(SELECTED), allowed))
+        }
+        None => Ok(found),
+    }
+}
+
 fn understand<'a>(claim: &'a ResourceClaim, around: &'a impl Surroundings) -> Result<Claimed<'a>, Bad> {
     let asked = &claim.spec.devices;
-    let [request] = &asked.requests[..] else {
-        return Err(Bad::new("spec.devices.requests", format!("{} of them", asked.requests.len()), "one"));
-    };
+    if !asked.constraints.is_empty() {
+        let found = format!("{} of them", asked.constraints.len());
+        return Err(Bad::new("spec.devices.constraints", found, "none yet"));
+    }
+    let each = asked.requests.iter().map(|request| understand_request(claim, request, around));
+    let mut each = each.collect::<Result<Vec<_>, _>>()?.into_iter();
+    let mut all = each.next().ok_or_else(|| Bad::new("spec.devices.requests", "none", "one or more"))?;
+    for next in each {
+        let devices = all.gpu.devices() + next.gpu.devices();
+        if all.gpu.with_devices(1) != next.gpu.with_devices(1) || all.selection != next.selection {
+            let names: Vec<_> = asked.requests.iter().map(|request| request.name.as_str()).collect();
+            let allowed = "requests that ask for the same amount of devices of the same class and selectors";
+            return Err(Bad::new("spec.devices.requests", names.join(", "), allowed));
+        }
+        if i64::from(devices) > DEVICES_MAX {
+            return Err(Bad::new("spec.devices.requests", format!("{devices} devices"), "1 to 64"));
+        }
+        all.gpu = all.gpu.with_devices(devices);
+        all.requests.extend(next.requests);
+    }
+    Ok(all)
+}
+
+fn understand_request<'a>(
+    claim: &'a ResourceClaim,
+    request: &'a DeviceRequest,
+    around: &'a impl Surroundings,
+) -> Result<Claimed<'a>, Bad> {
     let field = format!("spec.devices.requests[{}]", request.name);
     let Some(exactly) = &request.exactly else {
         return Err(Bad::new(format!("{field}.firstAvailable"), "alternatives", "none yet: `exactly`"));
     };
-    if !asked.constraints.is_empty() {
-        return Err(Bad::new(
-            "spec.devices.constraints",
-            format!("{} of them", asked.constraints.len()),
-            "none yet",
-        ));
-    }
     let name = exactly.device_class_name.as_str();
-    let class = around.device_class(name).filter(|class| is_ours(class)).ok_or_else(|| {
-        let allowed = "a DeviceClass whose one selector is: device.driver == \"gpu.berth.dev\"; leave pods with claims of other \
-                       drivers to another scheduler";
-        Bad::new(format!("{field}.exactly.deviceClassName"), name, allowed)
+    let class = around.device_class(name).ok_or_else(|| {
+        Bad::new(format!("{field}.exactly.deviceClassName"), name, "the name of a DeviceClass that exists")
     })?;
     plain(exactly).map_err(|bad| bad.under(format!("{field}.exactly")))?;
-    let parameters = parameters(&request.name, class.spec.config.iter().chain(&asked.config))?;
+    let selection = Selection::read(&class.spec.selectors, &exactly.selectors, around);
+    let selection = selection.map_err(|bad| bad.under(&field))?;
+    let config = class.spec.config.iter().chain(&claim.spec.devices.config);
+    let parameters = parameters(&request.name, config)?;
     let gpu = gpu(exactly, &parameters).map_err(|bad| bad.under(field))?;
-    Ok(Claimed { claim, request: &request.name, gpu })
-}
-
-/// True for a class of all devices of Berth's driver.
-fn is_ours(class: &slim::DeviceClass) -> bool {
-    let wanted = format!("device.driver==\"{}\"", driver::NAME);
-    let [selector] = &class.spec.selectors[..] else { return false };
-    selector.cel.as_ref().is_some_and(|cel| {
-        let dense: String = cel.expression.chars().filter(|c| !c.is_whitespace()).collect();
-        dense.replace('\'', "\"") == wanted
-    })
+    Ok(Claimed { claim, requests: vec![(&request.name, gpu.devices())], gpu, selection })
 }
 
 /// What is not understood yet.
@@ -186,7 +218,6 @@ fn plain(exactly: &ExactRequest) -> Result<(), Bad> {
         0 => Ok(()),
         n => Err(Bad::new(what, format!("{n} of them"), "none yet")),
     };
-    many("selectors", &exactly.selectors)?;
     many("tolerations", &exactly.tolerations)?;
     match exactly.allocation_mode.as_deref() {
         None | Some("" | "ExactCount") => {}

@@ -15,23 +15,27 @@ mod node;
 mod organisation;
 mod pod;
 mod resources;
+mod selection;
 mod selector;
 mod slice;
 mod storage;
 mod template;
 
 pub use budget::budget;
-pub use claims::{Claimed, Parameters, Part, claimed, parts};
+pub use claims::{Claimed, Parameters, Part, claimed, parts, selection};
 pub use node::{NodeFacts, node};
 pub(crate) use organisation::created;
 pub use organisation::{department, node_pool, project, queue_quota};
 pub use pod::{Depends, depends_on, pod};
+pub use selection::Selection;
 pub use selector::{label_selector, selects};
 pub use slice::{Published, devices};
 pub use storage::{OpenClaim, SELECTED_NODE, open_claims};
 pub use template::{CLAIM, template, template_name};
 
+use crate::cel::Selector;
 use crate::slim;
+use std::sync::Arc;
 
 /// The objects that others are read with.
 pub trait Surroundings {
@@ -49,4 +53,17 @@ pub trait Surroundings {
     fn device_class(&self, name: &str) -> Option<&slim::DeviceClass>;
     /// Every namespace, by name.
     fn namespaces(&self) -> Vec<&slim::Namespace>;
+
+    /// A selector of devices; who reads many pods remembers them.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    fn selector(&self, expression: &str) -> Result<Arc<Selector>, String> {
+        Selector::compile(expression).map(Arc::new)
+    }
+
+    /// Why a selection, by its label, cannot be told of some device, if that is so.
+    fn selection_fails(&self, _label: &str) -> Option<&str> {
+        None
+    }
 }

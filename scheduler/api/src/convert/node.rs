@@ -16,6 +16,8 @@ pub struct NodeFacts<'a> {
     pub csi: Option<&'a slim::CsiNode>,
     /// Its devices as Berth's own driver publishes them; none if it does not, and the device plugin's count stands.
     pub devices: Option<&'a [DeviceSpec]>,
+    /// Labels of the selections that mean all of these.
+    pub selected: &'a [String],
 }
 
 /// Memory of a device of which nothing is known. Whole GPUs do not need it.
@@ -47,6 +49,7 @@ fn read(node: &slim::Node, facts: NodeFacts<'_>) -> Result<NodeSpec, Bad> {
         }
         Some(devices) if taken.gpus == 0 && !devices.is_empty() => {
             labels.insert(FRACTIONS.to_owned(), "true".to_owned());
+            labels.extend(facts.selected.iter().map(|label| (label.clone(), "true".to_owned())));
             devices.to_vec()
         }
         _ => vec![device(&labels)?; taken.gpus as usize],

@@ -1,6 +1,6 @@
 //! A pod -> what the model needs to know of it to place it.
 
-use super::{Surroundings, affinity, claims, resources, storage};
+use super::{Selection, Surroundings, affinity, claims, resources, storage};
 use crate::asked;
 use crate::error::{Bad, Malformed};
 use crate::names::node::FRACTIONS;
@@ -46,7 +46,8 @@ pub fn depends_on(pod: &slim::Pod) -> Depends {
 ///
 /// The GPU request is that of its claim of Berth's driver, which the annotations must agree with, else its containers' whole
 /// GPUs. A claim needs a node whose devices Berth's own driver hands out, which [`FRACTIONS`] marks; whole GPUs of the device
-/// plugin need one where it does not. Both are demanded as node labels like any other.
+/// plugin need one where it does not. Both are demanded as node labels like any other, and so is a node whose devices the
+/// claim's selectors mean ([`Selection`]).
 ///
 /// # Errors
 /// A field of the pod is malformed.
@@ -59,8 +60,8 @@ fn read(pod: &slim::Pod, around: &impl Surroundings) -> Result<PodSpec, Bad> {
     let claimed = claimed(pod, around, taken.gpus)?;
     let mut spec = PodSpec {
         requests: taken.resources,
-        gpu: match (claimed, taken.gpus) {
-            (Some(claimed), _) => claimed,
+        gpu: match (&claimed, taken.gpus) {
+            (Some((claimed, _)), _) => *claimed,
             (None, 0) => GpuRequest::None,
             (None, whole) => GpuRequest::Whole(whole),
         },
@@ -85,6 +86,9 @@ fn read(pod: &slim::Pod, around: &impl Surroundings) -> Result<PodSpec, Bad> {
         (false, GpuRequest::Whole(_)) => demand(&mut spec, FRACTIONS, Operator::DoesNotExist),
         (false, _) => {}
     }
+    if let Some(label) = claimed.and_then(|(_, selection)| selection.label()) {
+        demand(&mut spec, &label, Operator::Exists);
+    }
     Ok(spec)
 }
 
@@ -95,7 +99,11 @@ fn each<T, U>(list: &[T], field: &str, mut read: impl FnMut(&T) -> Result<U, Bad
 
 /// What a pod asks for by a claim of Berth's driver. What the claims of a pod on a node say that are not understood is the
 /// business of whoever bound it.
-fn claimed(pod: &slim::Pod, around: &impl Surroundings, whole: u32) -> Result<Option<GpuRequest>, Bad> {
+fn claimed(
+    pod: &slim::Pod,
+    around: &impl Surroundings,
+    whole: u32,
+) -> Result<Option<(GpuRequest, Selection)>, Bad> {
     if whole > 0 && (asked::gpu(pod)?.is_some() || !pod.spec.resource_claims.is_empty()) {
         return Err(Bad::new(
             "spec.containers.resources",
@@ -104,7 +112,7 @@ fn claimed(pod: &slim::Pod, around: &impl Surroundings, whole: u32) -> Result<Op
         ));
     }
     match claims::read(pod, around) {
-        Ok(claimed) => Ok(claimed.map(|claimed| claimed.gpu)),
+        Ok(claimed) => Ok(claimed.map(|claimed| (claimed.gpu, claimed.selection))),
         Err(bad) if pod.spec.node_name.is_none() => Err(bad),
         Err(_) => Ok(None),
     }

@@ -67,7 +67,7 @@ pub struct ExactRequest {
     pub device_class_name: String,
     /// What the devices must be, besides.
     #[serde(deserialize_with = "null_as_default")]
-    pub selectors: Vec<Value>,
+    pub selectors: Vec<DeviceSelector>,
     /// `ExactCount` or `All`.
     pub allocation_mode: Option<String>,
     /// How many.

@@ -56,6 +56,8 @@ pub struct Device {
     /// What it has.
     #[serde(deserialize_with = "null_as_default")]
     pub capacity: BTreeMap<String, Capacity>,
+    /// Several claims may have parts of it.
+    pub allow_multiple_allocations: Option<bool>,
     /// What keeps claims away.
     #[serde(deserialize_with = "null_as_default")]
     pub taints: Vec<DeviceTaint>,
@@ -69,6 +71,10 @@ pub struct Attribute {
     pub string: Option<String>,
     /// A number.
     pub int: Option<i64>,
+    /// Yes or no.
+    pub bool: Option<bool>,
+    /// A semantic version.
+    pub version: Option<String>,
 }
 
 /// An amount that a device has.

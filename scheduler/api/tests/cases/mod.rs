@@ -1,6 +1,7 @@
 //! Helpers, and the cases by rule.
 
 mod asked;
+mod cel;
 mod claims;
 mod group;
 mod node;

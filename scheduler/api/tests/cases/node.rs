@@ -10,7 +10,7 @@ fn read(yaml: &str, facts: NodeFacts<'_>) -> Result<berth_model::NodeSpec, Strin
     node(&object(yaml), facts).map_err(|error| error.to_string())
 }
 
-const PLAIN: NodeFacts<'_> = NodeFacts { id: NodeId(7), csi: None, devices: None };
+const PLAIN: NodeFacts<'_> = NodeFacts { id: NodeId(7), csi: None, devices: None, selected: &[] };
 
 const NODE: &str = "
 metadata:

@@ -150,32 +150,31 @@ fn stand(claim: &ResourceClaim, bind: &Bind, wanted: &Allocation) -> Stand {
     };
     let results = &allocation.devices.results;
     let same = results.len() == wanted.devices.len()
-        && results.iter().zip(&wanted.devices).all(|(result, (device, _))| {
-            *result.device == **device
+        && results.iter().zip(&wanted.devices).all(|(result, given)| {
+            *result.device == *given.name
                 && *result.pool == *bind.node
                 && result.driver == driver::NAME
-                && *result.request == *wanted.request
+                && *result.request == *given.request
         });
     if same && !users.is_empty() { Stand::Done } else { Stand::Left }
 }
 
 /// Allocation and reservation.
 fn status(bind: &Bind, wanted: &Allocation, ids: &[String]) -> Value {
-    let results = wanted.devices.iter().zip(ids).map(|((device, memory), id)| {
+    let results = wanted.devices.iter().zip(ids).map(|(given, id)| {
         json!({
-            "request": wanted.request,
+            "request": given.request,
             "driver": driver::NAME,
             "pool": &*bind.node,
-            "device": device,
+            "device": given.name,
             "shareID": id,
-            "consumedCapacity": { driver::MEMORY: format!("{}Mi", memory.0) },
+            "consumedCapacity": { driver::MEMORY: format!("{}Mi", given.memory.0) },
         })
     });
     let config = wanted.limit.map(|limit| {
         let parameters = Parameters { limit: Some(format!("{}Mi", limit.0)), ..Parameters::new() };
         json!([{
             "source": "FromClaim",
-            "requests": [wanted.request],
             "opaque": { "driver": driver::NAME, "parameters": parameters },
         }])
     });
@@ -206,7 +205,7 @@ fn share_id() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::action::PodRef;
+    use crate::action::{GivenDevice, PodRef};
     use crate::trace::Trace;
     use berth_model::GpuMemoryMib;
     use serde_json::from_value;
@@ -215,8 +214,11 @@ mod tests {
         let allocation = Allocation {
             claim: "c".into(),
             uid: "cu".into(),
-            request: "gpu".into(),
-            devices: vec![("d".into(), GpuMemoryMib(1024))],
+            devices: vec![GivenDevice {
+                request: "gpu".into(),
+                name: "d".into(),
+                memory: GpuMemoryMib(1024),
+            }],
             limit: Some(GpuMemoryMib(2048)),
         };
         let pod = PodRef { namespace: "n".into(), name: "p".into(), uid: "u".into() };

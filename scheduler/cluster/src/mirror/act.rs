@@ -133,9 +133,10 @@ impl Mirror {
         let mut message = format!("{}: {}", reason.kind(), Words::new(self).reason(reason));
         if let Reason::Feasibility { role, failed, .. } = reason
             && failed.iter().any(|(constraint, _)| *constraint == Constraint::NodeAffinity)
-            && let Some(hint) = group.roles.get(usize::from(*role)).and_then(|it| words::other_way(&it.spec))
+            && let Some(role) = group.roles.get(usize::from(*role))
         {
-            message = format!("{message}; {hint}");
+            let hints = [words::other_way(&role.spec).map(str::to_owned), self.selected(&role.spec)];
+            hints.into_iter().flatten().for_each(|hint| message = format!("{message}; {hint}"));
         }
         (!pods.is_empty()).then_some(Action::Pending { pods, reason: said, message })
     }

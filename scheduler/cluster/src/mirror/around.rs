@@ -2,11 +2,13 @@
 
 use super::seen::Seen;
 use crate::change::{Name, Object};
+use berth_api::cel::Selector;
 use berth_api::convert::{OpenClaim, SELECTED_NODE, Surroundings};
 use berth_api::group::{Kind as Gang, Shape};
 use berth_api::slim;
 use k8s_openapi::api::core::v1::ObjectReference;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// What pods are read with.
 #[derive(Debug, Default)]
@@ -22,6 +24,9 @@ pub(crate) struct Around {
     /// Volumes and claims as they will be once the binds under way have done their part, until the cluster shows it.
     assumed_volumes: BTreeMap<Name, slim::PersistentVolume>,
     assumed_claims: BTreeMap<Name, slim::PersistentVolumeClaim>,
+    /// Selections of devices that fail, and why.
+    pub(crate) failing: BTreeMap<String, String>,
+    selectors: Mutex<HashMap<Box<str>, Result<Arc<Selector>, String>>>,
     shapes: BTreeMap<Gang, Seen<Result<Shape, String>>>,
 }
 
@@ -76,9 +81,29 @@ impl Surroundings for Around {
     fn namespaces(&self) -> Vec<&slim::Namespace> {
         self.namespaces.iter().map(|(_, namespace)| namespace).collect()
     }
+
+    fn selector(&self, expression: &str) -> Result<Arc<Selector>, String> {
+        let mut known = self.selectors.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(found) = known.get(expression) {
+            return found.clone();
+        }
+        let compiled = Selector::compile(expression).map(Arc::new);
+        known.insert(expression.into(), compiled.clone());
+        compiled
+    }
+
+    fn selection_fails(&self, label: &str) -> Option<&str> {
+        self.failing.get(label).map(String::as_str)
+    }
 }
 
 impl Around {
+    /// Forgets selectors that nobody holds.
+    pub(crate) fn sweep(&mut self) {
+        let known = self.selectors.get_mut().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|_, found| found.as_ref().is_ok_and(|selector| Arc::strong_count(selector) > 1));
+    }
+
     /// What open claims become on a node is taken for done.
     pub(crate) fn assume(&mut self, namespace: &str, open: &[OpenClaim], node: &str) {
         for open in open {

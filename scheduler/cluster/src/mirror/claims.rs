@@ -7,13 +7,18 @@
 //! Devices are numbers to the engine and names to everybody else.
 
 use super::Mirror;
+use super::nodes::Changed;
 use super::pods::Entry;
-use crate::action::{Action, Allocation, Bind};
+use crate::action::{Action, Allocation, Bind, GivenDevice};
 use crate::trace::Trace;
+use crate::words;
 use berth_api::asked::asked;
 use berth_api::convert::{self, Claimed, open_claims};
+use berth_api::names::node::SELECTED;
 use berth_api::slim;
-use berth_model::{DeviceIndex, DeviceMask, GpuGrant, GpuMemoryMib, Millis, NodeId, Placement, Timestamp};
+use berth_model::{
+    DeviceIndex, DeviceMask, GpuGrant, GpuMemoryMib, Millis, NodeId, Placement, PodSpec, Timestamp,
+};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -32,6 +37,59 @@ pub(super) struct Given {
 }
 
 impl Mirror {
+    /// Notes which devices the claims of a pod mean; whose they are is known with the next events.
+    pub(super) fn note_selection(&mut self, ix: u32, pod: &slim::Pod) {
+        let selection = convert::selection(pod, &self.around);
+        self.pods.selects(ix, selection.label());
+        self.nodes.select(&selection);
+    }
+
+    /// Forgets selections that no pod has any more.
+    pub(super) fn sweep_selections(&mut self) {
+        self.around.sweep();
+        let selected = self.pods.iter().filter_map(|(_, entry)| entry.selected.as_deref().map(str::to_owned));
+        self.nodes.retain_selections(&selected.collect());
+    }
+
+    /// Tells of nodes whose devices are meant by whom, until no pod that is read again changes that.
+    pub(super) fn settle_selections(&mut self, nodes: &mut Changed) {
+        self.look_at_selections();
+        self.read_again();
+        // Pods that were just read may select devices as nobody did before.
+        while self.nodes.is_dirty() {
+            nodes.set.extend(self.nodes.events().set);
+            self.look_at_selections();
+            self.read_again();
+        }
+    }
+
+    /// Pods whose selections fail, or do no more, are read again.
+    fn look_at_selections(&mut self) {
+        if let Some(failing) = self.nodes.failures().filter(|failing| *failing != self.around.failing) {
+            self.around.failing = failing;
+            self.stale.device_classes = true;
+        }
+    }
+
+    /// In words, whose devices a pod's selectors mean, if it has some.
+    pub(super) fn selected(&self, pod: &PodSpec) -> Option<String> {
+        let label = words::selection(pod)?;
+        let counts = self.nodes.selected(label);
+        let selectors = label.trim_start_matches(SELECTED);
+        let mut words = format!(
+            "the selectors of its claim, {selectors}, mean all devices of {} nodes and none of {}",
+            counts.all, counts.none
+        );
+        if counts.some > 0 {
+            let some = format!(
+                "; of {} nodes they mean some, which are not offered: all or none is understood",
+                counts.some
+            );
+            words.push_str(&some);
+        }
+        Some(words)
+    }
+
     fn claimed(&self, entry: &Entry) -> Option<Claimed<'_>> {
         if entry.device_claims.is_empty() {
             return None;
@@ -69,15 +127,18 @@ impl Mirror {
 
     /// What is to be written on the claim of a pod that gets this place; none if it has no claim.
     pub(super) fn allocation(&self, entry: &Entry, at: Placement) -> Option<Box<Allocation>> {
-        let Claimed { claim, request, .. } = self.claimed(entry)?;
+        let Claimed { claim, requests, .. } = self.claimed(entry)?;
+        let mut requests =
+            requests.iter().flat_map(|(name, devices)| std::iter::repeat_n(*name, *devices as usize));
         let published: Vec<_> = self.nodes.published(at.node).collect();
         let each = |device: DeviceIndex| {
+            let request = requests.next()?.into();
             let (name, spec) = published.get(usize::from(device.0))?;
             let memory = match at.gpus {
                 GpuGrant::Shared { each, .. } => each,
                 GpuGrant::Whole(_) | GpuGrant::None => spec.memory,
             };
-            Some(((*name).into(), memory))
+            Some(GivenDevice { request, name: (*name).into(), memory })
         };
         let limit = match at.gpus {
             GpuGrant::Shared { limit, .. } => Some(limit),
@@ -86,7 +147,6 @@ impl Mirror {
         Some(Box::new(Allocation {
             claim: claim.metadata.name.as_deref()?.into(),
             uid: claim.metadata.uid.as_deref()?.into(),
-            request: request.into(),
             devices: at.gpus.devices().iter().map(each).collect::<Option<_>>()?,
             limit,
         }))

@@ -11,7 +11,7 @@
 //! |---|---|
 //! | `seen`, `ids` | objects by name, lists, identifiers |
 //! | `organisation`, `namespaces` | pools and queues; which project owns which namespace |
-//! | `nodes`, `slices` | nodes; their devices |
+//! | `nodes`, `slices`, `selections` | nodes; their devices; which of these claims mean |
 //! | `budgets`, `around` | disruption budgets; what pods are read with |
 //! | `pods`, `read`, `groups` | pods, what they are, and the workloads they form (S5) |
 //! | `tell` | what was told -> what is seen, as events |
@@ -33,6 +33,7 @@ mod organisation;
 mod pods;
 mod read;
 mod seen;
+mod selections;
 mod slices;
 mod stale;
 mod start;
@@ -447,6 +448,7 @@ impl Mirror {
         let project = self.organisation.project_of(pod.namespace()).map(|(id, _)| id);
         if !pod.spec.resource_claims.is_empty() {
             self.pods.uses_devices(ix, depends_on(pod).device_claims);
+            self.note_selection(ix, pod);
             self.keep_template(ix, pod);
         }
         let Some(entry) = self.pods.get(ix) else { return };
@@ -529,6 +531,7 @@ impl Mirror {
     pub fn sweep(&mut self) {
         self.reader.sweep();
         self.keeper.sweep();
+        self.sweep_selections();
     }
 
     /// When something changes although nothing happens.

@@ -2,9 +2,10 @@
 
 use super::ids::Ids;
 use super::seen::Seen;
+use super::selections::{Counts, Selections};
 use super::slices::Slices;
 use crate::change::Name;
-use berth_api::convert::{self, NodeFacts};
+use berth_api::convert::{self, NodeFacts, Selection};
 use berth_api::slim;
 use berth_model::{DeviceIndex, DeviceSpec, Event, NodeId, NodeSpec};
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,6 +17,7 @@ pub(crate) struct Nodes {
     seen: Seen<slim::Node>,
     csi: Seen<slim::CsiNode>,
     slices: Slices,
+    selections: Selections,
     ids: Ids<Arc<str>>,
     told: BTreeMap<NodeId, NodeSpec>,
     dirty: BTreeSet<Name>,
@@ -29,6 +31,7 @@ impl Default for Nodes {
             seen: Seen::default(),
             csi: Seen::default(),
             slices: Slices::default(),
+            selections: Selections::default(),
             ids: Ids::from(0),
             told: BTreeMap::new(),
             dirty: BTreeSet::new(),
@@ -141,6 +144,33 @@ impl Nodes {
         self.told.get(&id)
     }
 
+    /// A pod selects devices; if nobody did so before, all nodes that have some are to be judged.
+    pub(crate) fn select(&mut self, selection: &Selection) {
+        if self.selections.add(selection) {
+            self.dirty.extend(self.slices.nodes().map(Name::cluster));
+        }
+    }
+
+    /// Forgets selections that are not among those that are used.
+    pub(crate) fn retain_selections(&mut self, used: &BTreeSet<String>) {
+        self.selections.retain(used);
+    }
+
+    /// Why selections fail, by label, if that may have changed since the last call.
+    pub(crate) fn failures(&mut self) -> Option<BTreeMap<String, String>> {
+        self.selections.failures()
+    }
+
+    /// On how many nodes all, some or none of the devices are selected.
+    pub(crate) fn selected(&self, label: &str) -> Counts {
+        self.selections.counts(label)
+    }
+
+    /// True if there is something to be told.
+    pub(crate) fn is_dirty(&self) -> bool {
+        !self.dirty.is_empty()
+    }
+
     /// Brings what was told to what is seen; those that are gone are for the caller to tell, after their pods.
     pub(crate) fn events(&mut self) -> Changed {
         let mut changed = Changed::default();
@@ -151,15 +181,18 @@ impl Nodes {
                     changed.gone.push((id, Arc::from(&*name.name)));
                     self.ids.forget(&*name.name);
                     self.slices.forget(&name.name);
+                    self.selections.forget(&name.name);
                 }
                 self.problems.remove(&name.name);
                 continue;
             };
             let key: Arc<str> = Arc::from(&*name.name);
             let id = NodeId(self.ids.give(&key));
+            let selected = self.selections.judge(&name.name, &self.slices.as_published(&name.name));
             let devices = self.slices.devices(&name.name);
             let read = devices.and_then(|devices| {
-                let facts = NodeFacts { id, csi: self.csi.get(&name), devices: Some(&devices) };
+                let (csi, devices) = (self.csi.get(&name), Some(&*devices));
+                let facts = NodeFacts { id, csi, devices, selected: &selected };
                 convert::node(node, facts)
             });
             let spec = match read {

@@ -39,6 +39,8 @@ pub(crate) struct Entry {
     pub(crate) claims: Box<[String]>,
     /// Claims of devices that it uses, by name.
     pub(crate) device_claims: Box<[String]>,
+    /// The label of the selection that these make, if they do.
+    pub(crate) selected: Option<Box<str>>,
     listed: u32,
 }
 
@@ -126,6 +128,7 @@ impl Pods {
             problem: None,
             claims: Box::default(),
             device_claims: Box::default(),
+            selected: None,
             listed: self.list,
         };
         let ix = match self.free.pop() {
@@ -179,6 +182,13 @@ impl Pods {
         }
         if namespaces {
             self.about_namespaces.insert(ix);
+        }
+    }
+
+    /// The devices that a pod's claims mean.
+    pub(crate) fn selects(&mut self, ix: u32, label: Option<String>) {
+        if let Some(entry) = self.entries.get_mut(ix as usize).and_then(Option::as_mut) {
+            entry.selected = label.map(Into::into);
         }
     }
 

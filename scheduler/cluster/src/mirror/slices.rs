@@ -109,18 +109,30 @@ impl Slices {
     }
 
     fn published(&self, node: &str) -> Result<BTreeMap<Box<str>, Published>, Malformed> {
-        let names = self.by_node.get(node).into_iter().flatten();
-        let slices: Vec<&slim::ResourceSlice> = names.filter_map(|name| self.seen.get(name)).collect();
-        let newest = slices.iter().map(|slice| slice.spec.pool.generation).max();
         let mut all = BTreeMap::new();
-        for slice in slices {
-            if Some(slice.spec.pool.generation) == newest {
-                for device in convert::devices(slice)? {
-                    all.entry(device.name.clone()).or_insert(device);
-                }
+        for slice in self.newest(node) {
+            for device in convert::devices(slice)? {
+                all.entry(device.name.clone()).or_insert(device);
             }
         }
         Ok(all)
+    }
+
+    fn newest(&self, node: &str) -> impl Iterator<Item = &slim::ResourceSlice> {
+        let names = self.by_node.get(node).into_iter().flatten();
+        let slices: Vec<&slim::ResourceSlice> = names.filter_map(|name| self.seen.get(name)).collect();
+        let newest = slices.iter().map(|slice| slice.spec.pool.generation).max();
+        slices.into_iter().filter(move |slice| Some(slice.spec.pool.generation) == newest)
+    }
+
+    /// The devices of a node as its slices describe them.
+    pub(crate) fn as_published(&self, node: &str) -> Vec<&slim::Device> {
+        self.newest(node).flat_map(|slice| &slice.spec.devices).collect()
+    }
+
+    /// Nodes that have slices.
+    pub(crate) fn nodes(&self) -> impl Iterator<Item = &str> {
+        self.by_node.keys().map(|node| &**node)
     }
 
     /// A node is told no more: its devices lose their numbers.

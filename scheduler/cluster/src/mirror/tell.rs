@@ -56,7 +56,7 @@ impl Mirror {
         if !organisation.first.is_empty() {
             self.stale.problems = true;
         }
-        let nodes = self.nodes.events();
+        let mut nodes = self.nodes.events();
         for node in &nodes.new {
             let bound: Vec<u32> = self.pods.on(node).collect();
             bound.into_iter().for_each(|ix| self.touch(ix));
@@ -83,7 +83,7 @@ impl Mirror {
         }
         let gone: Vec<NodeId> = nodes.gone.iter().map(|(id, _)| *id).collect();
         self.touch_placed_on(&gone);
-        self.read_again();
+        self.settle_selections(&mut nodes);
         while let Some((at, group)) = self.timers.first().copied().filter(|(at, _)| *at <= self.now) {
             self.timers.remove(&(at, group));
             self.dirty.insert(group);
@@ -133,7 +133,7 @@ impl Mirror {
     }
 
     /// Reads pods again whose meaning may have changed.
-    fn read_again(&mut self) {
+    pub(super) fn read_again(&mut self) {
         let stale = std::mem::take(&mut self.stale);
         let mut pods: std::collections::BTreeSet<u32> = std::collections::BTreeSet::new();
         for claim in &stale.claims {

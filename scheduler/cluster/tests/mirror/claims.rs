@@ -48,15 +48,13 @@ fn what_is_written_is_what_was_decided() {
     world.claiming("p", Some(600));
     let bind = only_bind(&world.round());
     let wanted = bind.allocation.as_deref().expect("an allocation");
-    assert_eq!((&*wanted.claim, &*wanted.request), ("p", "gpu"));
-    assert_eq!(
-        (&*wanted.devices[0].0, wanted.devices[0].1.0, wanted.limit.map(|it| it.0)),
-        ("a", 600, Some(600))
-    );
+    let [given] = &wanted.devices[..] else { panic!("{wanted:?}") };
+    assert_eq!((&*wanted.claim, &*given.request), ("p", "gpu"));
+    assert_eq!((&*given.name, given.memory.0, wanted.limit.map(|it| it.0)), ("a", 600, Some(600)));
     world.claiming("w", None);
     let bind = only_bind(&world.round());
     let wanted = bind.allocation.as_deref().expect("an allocation");
-    assert_eq!((&*wanted.devices[0].0, wanted.devices[0].1.0, wanted.limit), ("b", 1000, None));
+    assert_eq!((&*wanted.devices[0].name, wanted.devices[0].memory.0, wanted.limit), ("b", 1000, None));
 }
 
 #[test]
@@ -95,7 +93,7 @@ fn s33_after_a_restart_the_devices_are_those_that_the_claims_say() {
     let [Action::Bind(one), Action::Bind(two)] = &world.round()[..] else { panic!() };
     for (bind, device) in [(&one[0], "b"), (&two[0], "a")] {
         let mut allocation = bind.allocation.as_deref().expect("an allocation").clone();
-        allocation.devices[0].0 = device.into();
+        allocation.devices[0].name = device.into();
         world.allocate("open", &allocation.claim, given(bind, &allocation));
         world.edit(&bind.pod.name, |pod| pod["spec"]["nodeName"] = json!("n0"));
     }

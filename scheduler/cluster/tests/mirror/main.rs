@@ -5,6 +5,7 @@ mod cases;
 mod claims;
 mod convergence;
 mod namespaces;
+mod selections;
 mod slices;
 mod starts;
 mod status;

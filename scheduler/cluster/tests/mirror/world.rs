@@ -8,7 +8,7 @@ use berth_api::convert::template_name;
 use berth_api::slim;
 use berth_cluster::change::Name;
 use berth_cluster::mirror::Settings;
-use berth_cluster::{Action, Allocation, Bind, Change, Kind, Mirror, Object, Outcome, PodRef};
+use berth_cluster::{Action, Allocation, Bind, Change, GivenDevice, Kind, Mirror, Object, Outcome, PodRef};
 use berth_engine::Engine;
 use berth_model::{Budget, Decision, Event, Timestamp};
 use serde::de::DeserializeOwned;
@@ -446,10 +446,10 @@ impl World {
 
 /// What a claim says that was given this.
 pub(crate) fn given(bind: &Bind, allocation: &Allocation) -> Value {
-    let result = |(device, memory): &(Box<str>, berth_model::GpuMemoryMib)| {
+    let result = |given: &GivenDevice| {
         json!({
-            "request": allocation.request, "driver": "gpu.berth.dev", "pool": &*bind.node, "device": device,
-            "consumedCapacity": {"memory": format!("{}Mi", memory.0)},
+            "request": given.request, "driver": "gpu.berth.dev", "pool": &*bind.node, "device": given.name,
+            "consumedCapacity": {"memory": format!("{}Mi", given.memory.0)},
         })
     };
     let results: Vec<Value> = allocation.devices.iter().map(result).collect();
