@@ -31,6 +31,8 @@ pub use fitness::{APPLICATION_XIDS, Fault, Faults, Fitness};
 pub use index::{PodIndex, PodName};
 pub use limits::Enforcement;
 pub use plugin::PluginSettings;
+#[cfg(feature = "fuzz")]
+pub use plugin::fuzz;
 pub use run::{Kubernetes, Running, Settings, start};
 pub use sampler::{Sampler, SamplerSettings};
 pub use slice::slice_name;

@@ -1,7 +1,7 @@
 //! The cluster that is measured in, and what runs in it.
 
-use crate::Flags;
 use crate::measured::Run;
+use crate::{Flags, claims};
 use berth_testbed::fake::{AT_ONCE, NodeTemplate, PodTemplate, create_all};
 use berth_testbed::{Component, Options, Scheduler, Testbed};
 use futures::{StreamExt, TryStreamExt, stream};
@@ -34,6 +34,8 @@ pub(crate) struct Cluster {
     folder: tempfile::TempDir,
     nodes: usize,
     at_once: usize,
+    /// Pods ask by claims.
+    claims: bool,
 }
 
 /// Berth's scheduler as a process; killed when dropped.
@@ -63,11 +65,15 @@ impl Cluster {
             crds.create(&PostParams::default(), &crd).await.map_err(text)?;
         }
         let nodes: Api<Node> = Api::all(client.clone());
-        let template = NodeTemplate::new("node").gpus(GPUS as u32);
+        // Where devices are handed out by a driver there is no device plugin.
+        let template = NodeTemplate::new("node").gpus(if flags.claims { 0 } else { GPUS as u32 });
         create_all(&nodes, template.nodes(0..flags.nodes), AT_ONCE).await.map_err(text)?;
+        if flags.claims {
+            claims::publish(&client, flags.nodes).await?;
+        }
         let folder = tempfile::tempdir().map_err(text)?;
         let (nodes, at_once) = (flags.nodes, flags.at_once.max(1));
-        Ok(Self { testbed, client, program, folder, nodes, at_once })
+        Ok(Self { testbed, client, program, folder, nodes, at_once, claims: flags.claims })
     }
 
     fn pods(&self) -> Api<Pod> {
@@ -76,14 +82,18 @@ impl Cluster {
 
     /// A template of pods that one run is about.
     fn template(&self, run: &str, scheduler: &str) -> PodTemplate {
-        PodTemplate::new(run).gpus(1).request("cpu", "100m").scheduler(scheduler).label("run", run)
+        let template = PodTemplate::new(run).request("cpu", "100m").scheduler(scheduler).label("run", run);
+        if self.claims { template } else { template.gpus(1) }
     }
 
     pub(crate) async fn create(&self, template: &PodTemplate, pods: usize) -> Result<(), String> {
+        if self.claims {
+            return claims::create(&self.client, template, pods).await;
+        }
         create_all(&self.pods(), template.pods(0..pods), AT_ONCE).await.map_err(text).map(drop)
     }
 
-    /// Deletes all pods, and waits until they are gone.
+    /// Deletes all pods and claims, and waits until the pods are gone.
     async fn clear(&self) -> Result<(), String> {
         let now = DeleteParams::default().grace_period(0);
         self.pods().delete_collection(&now, &ListParams::default()).await.map_err(text)?;
@@ -101,10 +111,10 @@ impl Cluster {
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
-        Ok(())
+        if self.claims { claims::clear(&self.client).await } else { Ok(()) }
     }
 
-    /// Binds pods by bare POSTs, node by node.
+    /// Binds pods by bare POSTs, node by node; where they have claims, these are written first.
     pub(crate) async fn bare(&self, pods: usize) -> Result<Run, String> {
         self.create(&self.template("bare", "nobody"), pods).await?;
         let watch = self.watch("bare", pods);
@@ -112,11 +122,15 @@ impl Cluster {
         let begun = Instant::now();
         let posts = (0..pods).map(|index| {
             let (api, options, name) = (&api, &options, format!("bare-{index}"));
+            let claim = self.claims.then(|| claims::allocate(&self.client, index, self.nodes));
             let binding = json!({
                 "apiVersion": "v1", "kind": "Binding", "metadata": { "name": name },
                 "target": { "apiVersion": "v1", "kind": "Node", "name": format!("node-{}", index % self.nodes) },
             });
             async move {
+                if let Some(written) = claim {
+                    written.await?;
+                }
                 let sent = api.create_subresource::<_, Value>("binding", &name, options, &binding).await;
                 sent.map(drop).map_err(text)
             }
@@ -125,7 +139,8 @@ impl Cluster {
         let (first, last) = ended(watch).await?;
         self.clear().await?;
         let (span, whole) = (last - first, last - begun);
-        Ok(Run { name: "bare POSTs", pods, span, whole, cpu: Duration::ZERO, rss_kib: 0, engine: None })
+        let name = if self.claims { "bare writes" } else { "bare POSTs" };
+        Ok(Run { name, pods, span, whole, cpu: Duration::ZERO, rss_kib: 0, engine: None })
     }
 
     /// Lets kube-scheduler bind pods.

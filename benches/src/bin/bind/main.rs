@@ -5,17 +5,21 @@
 //! cargo run --release -p berth-bench --bin bind -- --nodes 1000 --pods 3000 --json -
 //! ```
 //!
+//! With `--claims` pods ask for parts of devices by claims, which kube-scheduler allocates as Berth does; what is bare then are the
+//! same three writes per pod.
+//!
 //! The rate is taken between the first and the last bind that a watch of ours sees, so that how long a program takes to start
 //! is not in it; its CPU time is all that it took until the last bind, start included. The pods are there before the program
 //! starts. A watch of pods that have a node runs in all three, in the process that also makes the bare POSTs.
 
+mod claims;
 mod cluster;
 mod measured;
 mod start;
 
 use clap::Parser;
 use cluster::Cluster;
-use measured::{Run, gang_of, ratios};
+use measured::{Run, gang_of, ratios, wanted};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -42,6 +46,10 @@ struct Flags {
     /// Pods that run already while Berth starts, in a second part; 0 = no such part.
     #[arg(long, default_value_t = 0)]
     running: usize,
+    /// Pods ask for a quarter of a device each by a claim of Berth's driver, which is there beforehand as the nodes' slices are. The
+    /// bare writes are then those of the claim, too.
+    #[arg(long, conflicts_with = "running")]
+    claims: bool,
     /// Requests of bindings at a time, of bare POSTs and of Berth.
     #[arg(long, default_value_t = 64)]
     at_once: usize,
@@ -53,7 +61,7 @@ struct Flags {
 fn main() -> ExitCode {
     // Started under this name it is Berth's program, built as this is.
     if std::env::args_os().next().is_some_and(|name| name == BERTH) {
-        return berth_scheduler::cli::run(std::env::args_os());
+        return berth_scheduler::cli::main();
     }
     let flags = Flags::parse();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
@@ -97,9 +105,13 @@ async fn measure(flags: &Flags) -> Result<Value, String> {
         "nodes": flags.nodes,
         "pods": flags.pods,
         "at_once": flags.at_once,
+        "claims": flags.claims,
         "rounds": runs.iter().map(|round| round.each_ref().map(Run::json)).collect::<Vec<_>>(),
     });
     ratios(&runs, &mut figures);
+    if flags.claims {
+        wanted(&mut figures);
+    }
     if flags.gang > 0 {
         eprintln!("a gang of {} pods", flags.gang);
         let bare = cluster.bare(flags.gang).await?;

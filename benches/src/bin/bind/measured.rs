@@ -58,6 +58,15 @@ pub(crate) fn ratios(runs: &[[Run; 3]], figures: &mut Value) {
     }
 }
 
+/// What is wanted of claims: five times kube-scheduler's rate, or 0.8 of that of the same writes, whichever is lower.
+pub(crate) fn wanted(figures: &mut Value) {
+    let of = |name: &str| figures[name].as_f64().unwrap_or(0.0);
+    let wanted = (5.0 * of("kube_scheduler_per_second")).min(0.8 * of("bare_posts_per_second"));
+    let reached = of("berth_per_second") / wanted;
+    figures["wanted_per_second"] = round(wanted);
+    figures["ratio_to_wanted"] = round(reached);
+}
+
 /// A gang, from its last pod that was created to its last bind, beside bare POSTs of as many.
 pub(crate) fn gang_of(pods: usize, bare: &Run, gang: Duration) -> Value {
     json!({

@@ -13,6 +13,8 @@
 
 mod cdi;
 mod claim;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 mod prepare;
 mod sockets;
 
